@@ -1,0 +1,5 @@
+export default {
+  files: ['out/test/{unit,conformance,architecture}/**/*.test.js'],
+  workerThreads: false,
+  timeout: '60s',
+};

@@ -1,0 +1,58 @@
+/**
+ * Kind `overlay`: carries packets from this node's pods to other nodes' pods.
+ *
+ * The agent calls `join` once the node has its pod ranges, publishes the returned annotations on its Node, and calls
+ * `sync` with the other nodes whenever they change.
+ * Guarantees
+ * - `sync` is level-triggered: after it, exactly the given peers are reachable. A second identical sync changes nothing.
+ * - What the plugin owns in the kernel (device, routes, neighbours, FDB entries) is an inventory that it reconciles: what
+ *   somebody else deletes or changes is back within two seconds. Nothing foreign is touched.
+ * - Dispose leaves the data plane in place: traffic goes on while the agent is dead. `leave` removes every trace.
+ * Idempotency: `join` with the same arguments changes nothing. `leave` twice succeeds.
+ * Ordering and concurrency: one call at a time (the caller's duty).
+ * Restart: a new instance takes over what its predecessor left: no packet is lost to a restart.
+ * Errors: KERNEL_REFUSED, HOST_COMMAND_FAILED, UNSUPPORTED.
+ * Capabilities: `ipv4`, `ipv6`, `encapsulates` (works across routers).
+ */
+export type OverlayCapability = 'ipv4' | 'ipv6' | 'encapsulates';
+
+export interface LocalNode {
+  readonly name: string;
+  readonly podCidrs: readonly string[];
+  readonly clusterCidrs: readonly string[];
+  /** Underlay addresses of this node (InternalIP), one a family. */
+  readonly addresses: readonly string[];
+}
+
+export interface Peer {
+  readonly name: string;
+  readonly podCidrs: readonly string[];
+  readonly addresses: readonly string[];
+  /** The peer's Node annotations, in which its overlay published what others need (VTEP MAC ...). */
+  readonly annotations: Readonly<Record<string, string>>;
+}
+
+export interface Joined {
+  /** What pods may send without fragmentation, by the underlay's MTU and this overlay's overhead. */
+  readonly mtuBytes: number;
+  /** To publish on this node's Node object. */
+  readonly annotations: Readonly<Record<string, string>>;
+}
+
+export interface OverlayStatus {
+  readonly ready: boolean;
+  readonly reason?: string | undefined;
+  readonly mtuBytes: number;
+  readonly peers: readonly { readonly name: string; readonly ready: boolean; readonly reason?: string | undefined }[];
+  /** How often something of the inventory had to be repaired. */
+  readonly repairs: number;
+}
+
+export interface Overlay {
+  join(local: LocalNode): Promise<Joined>;
+  /** Peers without usable annotations or ranges are left out and reported in `status`. */
+  sync(peers: readonly Peer[]): Promise<{ readonly changed: number }>;
+  status(): OverlayStatus;
+  /** Removes every trace from the node. */
+  leave(): Promise<void>;
+}

@@ -1,0 +1,189 @@
+/**
+ * Kind `runtime`: sandboxes and containers on one node. A smaller CRI (k8s.io/cri-api runtime/v1).
+ *
+ * A *sandbox* is a pod's shared environment: network, ipc and uts namespaces, limits of the whole pod. A *container* is
+ * a process tree in a sandbox. Ids are chosen by the caller (unique for ever: pod uid, container name, attempt), so a
+ * repeated call after a crash finds what the first one made. The runtime makes the network namespace, empty but for `lo`;
+ * an attachment fills it in.
+ *
+ * Guarantees
+ * - A sandbox or container is on record (it shows in `list`) before anything of it exists, and until nothing of it does.
+ * - Containers outlive the agent: after `kill -9` of the agent and a new start, `list` shows every one with its true
+ *   state, exit codes of those that ended meanwhile included, and logs have no hole.
+ * - `stdout` and `stderr` are written to `logPath` in CRI log form: RFC 3339 time with nanoseconds, stream, F or P, text.
+ *   With `maxLogBytes` the file is rotated to `logPath.1` ... keeping `maxLogFiles`.
+ * - When a container has ended, all processes of it have.
+ * Idempotency: ensureSandbox and startContainer with an id that exists return it as it is; stop, remove of what is stopped
+ * or gone succeed. removeSandbox stops and removes its containers, namespaces, mounts, limits.
+ * Ordering and concurrency: calls for different sandboxes run at once; calls for one sandbox are ordered by the runtime.
+ * Cancellation: none; every call has an end of its own.
+ * Errors: IMAGE_NOT_FOUND, SANDBOX_NOT_FOUND, CONTAINER_NOT_FOUND, CONTAINER_INVALID, CONTAINER_START_FAILED,
+ * CONTAINER_NOT_RUNNING, HOST_COMMAND_FAILED, UNSUPPORTED.
+ * Capabilities: `images` (pull, list, remove), `limits` (memory, cpu and pids limits hold), `tty`, `real` (runs processes).
+ */
+import type { ProcessStreams } from './node-service.ts';
+
+export type RuntimeCapability = 'images' | 'limits' | 'tty' | 'real';
+
+export interface SandboxSpec {
+  readonly id: string;
+  readonly podNamespace: string;
+  readonly podName: string;
+  readonly podUid: string;
+  readonly hostname: string;
+  readonly labels: Readonly<Record<string, string>>;
+  /** True: share the node's namespace instead of having an own one. */
+  readonly hostNetwork: boolean;
+  readonly hostIpc: boolean;
+  readonly hostPid: boolean;
+  /** Written to /etc/resolv.conf and /etc/hosts of every container. */
+  readonly resolvConf: string;
+  readonly etcHosts: string;
+  readonly sysctls: Readonly<Record<string, string>>;
+  /** Limits of the whole pod; undefined: none. */
+  readonly limits?: ResourceLimits | undefined;
+}
+
+export interface ResourceLimits {
+  readonly memoryBytes?: number | undefined;
+  readonly cpuMillis?: number | undefined;
+  /** Relative weight, from requests. */
+  readonly cpuRequestMillis?: number | undefined;
+  readonly pids?: number | undefined;
+}
+
+export interface Sandbox {
+  readonly id: string;
+  readonly podNamespace: string;
+  readonly podName: string;
+  readonly podUid: string;
+  readonly labels: Readonly<Record<string, string>>;
+  readonly ready: boolean;
+  /** Path of its network namespace; undefined with hostNetwork or when not ready. */
+  readonly netns: string | undefined;
+  readonly createdMs: number;
+}
+
+export interface Mount {
+  readonly hostPath: string;
+  readonly containerPath: string;
+  readonly readOnly: boolean;
+  readonly propagation?: 'None' | 'HostToContainer' | 'Bidirectional' | undefined;
+}
+
+export interface ContainerSpec {
+  readonly id: string;
+  readonly sandboxId: string;
+  /** Container name in the pod, and how often it has been started before (0, 1, ...). */
+  readonly name: string;
+  readonly attempt: number;
+  readonly image: string;
+  readonly labels: Readonly<Record<string, string>>;
+  /** Entry point and arguments; empty: those of the image. */
+  readonly command: readonly string[];
+  readonly args: readonly string[];
+  readonly workingDir?: string | undefined;
+  /** In order; the image's own variables come first. */
+  readonly env: readonly { readonly name: string; readonly value: string }[];
+  readonly mounts: readonly Mount[];
+  readonly user?: number | undefined;
+  readonly group?: number | undefined;
+  readonly supplementalGroups?: readonly number[] | undefined;
+  readonly readOnlyRoot: boolean;
+  readonly privileged: boolean;
+  readonly noNewPrivileges: boolean;
+  readonly addCapabilities: readonly string[];
+  readonly dropCapabilities: readonly string[];
+  readonly tty: boolean;
+  readonly stdin: boolean;
+  readonly logPath: string;
+  readonly maxLogBytes: number;
+  readonly maxLogFiles: number;
+  readonly limits?: ResourceLimits | undefined;
+}
+
+export type ContainerState = 'created' | 'running' | 'exited';
+
+export interface Container {
+  readonly id: string;
+  readonly sandboxId: string;
+  readonly name: string;
+  readonly attempt: number;
+  readonly image: string;
+  /** What identifies the image's content. */
+  readonly imageId: string;
+  readonly labels: Readonly<Record<string, string>>;
+  readonly state: ContainerState;
+  readonly createdMs: number;
+  readonly startedMs?: number | undefined;
+  readonly finishedMs?: number | undefined;
+  readonly exitCode?: number | undefined;
+  /** Completed, Error, OOMKilled, StartError ... */
+  readonly reason?: string | undefined;
+  readonly message?: string | undefined;
+  readonly pid?: number | undefined;
+  readonly logPath: string;
+}
+
+export interface ContainerStats {
+  readonly timeMs: number;
+  /** Nanoseconds of CPU used since start. */
+  readonly cpuNanos: number;
+  readonly memoryBytes: number;
+  readonly workingSetBytes: number;
+  readonly writableLayerBytes?: number | undefined;
+}
+
+export interface Image {
+  readonly id: string;
+  readonly names: readonly string[];
+  readonly sizeBytes: number;
+}
+
+export interface RuntimeStatus {
+  readonly ready: boolean;
+  readonly reason?: string | undefined;
+  /** "process://1.0": node.status.nodeInfo.containerRuntimeVersion. */
+  readonly version: string;
+  /** What it cannot do on this host, each in words for a user: "no cgroup: memory and cpu limits are not enforced". */
+  readonly limitations: readonly string[];
+}
+
+export type RuntimeEvent = {
+  readonly type: 'container-started' | 'container-exited' | 'sandbox-stopped';
+  readonly sandboxId: string;
+  readonly containerId?: string | undefined;
+};
+
+export interface Runtime {
+  status(): RuntimeStatus;
+  ensureSandbox(spec: SandboxSpec): Promise<Sandbox>;
+  /** Ends its containers at once and gives up its network namespace. The record stays. */
+  stopSandbox(id: string): Promise<void>;
+  removeSandbox(id: string): Promise<void>;
+  listSandboxes(): Promise<readonly Sandbox[]>;
+  /** Creates and starts. Rejects CONTAINER_START_FAILED or CONTAINER_INVALID with a message for the pod's status; the failed container is on record as exited. */
+  startContainer(spec: ContainerSpec): Promise<Container>;
+  /** TERM (or the image's stop signal), then KILL after `graceMs`. Resolves when it has ended. */
+  stopContainer(id: string, graceMs: number): Promise<void>;
+  /** Stops it first when it still runs. Removes its log files too. */
+  removeContainer(id: string): Promise<void>;
+  listContainers(sandboxId?: string): Promise<readonly Container[]>;
+  /** Hints that something changed, so that the caller need not poll; may be late or repeated, never the only source. */
+  events(signal: AbortSignal): AsyncIterable<RuntimeEvent>;
+  exec(
+    containerId: string,
+    request: { readonly command: readonly string[]; readonly stdin: boolean; readonly tty: boolean },
+  ): Promise<ProcessStreams>;
+  /** The main process's streams from now on. Capability-free; stdin only when the container was started with it. */
+  attach(containerId: string, request: { readonly stdin: boolean; readonly tty: boolean }): Promise<ProcessStreams>;
+  stats(containerId: string): Promise<ContainerStats>;
+  /** Resolves to the image's id, or undefined when it is not here. */
+  imageStatus(name: string): Promise<Image | undefined>;
+  /** Rejects IMAGE_NOT_FOUND when it cannot be had. */
+  pullImage(name: string): Promise<Image>;
+  listImages(): Promise<readonly Image[]>;
+  removeImage(name: string): Promise<void>;
+  /** Removes every sandbox, container, namespace, mount and limit of this runtime on this node. */
+  purge(): Promise<void>;
+}
