@@ -55,8 +55,21 @@ export interface Clock {
   sleep(ms: number, signal?: AbortSignal): Promise<void>;
 }
 
+/** What several plugins must agree on: section `cluster` of the config file, the same in every process of a cluster. */
+export interface ClusterFacts {
+  /** Ranges that the nodes' pod ranges are cut from, one a family: ["10.244.0.0/16"]. */
+  readonly podCidrs: readonly string[];
+  /** Ranges of Service addresses, one a family: ["10.96.0.0/12"]. The first usable address is Service `kubernetes`. */
+  readonly serviceCidrs: readonly string[];
+  /** "cluster.local" */
+  readonly dnsDomain: string;
+  /** Address of the cluster's DNS service: "10.96.0.10". */
+  readonly dnsServiceIp: string;
+}
+
 export interface PluginContext<Config, Needs extends Kind> {
   readonly config: Config;
+  readonly cluster: ClusterFacts;
   readonly uses: { readonly [K in Needs]: Need<K> };
   readonly log: Logger;
   readonly clock: Clock;
