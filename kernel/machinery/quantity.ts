@@ -1,0 +1,137 @@
+/**
+ * Kubernetes quantities: "100m", "1.5Gi", "2e3". A quantity is a signed decimal number with one of three forms of suffix;
+ * its canonical form has no fraction, the largest suffix that allows this, and at most nano precision (rounded away
+ * from zero). Arithmetic is exact (BigInt).
+ */
+import { PintleError } from '../contract/index.ts';
+
+type Form = 'DecimalSI' | 'BinarySI' | 'DecimalExponent';
+
+interface Quantity {
+  /** value = digits * 10^exponent, or digits * 10^exponent * 2^binary for binary suffixes. */
+  readonly digits: bigint;
+  readonly exponent: number;
+  readonly binary: number;
+  readonly form: Form;
+}
+
+const decimalSuffixes: readonly (readonly [string, number])[] = [
+  ['E', 18],
+  ['P', 15],
+  ['T', 12],
+  ['G', 9],
+  ['M', 6],
+  ['k', 3],
+  ['', 0],
+  ['m', -3],
+  ['u', -6],
+  ['n', -9],
+];
+const binarySuffixes: readonly (readonly [string, number])[] = [
+  ['Ei', 60],
+  ['Pi', 50],
+  ['Ti', 40],
+  ['Gi', 30],
+  ['Mi', 20],
+  ['Ki', 10],
+];
+const decimalExponents = new Map(decimalSuffixes);
+const binaryExponents = new Map(binarySuffixes);
+
+const pattern = /^([+-]?)(\d*)(?:\.(\d*))?(?:([numkMGTPE]|[KMGTPE]i)|[eE]([+-]?\d+))?$/;
+/** A quantity longer than this is no quantity; bounds the work that hostile input can cause. */
+const maxLength = 256;
+const maxExponent = 400;
+const maxInt64 = 2n ** 63n - 1n;
+
+function parse(text: string): Quantity | undefined {
+  if (text.length > maxLength) return undefined;
+  const match = pattern.exec(text);
+  if (!match) return undefined;
+  const [, sign, whole = '', fraction = '', suffix, power] = match;
+  if (whole === '' && fraction === '') return undefined;
+  const digits = BigInt(`${whole}${fraction}`) * (sign === '-' ? -1n : 1n);
+  const exponent = -fraction.length;
+  if (power !== undefined) {
+    const value = Number(power);
+    if (Math.abs(value) > maxExponent) return undefined;
+    return { digits, exponent: exponent + value, binary: 0, form: 'DecimalExponent' };
+  }
+  const binary = suffix === undefined ? undefined : binaryExponents.get(suffix);
+  if (binary !== undefined) return { digits, exponent, binary, form: 'BinarySI' };
+  return { digits, exponent: exponent + (decimalExponents.get(suffix ?? '') ?? 0), binary: 0, form: 'DecimalSI' };
+}
+
+function mustParse(text: string | number): Quantity {
+  const quantity = parse(String(text));
+  if (quantity) return quantity;
+  throw new PintleError(
+    'INVALID',
+    `quantity ${JSON.stringify(text)} cannot be read: expected a number with an optional suffix such as 500m, 1.5, 2Gi or 1e3`,
+  );
+}
+
+/** digits * 10^exponent / divisor as an integer, rounded away from zero. */
+function scaled(digits: bigint, exponent: number): bigint {
+  if (exponent >= 0) return digits * 10n ** BigInt(exponent);
+  const divisor = 10n ** BigInt(-exponent);
+  const quotient = digits / divisor;
+  if (quotient * divisor === digits) return quotient;
+  return digits < 0n ? quotient - 1n : quotient + 1n;
+}
+
+/** The value in nano units, rounded away from zero: the finest that a quantity keeps. */
+function nano(quantity: Quantity): bigint {
+  return scaled(quantity.digits << BigInt(quantity.binary), quantity.exponent + 9);
+}
+
+export function isQuantity(text: unknown): boolean {
+  return typeof text === 'string' && parse(text) !== undefined;
+}
+
+/** The value in base units (cores, bytes, pieces). Throws PintleError INVALID. */
+export function parseQuantity(text: string | number): number {
+  const value = nano(mustParse(text));
+  const whole = value / 1_000_000_000n;
+  const rest = value % 1_000_000_000n;
+  return Number(whole) + Number(rest) / 1e9;
+}
+
+/** Thousandths of a core, rounded up. */
+export function cpuMillis(text: string | number): number {
+  return Number(scaled(nano(mustParse(text)), -6));
+}
+
+/** Bytes (or pieces), rounded up. */
+export function byteCount(text: string | number): number {
+  return Number(scaled(nano(mustParse(text)), -9));
+}
+
+/** As the Kubernetes API prints it: "1.5Gi" is "1536Mi", "0.1" is "100m", "1000" is "1k". Exact. Throws INVALID. */
+export function canonicalQuantity(text: string | number): string {
+  const quantity = mustParse(text);
+  const cap = maxInt64 * 1_000_000_000n;
+  let value = nano(quantity);
+  if (value > cap) value = cap;
+  if (value < -cap) value = -cap;
+  if (value === 0n) return '0';
+  let { form } = quantity;
+  // Binary suffixes have no fractions: a value below 1024 or with a fraction prints in decimal.
+  const magnitude = value < 0n ? -value : value;
+  if (form === 'BinarySI' && (magnitude < 1024n * 1_000_000_000n || value % 1_000_000_000n !== 0n)) form = 'DecimalSI';
+  if (form === 'BinarySI') {
+    const whole = value / 1_000_000_000n;
+    for (const [suffix, shift] of binarySuffixes) {
+      const unit = 1n << BigInt(shift);
+      if (whole % unit === 0n) return `${whole / unit}${suffix}`;
+    }
+    return String(whole);
+  }
+  for (const [suffix, exponent] of decimalSuffixes) {
+    const unit = 10n ** BigInt(exponent + 9);
+    if (value % unit !== 0n) continue;
+    if (form === 'DecimalSI') return `${value / unit}${suffix}`;
+    return exponent === 0 ? `${value / unit}` : `${value / unit}e${exponent}`;
+  }
+  return `${value}n`;
+}
