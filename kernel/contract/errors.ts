@@ -48,6 +48,7 @@ export const storeCodes = {
     'The asked revision is older than the compacted one; details.compacted has it. List again and watch from there.',
   FUTURE_REVISION: 'The asked revision has not happened yet.',
   STORE_READ_ONLY: 'The store cannot write (disk full, read-only file system). Nothing of the transaction was written.',
+  STORE_INVALID: 'A call breaks the rules of the store: key or value too long, one key twice in a transaction.',
   STORE_FAILED: 'The store failed; see cause.',
   STORE_CLOSED: 'The store has been disposed.',
 } as const;

@@ -4,7 +4,7 @@
  *
  * Vocabulary. A *revision* is a positive integer, one counter for the whole store; every committed transaction takes the
  * next one, all its changes share it. A fresh store is at revision 1. Keys are strings ordered by their UTF-8 bytes; a
- * key is 1 to 1,024 bytes. Values are byte strings of at most 4 MiB.
+ * key is 1 to 1,024 bytes, well-formed Unicode. Values are byte strings of at most 4 MiB. A transaction names each key once.
  *
  * Guarantees
  * - `commit` is atomic and strictly serializable. When it resolves with a revision, the change is visible to every later
@@ -20,7 +20,8 @@
  * revisions still differ.
  * Cancellation: `watch` ends (returns) when its signal aborts. Other calls run to their end.
  * Restart: the revision never goes back; kept history is still watchable after a restart.
- * Errors: COMPACTED, FUTURE_REVISION, STORE_READ_ONLY, STORE_FAILED, STORE_CLOSED. A slow watcher does not slow writers:
+ * Errors: COMPACTED, FUTURE_REVISION, STORE_READ_ONLY, STORE_INVALID (a call that breaks the rules above; nothing was
+ * written), STORE_FAILED, STORE_CLOSED (of calls and running watches, once disposed). A slow watcher does not slow writers:
  * if it lags behind compaction it gets COMPACTED.
  * Capabilities: `durable`, `shared` (several processes may use it at the same time, e.g. etcd).
  */
