@@ -1,0 +1,263 @@
+/** Wires the parts of the agent: informers, the pod queue, the worker, node registration, network, streams. */
+import { networkInterfaces } from 'node:os';
+import { join } from 'node:path';
+import type { Duplex } from 'node:stream';
+import type { ConfigMap, Pod, Secret, Service } from '../../../kernel/contract/kubernetes.ts';
+import {
+  isPintleError,
+  PintleError,
+  type Component,
+  type KubernetesObject,
+  type PluginContext,
+  type ResourceType,
+} from '../../../kernel/contract/index.ts';
+import { eventRecorder } from '../../../kernel/machinery/event-recorder.ts';
+import { informersFor, type Informer } from '../../../kernel/machinery/informer.ts';
+import { resources } from '../../../kernel/machinery/resources.ts';
+import { createWorkQueue } from '../../../kernel/machinery/work-queue.ts';
+import { NodeNetwork } from './node-network.ts';
+import { NodeRegistration } from './node-registration.ts';
+import { createNodeService } from './node-service.ts';
+import { PodWorker } from './pod-worker.ts';
+import { createPodVolumes } from './volumes.ts';
+
+export interface NodeAgentConfig {
+  readonly addresses: readonly string[];
+  readonly labels: Readonly<Record<string, string>>;
+  readonly taints: readonly { readonly key: string; readonly value?: string | undefined; readonly effect: string }[];
+  readonly maxPods: number;
+  readonly leaseSeconds: number;
+  readonly statusSeconds: number;
+  readonly maxLogBytes: number;
+  readonly maxLogFiles: number;
+  readonly backoffSeconds: number;
+  readonly maxBackoffSeconds: number;
+  readonly minFreeBytes: number;
+}
+
+export interface NodeAgentHost {
+  connectIn(netns: string, port: number): Promise<Duplex>;
+}
+
+type Context = PluginContext<NodeAgentConfig, 'cluster' | 'runtime' | 'attachment' | 'overlay'>;
+
+const version = 'v1.36.0-pintle';
+
+/** The first global address of a non-loopback interface. */
+function defaultAddresses(): readonly string[] {
+  const all = Object.values(networkInterfaces()).flatMap((each) => each ?? []);
+  const usable = all.filter((each) => !each.internal && !each.address.startsWith('fe80'));
+  const first = usable.find((each) => each.family === 'IPv4') ?? usable[0];
+  return first ? [first.address] : [];
+}
+
+/** {NAME}_SERVICE_HOST and _PORT of a namespace's Services, and always those of `kubernetes`. */
+export function serviceVariables(pod: Pod, services: readonly Service[]): ReadonlyMap<string, string> {
+  const values = new Map<string, string>();
+  const usesLinks = pod.spec.enableServiceLinks ?? true;
+  for (const service of services) {
+    const { namespace, name } = service.metadata;
+    const isMaster = namespace === 'default' && name === 'kubernetes';
+    if (!isMaster && !(usesLinks && namespace === pod.metadata.namespace)) continue;
+    const ip = service.spec.clusterIP;
+    const [first] = service.spec.ports ?? [];
+    if (!ip || ip === 'None' || !first) continue;
+    const prefix = name.toUpperCase().replaceAll('-', '_');
+    values.set(`${prefix}_SERVICE_HOST`, ip);
+    values.set(`${prefix}_SERVICE_PORT`, String(first.port));
+    for (const port of service.spec.ports ?? []) {
+      if (port.name)
+        values.set(`${prefix}_SERVICE_PORT_${port.name.toUpperCase().replaceAll('-', '_')}`, String(port.port));
+    }
+  }
+  return values;
+}
+
+/** A wake-up that can be waited for with a time-out. */
+function createBell() {
+  let ring: () => void = () => {};
+  return {
+    ring: () => ring(),
+    wait: (ms: number, signal: AbortSignal) =>
+      new Promise<void>((resolve) => {
+        const timer = setTimeout(resolve, ms);
+        ring = () => {
+          clearTimeout(timer);
+          resolve();
+        };
+        signal.addEventListener('abort', ring, { once: true });
+      }),
+  };
+}
+
+export async function startNodeAgent(
+  context: Context,
+  host: NodeAgentHost,
+  startSignal: AbortSignal,
+): Promise<Component & AsyncDisposable> {
+  const { config, log, clock, stateDir, nodeName } = context;
+  const { cluster, runtime, attachment, overlay } = context.uses;
+  if (nodeName === undefined)
+    throw new PintleError('CONFIG_INVALID', 'node-agent: it runs in an agent, which has a node name');
+  const addresses = config.addresses.length > 0 ? config.addresses : defaultAddresses();
+  if (addresses.length === 0) {
+    throw new PintleError(
+      'CONFIG_INVALID',
+      'node-agent: this host has no address but loopback; set `addresses` in its config',
+    );
+  }
+  const stop = new AbortController();
+  const { signal } = stop;
+  const informers = informersFor(cluster, log);
+  const pods = informers.get<Pod>(resources.pods, { fieldSelector: `spec.nodeName=${nodeName}` });
+  pods.addIndex('uid', (pod) => [pod.metadata.uid]);
+  const nodes = informers.get(resources.nodes);
+  const services = informers.get<Service>(resources.services);
+  const bell = createBell();
+  const record = eventRecorder(cluster, { component: 'kubelet', host: nodeName, clock, log });
+
+  const read = async <T extends KubernetesObject>(type: ResourceType<T>, namespace: string, name: string) => {
+    try {
+      return await cluster.get(type, { namespace, name });
+    } catch (error) {
+      if (isPintleError(error, 'NOT_FOUND')) return undefined;
+      throw error;
+    }
+  };
+
+  const network = new NodeNetwork(
+    { nodeName, addresses, clusterCidrs: context.cluster.podCidrs },
+    {
+      cluster,
+      overlay,
+      attachment,
+      nodes,
+      clock,
+      log,
+      changed: () => {
+        bell.ring();
+        for (const pod of pods.list()) queue.add(pod.metadata.uid);
+      },
+    },
+  );
+  const registration = new NodeRegistration(
+    {
+      nodeName,
+      addresses,
+      labels: config.labels,
+      taints: config.taints,
+      maxPods: config.maxPods,
+      leaseSeconds: config.leaseSeconds,
+      statusSeconds: config.statusSeconds,
+      version,
+      stateDir,
+      minFreeBytes: config.minFreeBytes,
+    },
+    { cluster, runtime, clock, log, networkProblem: () => network.problem() },
+  );
+
+  const worker = new PodWorker(
+    {
+      nodeName,
+      hostIps: addresses,
+      logFolder: join(stateDir, 'logs'),
+      maxLogBytes: config.maxLogBytes,
+      maxLogFiles: config.maxLogFiles,
+      backoffMs: config.backoffSeconds * 1000,
+      maxBackoffMs: config.maxBackoffSeconds * 1000,
+      dns: { clusterDomain: context.cluster.dnsDomain, servers: [context.cluster.dnsServiceIp] },
+      attachmentCapabilities: [],
+    },
+    {
+      cluster,
+      runtime,
+      attachment,
+      volumes: createPodVolumes(join(stateDir, 'pods')),
+      sources: {
+        configMap: (namespace, name) => read<ConfigMap>(resources.configMaps, namespace, name),
+        secret: (namespace, name) => read<Secret>(resources.secrets, namespace, name),
+        serviceVariables: (pod) => serviceVariables(pod, services.list()),
+        get nodeAllocatable() {
+          return registration.allocatable;
+        },
+      },
+      clock,
+      log,
+      record,
+      desired: (uid) => pods.byIndex('uid', uid)[0],
+      networkProblem: () => network.problem(),
+      again: (uid, afterMs = 0) => (afterMs > 0 ? queue.addAfter(uid, afterMs) : queue.add(uid)),
+    },
+  );
+  const queue = createWorkQueue<string>({
+    name: 'pods',
+    concurrency: 16,
+    process: (uid) => worker.sync(uid),
+    log,
+    clock,
+  });
+
+  let isRegistered = false;
+  const work = run();
+
+  async function run(): Promise<void> {
+    await registration.register(signal);
+    isRegistered = true;
+    const streams = cluster.serveNode(
+      nodeName!,
+      createNodeService({ runtime, maxLogFiles: config.maxLogFiles, connectIn: host.connectIn }),
+      signal,
+    );
+    await Promise.all([streams, registration.run(signal, bell), network.run(signal), runPods()]);
+  }
+
+  async function runPods(): Promise<void> {
+    // Until both are known, a pod that is absent from the cache would look deleted and lose its containers.
+    await Promise.all([pods.synced(signal), services.synced(signal)]);
+    await attachment.gc(new Set((await runtime.listSandboxes()).map((sandbox) => sandbox.id)));
+    for (const uid of await worker.knownUids()) queue.add(uid);
+    pods.onChange((change) => {
+      if (change.previous && change.previous.metadata.uid !== change.object?.metadata.uid)
+        queue.add(change.previous.metadata.uid);
+      if (change.object) queue.add(change.object.metadata.uid);
+    });
+    await Promise.all([queue.run(signal), followRuntime(), sweep()]);
+  }
+
+  async function followRuntime(): Promise<void> {
+    for await (const event of runtime.events(signal))
+      queue.add(event.sandboxId.slice(0, event.sandboxId.lastIndexOf('_')));
+  }
+
+  /** What events might have missed, volumes with changed content, and left-overs: looked at about once a minute. */
+  async function sweep(): Promise<void> {
+    while (!signal.aborted) {
+      await clock.sleep(60_000, signal).catch(() => undefined);
+      if (signal.aborted) return;
+      for (const uid of await worker.knownUids()) queue.add(uid);
+    }
+  }
+
+  let failure: string | undefined;
+  const closed = work.catch((error: unknown) => {
+    if (signal.aborted) return;
+    failure = error instanceof Error ? error.message : String(error);
+    log.error('the node agent stopped', { error: failure });
+  });
+  startSignal.throwIfAborted();
+
+  return {
+    status: () => ({
+      ready: isRegistered && failure === undefined && network.problem() === undefined,
+      reason: failure ?? (isRegistered ? network.problem() : 'waiting for the API server'),
+    }),
+    [Symbol.asyncDispose]: async () => {
+      if (signal.aborted) return;
+      stop.abort(new Error('the node agent stops'));
+      worker.close();
+      await closed;
+      await record.idle();
+      for (const informer of [pods, nodes, services] as Informer<KubernetesObject>[]) informer.close();
+    },
+  };
+}

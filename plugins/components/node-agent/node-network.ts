@@ -1,0 +1,145 @@
+/**
+ * Brings the node into the pod network: waits for its pod ranges, joins the overlay, publishes what peers need, prepares
+ * the attachment, and keeps the overlay's peers equal to the other nodes.
+ */
+import type { Node } from '../../../kernel/contract/kubernetes.ts';
+import {
+  isPintleError,
+  type Attachment,
+  type Clock,
+  type Cluster,
+  type Logger,
+  type Overlay,
+  type Peer,
+} from '../../../kernel/contract/index.ts';
+import { resources } from '../../../kernel/machinery/resources.ts';
+import type { Informer } from '../../../kernel/machinery/informer.ts';
+
+export interface NetworkServices {
+  readonly cluster: Cluster;
+  readonly overlay: Overlay;
+  readonly attachment: Attachment;
+  readonly nodes: Informer<Node>;
+  readonly clock: Clock;
+  readonly log: Logger;
+  /** Called when readiness may have changed. */
+  changed(): void;
+}
+
+export interface NetworkSettings {
+  readonly nodeName: string;
+  readonly addresses: readonly string[];
+  readonly clusterCidrs: readonly string[];
+}
+
+export function podCidrsOf(node: Node | undefined): readonly string[] {
+  return node?.spec.podCIDRs ?? (node?.spec.podCIDR ? [node.spec.podCIDR] : []);
+}
+
+export function peerOf(node: Node): Peer {
+  return {
+    name: node.metadata.name,
+    podCidrs: podCidrsOf(node),
+    addresses: (node.status?.addresses ?? []).filter((each) => each.type === 'InternalIP').map((each) => each.address),
+    annotations: node.metadata.annotations ?? {},
+  };
+}
+
+export class NodeNetwork {
+  readonly #settings: NetworkSettings;
+  readonly #services: NetworkServices;
+  #problem: string | undefined = 'waiting for a pod CIDR';
+  #joined = '';
+  #annotations: Readonly<Record<string, string>> = {};
+  #wake: () => void = () => {};
+
+  constructor(settings: NetworkSettings, services: NetworkServices) {
+    this.#settings = settings;
+    this.#services = services;
+  }
+
+  /** Why pods cannot be connected; undefined when they can. */
+  problem(): string | undefined {
+    if (this.#problem !== undefined) return this.#problem;
+    const attachment = this.#services.attachment.status();
+    return attachment.ready ? undefined : (attachment.reason ?? 'the attachment is not ready');
+  }
+
+  async run(signal: AbortSignal): Promise<void> {
+    const { clock, log, nodes } = this.#services;
+    let isDirty = true;
+    const stop = nodes.onChange(() => {
+      isDirty = true;
+      this.#wake();
+    });
+    signal.addEventListener('abort', () => this.#wake(), { once: true });
+    for (let delayMs = 200; !signal.aborted;) {
+      if (!isDirty) {
+        await new Promise<void>((resolve) => {
+          this.#wake = resolve;
+          if (isDirty || signal.aborted) resolve();
+        });
+        continue;
+      }
+      isDirty = false;
+      try {
+        await this.#step();
+        delayMs = 200;
+      } catch (error) {
+        isDirty = true;
+        this.#setProblem(error instanceof Error ? error.message : String(error));
+        log.warn('network set-up failed, will be retried', { error: this.#problem });
+        await clock.sleep(delayMs, signal).catch(() => undefined);
+        delayMs = Math.min(delayMs * 2, 10_000);
+      }
+    }
+    stop();
+  }
+
+  #setProblem(problem: string | undefined): void {
+    if (problem === this.#problem) return;
+    this.#problem = problem;
+    this.#services.changed();
+  }
+
+  async #step(): Promise<void> {
+    const { overlay, attachment, nodes } = this.#services;
+    const { nodeName, addresses, clusterCidrs } = this.#settings;
+    const self = nodes.get(nodeName);
+    const podCidrs = podCidrsOf(self);
+    if (!self || podCidrs.length === 0) {
+      this.#setProblem('waiting for a pod CIDR (controller node-ipam assigns one)');
+      return;
+    }
+    const key = JSON.stringify([podCidrs, addresses, clusterCidrs]);
+    if (key !== this.#joined) {
+      const joined = await overlay.join({ name: nodeName, podCidrs, clusterCidrs, addresses });
+      await attachment.configure({ podCidrs, clusterCidrs, mtuBytes: joined.mtuBytes });
+      this.#annotations = joined.annotations;
+      this.#joined = key;
+    }
+    await this.#publish(self);
+    const peers = nodes
+      .list()
+      .filter((node) => node.metadata.name !== nodeName && podCidrsOf(node).length > 0)
+      .sort((a, b) => (a.metadata.name < b.metadata.name ? -1 : 1))
+      .map(peerOf);
+    await overlay.sync(peers);
+    this.#setProblem(undefined);
+  }
+
+  async #publish(self: Node): Promise<void> {
+    const annotations = this.#annotations;
+    const known = self.metadata.annotations ?? {};
+    if (Object.entries(annotations).every(([name, value]) => known[name] === value)) return;
+    try {
+      await this.#services.cluster.patch(
+        resources.nodes,
+        { name: self.metadata.name },
+        { kind: 'merge', body: { metadata: { annotations } } },
+      );
+    } catch (error) {
+      if (!isPintleError(error, 'NOT_FOUND')) throw error;
+    }
+  }
+}

@@ -1,0 +1,284 @@
+/**
+ * This node's own objects in the API: the Node (registration, addresses, capacity, conditions) and its Lease. Owns those
+ * two and nothing else; labels, annotations, taints and spec of others are kept.
+ */
+import { arch, cpus, totalmem } from 'node:os';
+import { readFile, statfs } from 'node:fs/promises';
+import type { Lease, Node, NodeCondition, NodeStatus } from '../../../kernel/contract/kubernetes.ts';
+import { isPintleError, type Clock, type Cluster, type Logger, type Runtime } from '../../../kernel/contract/index.ts';
+import { resources } from '../../../kernel/machinery/resources.ts';
+
+export interface NodeSettings {
+  readonly nodeName: string;
+  readonly addresses: readonly string[];
+  readonly labels: Readonly<Record<string, string>>;
+  readonly taints: readonly { readonly key: string; readonly value?: string | undefined; readonly effect: string }[];
+  readonly maxPods: number;
+  readonly leaseSeconds: number;
+  readonly statusSeconds: number;
+  readonly version: string;
+  readonly stateDir: string;
+  readonly minFreeBytes: number;
+}
+
+export interface NodeServices {
+  readonly cluster: Cluster;
+  readonly runtime: Runtime;
+  readonly clock: Clock;
+  readonly log: Logger;
+  /** Why the node's network is not ready; undefined when it is. */
+  networkProblem(): string | undefined;
+}
+
+const leaseNamespace = 'kube-node-lease';
+
+const text = (path: string) =>
+  readFile(path, 'utf8').then(
+    (content) => content.trim(),
+    () => '',
+  );
+
+async function osImage(): Promise<string> {
+  return /^PRETTY_NAME="?([^"\n]*)/m.exec(await text('/etc/os-release'))?.[1] ?? 'Linux';
+}
+
+async function availableBytes(): Promise<number> {
+  return Number(/^MemAvailable:\s+(\d+)/m.exec(await text('/proc/meminfo'))?.[1] ?? 0) * 1024;
+}
+
+export class NodeRegistration {
+  readonly #settings: NodeSettings;
+  readonly #services: NodeServices;
+  /** What the API has, so that a tick without news writes nothing but the lease. */
+  #lastWritten = '';
+  #lastWrittenMs = 0;
+  #lease: Lease | undefined;
+  #facts: NodeStatus['nodeInfo'];
+  allocatable: Readonly<Record<string, string>> = {};
+
+  constructor(settings: NodeSettings, services: NodeServices) {
+    this.#settings = settings;
+    this.#services = services;
+  }
+
+  /** Creates the Node, or takes over the one of that name. Retries until the API answers. */
+  async register(signal: AbortSignal): Promise<Node> {
+    const { cluster, clock, log } = this.#services;
+    for (let delayMs = 50; ; delayMs = Math.min(delayMs * 2, 5000)) {
+      try {
+        return await this.#registerOnce(cluster);
+      } catch (error) {
+        if (isPintleError(error, 'FORBIDDEN', 'UNAUTHORIZED', 'INVALID')) throw error;
+        log.debug('node not registered yet', { error: String(error) });
+        await clock.sleep(delayMs, signal);
+      }
+    }
+  }
+
+  async #registerOnce(cluster: Cluster): Promise<Node> {
+    const { nodeName, labels, taints } = this.#settings;
+    const wanted = {
+      'kubernetes.io/hostname': nodeName,
+      'kubernetes.io/os': 'linux',
+      'kubernetes.io/arch': arch() === 'x64' ? 'amd64' : arch(),
+      ...labels,
+    };
+    try {
+      const node = await cluster.get(resources.nodes, { name: nodeName });
+      return await cluster.patch(
+        resources.nodes,
+        { name: nodeName },
+        { kind: 'merge', body: { metadata: { labels: { ...node.metadata.labels, ...wanted } } } },
+      );
+    } catch (error) {
+      if (!isPintleError(error, 'NOT_FOUND')) throw error;
+    }
+    const status = await this.#status(undefined);
+    return cluster.create(resources.nodes, {
+      metadata: { name: nodeName, labels: wanted },
+      spec: taints.length > 0 ? { taints: taints.map((taint) => ({ ...taint, value: taint.value ?? '' })) } : {},
+      status,
+    });
+  }
+
+  /** Renews the lease and refreshes the status until aborted; `poke` writes the status at once. */
+  async run(signal: AbortSignal, poked: { wait(ms: number, signal: AbortSignal): Promise<void> }): Promise<void> {
+    const { cluster, clock, log } = this.#services;
+    const attempt = async (what: string, work: () => Promise<void>) => {
+      try {
+        await work();
+      } catch (error) {
+        if (!signal.aborted) log.warn(`${what} failed, will be retried`, { error: String(error) });
+      }
+    };
+    const renew = async () => {
+      while (!signal.aborted) {
+        await attempt('lease renewal', () => this.#renewLease());
+        await clock.sleep((this.#settings.leaseSeconds * 1000) / 4, signal).catch(() => undefined);
+      }
+    };
+    const report = async () => {
+      while (!signal.aborted) {
+        await attempt('node status', async () => {
+          try {
+            await this.writeStatus();
+          } catch (error) {
+            if (!isPintleError(error, 'NOT_FOUND')) throw error;
+            // Somebody deleted the Node; as long as its agent lives it comes back.
+            await this.#registerOnce(cluster);
+          }
+        });
+        await poked.wait(10_000, signal).catch(() => undefined);
+      }
+    };
+    await Promise.all([renew(), report()]);
+  }
+
+  async writeStatus(): Promise<void> {
+    const { cluster, clock } = this.#services;
+    const { nodeName, statusSeconds } = this.#settings;
+    const node = await cluster.get(resources.nodes, { name: nodeName });
+    const status = await this.#status(node);
+    const plain = JSON.stringify({
+      ...status,
+      conditions: status.conditions!.map(({ type, status: value, reason, message }) => ({
+        type,
+        value,
+        reason,
+        message,
+      })),
+    });
+    const now = clock.now();
+    if (plain === this.#lastWritten && now - this.#lastWrittenMs < statusSeconds * 1000) return;
+    await cluster.patch(
+      resources.nodes,
+      { name: nodeName },
+      { kind: 'merge', body: { status } },
+      { subresource: 'status' },
+    );
+    this.#lastWritten = plain;
+    this.#lastWrittenMs = now;
+  }
+
+  async #status(node: Node | undefined): Promise<NodeStatus> {
+    const { runtime, clock } = this.#services;
+    const { addresses, nodeName, maxPods, stateDir } = this.#settings;
+    const disk = await statfs(stateDir);
+    const diskBytes = disk.bsize * disk.blocks;
+    const freeBytes = disk.bsize * disk.bavail;
+    const capacity = {
+      cpu: String(cpus().length),
+      memory: `${Math.floor(totalmem() / 1024)}Ki`,
+      pods: String(maxPods),
+      'ephemeral-storage': `${Math.floor(diskBytes / 1024)}Ki`,
+      'hugepages-1Gi': '0',
+      'hugepages-2Mi': '0',
+    };
+    this.allocatable = capacity;
+    this.#facts ??= {
+      machineID: await text('/etc/machine-id'),
+      systemUUID: (await text('/sys/class/dmi/id/product_uuid')) || (await text('/etc/machine-id')),
+      bootID: await text('/proc/sys/kernel/random/boot_id'),
+      kernelVersion: await text('/proc/sys/kernel/osrelease'),
+      osImage: await osImage(),
+      containerRuntimeVersion: runtime.status().version,
+      kubeletVersion: this.#settings.version,
+      kubeProxyVersion: '',
+      operatingSystem: 'linux',
+      architecture: arch() === 'x64' ? 'amd64' : arch(),
+    };
+    const runtimeStatus = runtime.status();
+    const network = this.#services.networkProblem();
+    const problems = [
+      ...(runtimeStatus.ready ? [] : [`container runtime is not ready: ${runtimeStatus.reason ?? 'unknown'}`]),
+      ...(network === undefined ? [] : [`container runtime network not ready: ${network}`]),
+    ];
+    const nowIso = new Date(clock.now()).toISOString().replace(/\.\d+Z$/, 'Z');
+    const condition = (type: string, isTrue: boolean, reason: string, message: string): NodeCondition => {
+      const status = isTrue ? 'True' : 'False';
+      const before = node?.status?.conditions?.find((each) => each.type === type);
+      const lastTransitionTime = before?.status === status ? (before.lastTransitionTime ?? nowIso) : nowIso;
+      return { type, status, reason, message, lastHeartbeatTime: nowIso, lastTransitionTime };
+    };
+    const lowMemory = (await availableBytes()) < 100 * 1024 * 1024;
+    const lowDisk = freeBytes < this.#settings.minFreeBytes;
+    const own = [
+      condition(
+        'MemoryPressure',
+        lowMemory,
+        lowMemory ? 'KubeletHasInsufficientMemory' : 'KubeletHasSufficientMemory',
+        lowMemory ? 'less than 100 MiB of memory is available' : 'kubelet has sufficient memory available',
+      ),
+      condition(
+        'DiskPressure',
+        lowDisk,
+        lowDisk ? 'KubeletHasDiskPressure' : 'KubeletHasNoDiskPressure',
+        lowDisk
+          ? `only ${Math.floor(freeBytes / 2 ** 20)} MiB are free below ${stateDir}`
+          : 'kubelet has no disk pressure',
+      ),
+      condition('PIDPressure', false, 'KubeletHasSufficientPID', 'kubelet has sufficient PID available'),
+      ...(runtimeStatus.limitations.length > 0
+        ? [
+            condition(
+              'ResourceLimitsEnforced',
+              !runtimeStatus.limitations.some((each) => /limits/.test(each)),
+              'RuntimeLimitations',
+              runtimeStatus.limitations.join('; '),
+            ),
+          ]
+        : []),
+      condition(
+        'Ready',
+        problems.length === 0,
+        problems.length === 0 ? 'KubeletReady' : 'KubeletNotReady',
+        problems.length === 0 ? 'kubelet is posting ready status' : problems.join('; '),
+      ),
+    ];
+    const ownTypes = new Set(own.map((each) => each.type));
+    const images = await runtime.listImages();
+    return {
+      capacity,
+      allocatable: capacity,
+      conditions: [...(node?.status?.conditions ?? []).filter((each) => !ownTypes.has(each.type)), ...own],
+      addresses: [
+        ...addresses.map((address) => ({ type: 'InternalIP', address })),
+        { type: 'Hostname', address: nodeName },
+      ],
+      nodeInfo: { ...this.#facts!, containerRuntimeVersion: runtimeStatus.version },
+      images: images.slice(0, 50).map((image) => ({ names: [...image.names], sizeBytes: image.sizeBytes })),
+    } as NodeStatus;
+  }
+
+  async #renewLease(): Promise<void> {
+    const { cluster, clock } = this.#services;
+    const { nodeName, leaseSeconds } = this.#settings;
+    const renewTime = `${new Date(clock.now()).toISOString().slice(0, -1)}000Z`;
+    if (!this.#lease) {
+      try {
+        this.#lease = await cluster.get(resources.leases, { namespace: leaseNamespace, name: nodeName });
+      } catch (error) {
+        if (!isPintleError(error, 'NOT_FOUND')) throw error;
+        const node = await cluster.get(resources.nodes, { name: nodeName });
+        this.#lease = await cluster.create(resources.leases, {
+          metadata: {
+            name: nodeName,
+            namespace: leaseNamespace,
+            ownerReferences: [{ apiVersion: 'v1', kind: 'Node', name: nodeName, uid: node.metadata.uid }],
+          },
+          spec: { holderIdentity: nodeName, leaseDurationSeconds: leaseSeconds, renewTime },
+        });
+        return;
+      }
+    }
+    try {
+      this.#lease = await cluster.update(resources.leases, {
+        ...this.#lease,
+        spec: { ...this.#lease.spec, holderIdentity: nodeName, leaseDurationSeconds: leaseSeconds, renewTime },
+      });
+    } catch (error) {
+      this.#lease = undefined;
+      throw error;
+    }
+  }
+}
