@@ -1,0 +1,343 @@
+/**
+ * Links, addresses, routes, neighbours and forwarding entries of one network namespace, through rtnetlink. Owns one
+ * socket a handle (two with a subscription).
+ *
+ * All verbs are synchronous: the kernel answers inside send(2). Verbs that add or delete return whether they changed
+ * something, so that callers are idempotent by ignoring it; anything else that is refused throws KERNEL_REFUSED.
+ */
+import { closeSync, openSync } from 'node:fs';
+import { formatVxlan } from 'netlink/dist/rt/ifla.js';
+import {
+  formatAddressMessage,
+  formatNeighborMessage,
+  formatRouteMessage,
+  MessageType,
+  MulticastGroups,
+  type LinkMessage,
+} from 'netlink/dist/rt/structs.js';
+import type { PintleError } from '../../kernel/contract/index.ts';
+import { AF_BRIDGE, parseIp } from './ip-address.ts';
+import { isRefused } from './libc.ts';
+import { listen } from './netlink-events.ts';
+import {
+  attribute,
+  encode,
+  NETLINK_ROUTE,
+  NetlinkSocket,
+  NLM_F_CREATE,
+  NLM_F_DUMP,
+  NLM_F_EXCL,
+  NLM_F_REPLACE,
+  u16be,
+  type NetlinkMessage,
+  type NetlinkRequest,
+} from './netlink-socket.ts';
+import { isFdbEntry, readAddress, readLink, readNeighbour, readRoute } from './rtnetlink-codec.ts';
+import {
+  addressRequest,
+  changeRequest,
+  hardware,
+  linkBody,
+  linkInfo,
+  routeRequest,
+  type RtChange,
+} from './rtnetlink-requests.ts';
+import type {
+  Address,
+  FdbEntry,
+  Link,
+  LinkChange,
+  Neighbour,
+  NewRoute,
+  NewVeth,
+  NewVxlan,
+  Route,
+  RtEvent,
+} from './rtnetlink-types.ts';
+
+export type * from './rtnetlink-types.ts';
+export { RT_SCOPE_LINK, RT_TABLE_MAIN, type RtChange } from './rtnetlink-requests.ts';
+
+const create = NLM_F_CREATE | NLM_F_EXCL;
+const VETH_INFO_PEER = 1;
+
+export interface Rtnetlink {
+  listLinks(): Link[];
+  /** By name or index; undefined when there is none. */
+  getLink(which: string | number): Link | undefined;
+  createVeth(veth: NewVeth): void;
+  createBridge(bridge: {
+    readonly name: string;
+    readonly mac?: string | undefined;
+    readonly mtu?: number | undefined;
+  }): void;
+  createVxlan(vxlan: NewVxlan): void;
+  setLink(which: string | number, change: LinkChange): void;
+  deleteLink(which: string | number): boolean;
+
+  listAddresses(filter?: { readonly index?: number; readonly family?: number }): Address[];
+  /** `noDad`: usable at once (IPv6), no duplicate detection. `noPrefixRoute`: no route for the prefix is made. */
+  addAddress(
+    index: number,
+    cidr: string,
+    options?: { readonly scope?: number; readonly noPrefixRoute?: boolean; readonly broadcast?: boolean },
+  ): boolean;
+  deleteAddress(index: number, cidr: string): boolean;
+
+  /** Routes of all tables but `local`, unless `table` names one. */
+  listRoutes(filter?: { readonly family?: number; readonly table?: number; readonly link?: number }): Route[];
+  addRoute(route: NewRoute): boolean;
+  replaceRoute(route: NewRoute): void;
+  deleteRoute(route: NewRoute): boolean;
+
+  listNeighbours(filter?: { readonly link?: number; readonly family?: number }): Neighbour[];
+  replaceNeighbour(entry: { readonly link: number; readonly address: string; readonly mac: string }): void;
+  deleteNeighbour(entry: { readonly link: number; readonly address: string }): boolean;
+
+  listFdb(filter?: { readonly link?: number }): FdbEntry[];
+  /** A permanent entry of the link itself (vxlan). */
+  replaceFdb(entry: { readonly link: number; readonly mac: string; readonly destination: string }): void;
+  deleteFdb(entry: { readonly link: number; readonly mac: string; readonly destination?: string | undefined }): boolean;
+
+  /** Many changes in few system calls; one result each, in order. */
+  apply(changes: readonly RtChange[]): (PintleError | undefined)[];
+
+  /** Changes of links, addresses, routes, neighbours and FDB in this namespace. Returns the way to stop. */
+  subscribe(listener: (event: RtEvent) => void): () => void;
+  close(): void;
+}
+
+/** Opens a handle on the namespace at `netns` (undefined: the process's own). */
+export function openRtnetlink(options: { readonly netns?: string | undefined } = {}): Rtnetlink {
+  const socket = new NetlinkSocket(NETLINK_ROUTE, options);
+  const stops = new Set<() => void>();
+
+  const dump = (type: number, body: Uint8Array, what: string): NetlinkMessage[] =>
+    socket.request({ type, flags: NLM_F_DUMP, body, what });
+  /** True when done; false when it was so already (one of `already`). */
+  const change = (request: NetlinkRequest, ...already: readonly string[]): boolean => {
+    try {
+      socket.request(request);
+      return true;
+    } catch (error) {
+      if (isRefused(error, ...already)) return false;
+      throw error;
+    }
+  };
+  const newLink = (link: LinkMessage['attrs'], what: string): void =>
+    void socket.request({ type: MessageType.NEWLINK, flags: create, body: linkBody({ attrs: link }), what });
+
+  const links: Pick<
+    Rtnetlink,
+    'listLinks' | 'getLink' | 'createVeth' | 'createBridge' | 'createVxlan' | 'setLink' | 'deleteLink'
+  > = {
+    listLinks: () => dump(MessageType.GETLINK, linkBody({}), 'Listing links').map(({ payload }) => readLink(payload)),
+
+    getLink(which) {
+      const body = typeof which === 'string' ? linkBody({ attrs: { ifname: which } }) : linkBody({ index: which });
+      try {
+        const [answer] = socket.request({
+          type: MessageType.GETLINK,
+          flags: 0,
+          body,
+          what: `Looking up link ${which}`,
+        });
+        return answer === undefined ? undefined : readLink(answer.payload);
+      } catch (error) {
+        if (isRefused(error, 'ENODEV')) return undefined;
+        throw error;
+      }
+    },
+
+    createVeth(veth) {
+      const fd = veth.peer.netns === undefined ? undefined : openSync(veth.peer.netns, 'r');
+      try {
+        const peer = linkBody({
+          attrs: {
+            ifname: veth.peer.name,
+            ...hardware(veth.peer.mac, veth.peer.mtu),
+            ...(fd === undefined ? {} : { netNsFd: fd }),
+          },
+        });
+        const body = linkBody({
+          up: veth.up,
+          attrs: {
+            ifname: veth.name,
+            ...hardware(veth.mac, veth.mtu),
+            ...(veth.master === undefined ? {} : { master: veth.master }),
+            linkinfo: linkInfo('veth', attribute(VETH_INFO_PEER, peer)),
+          },
+        });
+        const what = `Creating veth pair ${veth.name} and ${veth.peer.name}`;
+        socket.request({ type: MessageType.NEWLINK, flags: create, body, what });
+      } finally {
+        if (fd !== undefined) closeSync(fd);
+      }
+    },
+
+    createBridge: ({ name, mac, mtu }) =>
+      newLink({ ifname: name, ...hardware(mac, mtu), linkinfo: linkInfo('bridge') }, `Creating bridge ${name}`),
+
+    createVxlan({ name, vni, port, local, link, mac, mtu }) {
+      const localBytes = local === undefined ? undefined : parseIp(local);
+      const data = encode(
+        formatVxlan({
+          id: vni,
+          ...(link === undefined ? {} : { link }),
+          ...(localBytes === undefined ? {} : localBytes.length === 4 ? { local: localBytes } : { local6: localBytes }),
+          learning: 0,
+          port: u16be(port),
+        }),
+      );
+      newLink(
+        { ifname: name, ...hardware(mac, mtu), linkinfo: linkInfo('vxlan', data) },
+        `Creating vxlan device ${name}`,
+      );
+    },
+
+    setLink(which, { up, name, mac, mtu, master, netns }) {
+      const fd = netns === undefined ? undefined : openSync(netns, 'r');
+      try {
+        const index = typeof which === 'number' ? which : indexOf(which);
+        const body = linkBody({
+          index,
+          up,
+          attrs: {
+            ...(name === undefined ? {} : { ifname: name }),
+            ...hardware(mac, mtu),
+            ...(master === undefined ? {} : { master }),
+            ...(fd === undefined ? {} : { netNsFd: fd }),
+          },
+        });
+        socket.request({ type: MessageType.NEWLINK, flags: 0, body, what: `Changing link ${which}` });
+      } finally {
+        if (fd !== undefined) closeSync(fd);
+      }
+    },
+
+    deleteLink(which) {
+      const body = typeof which === 'string' ? linkBody({ attrs: { ifname: which } }) : linkBody({ index: which });
+      return change({ type: MessageType.DELLINK, flags: 0, body, what: `Deleting link ${which}` }, 'ENODEV');
+    },
+  };
+
+  /** Index by name; throws ENODEV with the name in the message. */
+  const indexOf = (name: string): number => {
+    const what = `Looking up link ${name}`;
+    const [answer] = socket.request({
+      type: MessageType.GETLINK,
+      flags: 0,
+      body: linkBody({ attrs: { ifname: name } }),
+      what,
+    });
+    return answer?.payload.readInt32LE(4) ?? 0;
+  };
+
+  const neighbours = (family: number): (Neighbour | FdbEntry)[] =>
+    dump(
+      MessageType.GETNEIGH,
+      encode((out) => formatNeighborMessage({ kind: 'neighbor', data: { family }, attrs: {} }, out)),
+      'Listing neighbours',
+    )
+      .map(({ payload }) => readNeighbour(payload))
+      .filter((entry) => entry !== undefined);
+
+  return {
+    ...links,
+
+    listAddresses: ({ index, family = 0 } = {}) =>
+      dump(
+        MessageType.GETADDR,
+        encode((out) => formatAddressMessage({ kind: 'address', data: { family }, attrs: {} }, out)),
+        'Listing addresses',
+      )
+        .map(({ payload }) => readAddress(payload))
+        .filter((address) => index === undefined || address.index === index),
+    addAddress: (index, cidr, options = {}) =>
+      change(addressRequest(MessageType.NEWADDR, create, index, cidr, options), 'EEXIST'),
+    deleteAddress: (index, cidr) =>
+      change(addressRequest(MessageType.DELADDR, 0, index, cidr, {}), 'EADDRNOTAVAIL', 'ENODEV'),
+
+    listRoutes: ({ family = 0, table, link } = {}) =>
+      dump(
+        MessageType.GETROUTE,
+        encode((out) => formatRouteMessage({ kind: 'route', data: { family }, attrs: {} }, out)),
+        'Listing routes',
+      )
+        .map(({ payload }) => readRoute(payload))
+        .filter((route) => route !== undefined)
+        .filter((route) => (table === undefined ? route.table !== 255 : route.table === table))
+        .filter((route) => link === undefined || route.link === link),
+    addRoute: (route) => change(routeRequest(MessageType.NEWROUTE, create, route), 'EEXIST'),
+    replaceRoute: (route) =>
+      void socket.request(routeRequest(MessageType.NEWROUTE, NLM_F_CREATE | NLM_F_REPLACE, route)),
+    deleteRoute: (route) => change(routeRequest(MessageType.DELROUTE, 0, route), 'ESRCH', 'ENODEV'),
+
+    listNeighbours: ({ link, family = 0 } = {}) =>
+      neighbours(family)
+        .filter((entry): entry is Neighbour => !isFdbEntry(entry))
+        .filter((entry) => link === undefined || entry.link === link),
+    replaceNeighbour: (neighbour) => void socket.request(changeRequest({ verb: 'replaceNeighbour', neighbour })),
+    deleteNeighbour: (neighbour) =>
+      change(changeRequest({ verb: 'deleteNeighbour', neighbour }), 'ENOENT', 'ENODEV', 'ENXIO'),
+
+    listFdb: ({ link } = {}) =>
+      neighbours(AF_BRIDGE)
+        .filter((entry) => isFdbEntry(entry))
+        .filter((entry) => link === undefined || entry.link === link),
+    replaceFdb: (fdb) => void socket.request(changeRequest({ verb: 'replaceFdb', fdb })),
+    deleteFdb: (fdb) => change(changeRequest({ verb: 'deleteFdb', fdb }), 'ENOENT', 'ENODEV', 'ENXIO'),
+
+    apply: (changes) => socket.transact(changes.map((one) => changeRequest(one))),
+
+    subscribe(listener) {
+      const { LINK, NEIGH, IPV4_IFADDR, IPV6_IFADDR, IPV4_ROUTE, IPV6_ROUTE } = MulticastGroups;
+      const groups = [LINK, NEIGH, IPV4_IFADDR, IPV6_IFADDR, IPV4_ROUTE, IPV6_ROUTE];
+      const stop = listen(new NetlinkSocket(NETLINK_ROUTE, { ...options, groups }), (event) => {
+        if (event === 'overflow') return listener({ kind: 'overflow' });
+        for (const message of event) {
+          const read = readEvent(message);
+          if (read !== undefined) listener(read);
+        }
+      });
+      stops.add(stop);
+      return () => {
+        stops.delete(stop);
+        stop();
+      };
+    },
+
+    close() {
+      for (const stop of stops) stop();
+      stops.clear();
+      socket.close();
+    },
+  };
+}
+
+function readEvent({ type, payload }: NetlinkMessage): RtEvent | undefined {
+  switch (type) {
+    case MessageType.NEWLINK:
+    case MessageType.DELLINK:
+      // A bridge port's notification (AF_BRIDGE) says "deleted" when the port leaves the bridge; the link lives on.
+      if (payload.readUInt8(0) === AF_BRIDGE) return undefined;
+      return { kind: 'link', deleted: type === MessageType.DELLINK, link: readLink(payload) };
+    case MessageType.NEWADDR:
+    case MessageType.DELADDR:
+      return { kind: 'address', deleted: type === MessageType.DELADDR, address: readAddress(payload) };
+    case MessageType.NEWROUTE:
+    case MessageType.DELROUTE: {
+      const route = readRoute(payload);
+      return route === undefined ? undefined : { kind: 'route', deleted: type === MessageType.DELROUTE, route };
+    }
+    case MessageType.NEWNEIGH:
+    case MessageType.DELNEIGH: {
+      const entry = readNeighbour(payload);
+      const deleted = type === MessageType.DELNEIGH;
+      if (entry === undefined) return undefined;
+      return isFdbEntry(entry) ? { kind: 'fdb', deleted, entry } : { kind: 'neighbour', deleted, neighbour: entry };
+    }
+    default:
+      return undefined;
+  }
+}
