@@ -1,0 +1,94 @@
+import { z } from 'zod';
+import { definePlugin } from '../../../kernel/contract/index.ts';
+import { informersFor } from '../../../kernel/machinery/informer.ts';
+import { resources } from '../../../kernel/machinery/resources.ts';
+import { DnsServer } from './dns-server.ts';
+import { clusterIndex } from './index-of-cluster.ts';
+import { ensureDnsService, publishEndpoint } from './publish.ts';
+import { ClusterNames } from './records.ts';
+import { createUpstream, nameserversOf } from './upstream.ts';
+
+export default definePlugin({
+  kind: 'component',
+  name: 'dns',
+  api: 1,
+  role: 'node',
+  summary: 'Answers the names of Services and pods on every node, and asks upstream for the rest',
+  config: z.strictObject({
+    /** Port on the node's address to which the DNS Service leads. */
+    port: z.int().min(1).max(65_535).default(53),
+    /** Resolvers for all other names ("9.9.9.9", "[2620:fe::fe]:53"); empty: those of /etc/resolv.conf. */
+    upstream: z.array(z.string()).default([]),
+    upstreamTimeoutMs: z.int().min(10).default(2000),
+  }),
+  needs: ['cluster'],
+  start: async (context, startSignal) => {
+    const { config, log, clock, nodeName = '' } = context;
+    const { cluster } = context.uses;
+    const { dnsDomain, dnsServiceIp } = context.cluster;
+    const informers = informersFor(cluster, log);
+    const services = informers.get(resources.services);
+    const slices = informers.get(resources.endpointSlices);
+    const namespaces = informers.get(resources.namespaces);
+    const nodes = informers.get(resources.nodes);
+    const server = new DnsServer({
+      names: new ClusterNames(dnsDomain, clusterIndex(services, slices, namespaces)),
+      upstream: createUpstream(
+        () =>
+          config.upstream.length > 0 ? config.upstream : nameserversOf('/etc/resolv.conf', new Set([dnsServiceIp])),
+        config.upstreamTimeoutMs,
+      ),
+      domain: dnsDomain,
+      log,
+    });
+    const stop = new AbortController();
+    let problem: string | undefined = 'waiting for the API server';
+
+    const addressOf = () =>
+      (nodes.get(nodeName)?.status?.addresses ?? []).find((each) => each.type === 'InternalIP')?.address;
+
+    async function serve(signal: AbortSignal): Promise<void> {
+      await Promise.all([services, slices, namespaces, nodes].map((informer) => informer.synced(signal)));
+      let listening: string | undefined;
+      for (;;) {
+        const address = addressOf();
+        try {
+          if (address === undefined) throw new Error(`node ${nodeName} has no InternalIP yet`);
+          if (address !== listening) {
+            await server.close();
+            await server.listen(address, config.port);
+            listening = address;
+          }
+          await ensureDnsService(cluster, dnsServiceIp);
+          await publishEndpoint(cluster, nodeName, address, config.port);
+          problem = undefined;
+          // Looked at again now and then: somebody may have deleted the Service or the slice.
+          await clock.sleep(30_000, signal);
+        } catch (error) {
+          if (signal.aborted) return;
+          problem = error instanceof Error ? error.message : String(error);
+          log.debug('dns is not serving yet', { error: problem });
+          await clock.sleep(200, signal);
+        }
+      }
+    }
+
+    const work = serve(stop.signal).catch((error: unknown) => {
+      if (!stop.signal.aborted) log.error('dns stopped', { error: String(error) });
+    });
+    startSignal.throwIfAborted();
+    return {
+      status: () => ({ ready: problem === undefined, reason: problem }),
+      metrics: async () =>
+        Object.entries(server.counters)
+          .map(([name, value]) => `# TYPE pintle_dns_${name}_total counter\npintle_dns_${name}_total ${value}\n`)
+          .join(''),
+      [Symbol.asyncDispose]: async () => {
+        stop.abort(new Error('dns stops'));
+        await work;
+        await server.close();
+        for (const informer of [services, slices, namespaces, nodes]) informer.close();
+      },
+    };
+  },
+});

@@ -1,0 +1,86 @@
+import { networkInterfaces } from 'node:os';
+import { z } from 'zod';
+import type { EndpointSlice, Service } from '../../../kernel/contract/kubernetes.ts';
+import { definePlugin } from '../../../kernel/contract/index.ts';
+import { informersFor } from '../../../kernel/machinery/informer.ts';
+import { resources } from '../../../kernel/machinery/resources.ts';
+import { proxyState } from './proxy-state.ts';
+import { startSyncLoop } from './sync-loop.ts';
+
+const serviceName = 'kubernetes.io/service-name';
+
+export default definePlugin({
+  kind: 'component',
+  name: 'service-proxy',
+  api: 1,
+  role: 'node',
+  summary: 'Keeps the proxy in step with Services and EndpointSlices',
+  config: z.strictObject({
+    /** Addresses at which NodePorts answer; empty: the node's InternalIP addresses. */
+    nodePortAddresses: z.array(z.string()).default([]),
+    /** Changes within this time after a sync are made together. */
+    minSyncIntervalMs: z.int().min(0).default(50),
+  }),
+  needs: ['cluster', 'proxy'],
+  start: async (context, startSignal) => {
+    const { config, log, clock } = context;
+    const { cluster, proxy } = context.uses;
+    const nodeName = context.nodeName ?? '';
+    const informers = informersFor(cluster, log);
+    const services = informers.get<Service>(resources.services);
+    const slices = informers.get<EndpointSlice>(resources.endpointSlices);
+    const nodes = informers.get(resources.nodes);
+    slices.addIndex('service', (slice) => [
+      `${slice.metadata.namespace}/${slice.metadata.labels?.[serviceName] ?? ''}`,
+    ]);
+    const stop = new AbortController();
+
+    const nodeAddresses = () => {
+      if (config.nodePortAddresses.length > 0) return config.nodePortAddresses;
+      const published = nodes.get(nodeName)?.status?.addresses ?? [];
+      const internal = published.filter((each) => each.type === 'InternalIP').map((each) => each.address);
+      if (internal.length > 0) return internal;
+      const own = Object.values(networkInterfaces()).flatMap((each) => each ?? []);
+      return own.filter((each) => !each.internal && !each.address.startsWith('fe80')).map((each) => each.address);
+    };
+
+    const loop = startSyncLoop(
+      async (signal) => {
+        await Promise.all([services.synced(signal), slices.synced(signal), nodes.synced(signal)]);
+        await proxy.sync(
+          proxyState({
+            nodeName,
+            nodeAddresses: nodeAddresses(),
+            clusterCidrs: context.cluster.podCidrs,
+            services: services.list(),
+            slicesOf: (namespace, name) => slices.byIndex('service', `${namespace}/${name}`),
+          }),
+        );
+      },
+      { minIntervalMs: config.minSyncIntervalMs, log, clock },
+      stop.signal,
+    );
+    let addresses = '';
+    services.onChange(() => loop.request());
+    slices.onChange(() => loop.request());
+    nodes.onChange(({ key }) => {
+      if (key !== nodeName || addresses === String(nodeAddresses())) return;
+      addresses = String(nodeAddresses());
+      loop.request();
+    });
+    startSignal.throwIfAborted();
+    return {
+      status: () => {
+        if (loop.failure() !== undefined) return { ready: false, reason: loop.failure() };
+        if (!loop.hasSynced()) return { ready: false, reason: 'waiting for Services from the API server' };
+        const { ready, reason } = proxy.status();
+        return { ready, reason };
+      },
+      [Symbol.asyncDispose]: async () => {
+        stop.abort(new Error('the service proxy stops'));
+        await loop.ended;
+        for (const informer of [services, slices, nodes]) informer.close();
+      },
+    };
+  },
+});
