@@ -1,0 +1,85 @@
+/** What a pod asks of a node: amounts in the scheduler contract's units, and host ports. */
+import type { Resources } from '../../contract/index.ts';
+import type { Container, Pod } from '../../contract/kubernetes.ts';
+import { byteCount, cpuMillis } from '../quantity.ts';
+
+type Amounts = Record<string, number>;
+
+/** Quantities as the API writes them → millicores, bytes, pieces. */
+export function amounts(quantities: Readonly<Record<string, string>> | undefined): Amounts {
+  const result: Amounts = {};
+  for (const [name, text] of Object.entries(quantities ?? {}))
+    result[name] = name === 'cpu' ? cpuMillis(text) : byteCount(text);
+  return result;
+}
+
+export function addAmounts(into: Amounts, more: Resources): void {
+  for (const name in more) into[name] = (into[name] ?? 0) + (more[name] as number);
+}
+
+export function subtractAmounts(from: Amounts, less: Resources): void {
+  for (const name in less) {
+    const rest = (from[name] ?? 0) - (less[name] as number);
+    if (rest === 0) delete from[name];
+    else from[name] = rest;
+  }
+}
+
+function raiseTo(into: Amounts, other: Resources): void {
+  for (const name in other) into[name] = Math.max(into[name] ?? 0, other[name] as number);
+}
+
+const isSidecar = (container: Container) => container.restartPolicy === 'Always';
+
+/**
+ * KEP-753: containers and sidecars run together, and an init container runs beside the sidecars that started before it.
+ * The pod needs the larger of both, plus its runtime's overhead. KEP-2837: requests of the whole pod replace the sum.
+ */
+export function podRequests(pod: Pod): Resources {
+  const { containers, initContainers = [], overhead, resources: podLevel } = pod.spec;
+  const total: Amounts = {};
+  for (const container of containers) addAmounts(total, amounts(container.resources?.requests));
+  const sidecars: Amounts = {};
+  const peak: Amounts = {};
+  for (const container of initContainers) {
+    const requests = amounts(container.resources?.requests);
+    if (isSidecar(container)) {
+      addAmounts(total, requests);
+      addAmounts(sidecars, requests);
+      raiseTo(peak, sidecars);
+    } else {
+      addAmounts(requests, sidecars);
+      raiseTo(peak, requests);
+    }
+  }
+  raiseTo(total, peak);
+  Object.assign(total, amounts(podLevel?.requests));
+  addAmounts(total, amounts(overhead));
+  total['pods'] = 1;
+  return total;
+}
+
+export interface HostPort {
+  readonly ip: string;
+  readonly protocol: string;
+  readonly port: number;
+}
+
+/** Host ports of containers and sidecars. "0.0.0.0" stands for every address of the node. */
+export function podHostPorts(pod: Pod): readonly HostPort[] {
+  const running = [...pod.spec.containers, ...(pod.spec.initContainers ?? []).filter(isSidecar)];
+  return running.flatMap((container) =>
+    (container.ports ?? [])
+      .filter((port) => port.hostPort !== undefined && port.hostPort > 0)
+      .map((port) => ({
+        ip: port.hostIP === undefined || port.hostIP === '' ? '0.0.0.0' : port.hostIP,
+        protocol: port.protocol ?? 'TCP',
+        port: port.hostPort as number,
+      })),
+  );
+}
+
+/** As in NodeState.hostPorts. */
+export function hostPortKey({ protocol, ip, port }: HostPort): string {
+  return `${protocol}/${ip}/${port}`;
+}

@@ -1,0 +1,157 @@
+/**
+ * What the scheduler knows of nodes and of the pods on them, assumed ones included. Every change of a node gives it a new
+ * generation and one entry in the change log, from which each pod class learns what it must judge again.
+ */
+import type { ClusterState, NodeState, Resources } from '../../../kernel/contract/index.ts';
+import type { Node, Pod } from '../../../kernel/contract/kubernetes.ts';
+import {
+  addAmounts,
+  amounts,
+  hostPortKey,
+  podHostPorts,
+  podRequests,
+  subtractAmounts,
+} from '../../../kernel/machinery/scheduling/pod-requests.ts';
+
+interface PlacedPod {
+  readonly nodeName: string;
+  readonly requests: Resources;
+  readonly hostPorts: readonly string[];
+  /** What a policy may look at, to tell a change of it from a change of status. */
+  readonly shape: string;
+}
+
+interface NodeEntry extends NodeState {
+  node: Node;
+  generation: number;
+  allocatable: Resources;
+  readonly requested: Record<string, number>;
+  readonly pods: Map<string, Pod>;
+  hostPorts: Set<string>;
+  /** False while only pods name it. */
+  exists: boolean;
+  shape: string;
+}
+
+export class NodeCache implements ClusterState {
+  readonly nodes = new Map<string, NodeState>();
+  readonly #entries = new Map<string, NodeEntry>();
+  readonly #placed = new Map<string, PlacedPod>();
+  #log: string[] = [];
+  #logStart = 0;
+  #generation = 0;
+
+  /** Position behind the last change. */
+  get position(): number {
+    return this.#logStart + this.#log.length;
+  }
+
+  /** Names of the nodes that changed since `position`, repeats included; undefined when that is too long ago to tell. */
+  changesSince(position: number): readonly string[] | undefined {
+    return position < this.#logStart ? undefined : this.#log.slice(position - this.#logStart);
+  }
+
+  setNode(node: Node): void {
+    const { name } = node.metadata;
+    const entry = this.#entry(name);
+    const shape = nodeShape(node);
+    entry.node = node;
+    if (entry.exists && entry.shape === shape) return;
+    entry.shape = shape;
+    entry.allocatable = amounts(node.status?.allocatable ?? node.status?.capacity);
+    entry.exists = true;
+    this.nodes.set(name, entry);
+    this.#changed(entry);
+  }
+
+  removeNode(name: string): void {
+    const entry = this.#entries.get(name);
+    if (entry === undefined || !entry.exists) return;
+    entry.exists = false;
+    this.nodes.delete(name);
+    this.#changed(entry);
+    if (entry.pods.size === 0) this.#entries.delete(name);
+  }
+
+  /** Puts the pod onto the node that it names, away from any other. */
+  setPod(key: string, pod: Pod, nodeName: string): void {
+    const before = this.#placed.get(key);
+    const shape = podShape(pod);
+    if (before !== undefined && before.nodeName === nodeName && before.shape === shape) {
+      this.#entry(nodeName).pods.set(key, pod);
+      return;
+    }
+    if (before !== undefined) this.removePod(key);
+    const placed = { nodeName, requests: podRequests(pod), hostPorts: podHostPorts(pod).map(hostPortKey), shape };
+    this.#placed.set(key, placed);
+    const entry = this.#entry(nodeName);
+    addAmounts(entry.requested, placed.requests);
+    for (const port of placed.hostPorts) entry.hostPorts.add(port);
+    entry.pods.set(key, pod);
+    this.#changed(entry);
+  }
+
+  /** True when the pod was on a node. */
+  removePod(key: string): boolean {
+    const placed = this.#placed.get(key);
+    if (placed === undefined) return false;
+    this.#placed.delete(key);
+    const entry = this.#entry(placed.nodeName);
+    entry.pods.delete(key);
+    subtractAmounts(entry.requested, placed.requests);
+    if (placed.hostPorts.length > 0)
+      // Pods that were bound by hand may share a port, so the set is made anew.
+      entry.hostPorts = new Set([...entry.pods.keys()].flatMap((other) => this.#placed.get(other)?.hostPorts ?? []));
+    this.#changed(entry);
+    if (!entry.exists && entry.pods.size === 0) this.#entries.delete(placed.nodeName);
+    return true;
+  }
+
+  #entry(name: string): NodeEntry {
+    let entry = this.#entries.get(name);
+    if (entry === undefined) {
+      entry = {
+        name,
+        node: undefined as unknown as Node,
+        generation: 0,
+        allocatable: {},
+        requested: {},
+        pods: new Map(),
+        hostPorts: new Set(),
+        exists: false,
+        shape: '',
+      };
+      this.#entries.set(name, entry);
+    }
+    return entry;
+  }
+
+  #changed(entry: NodeEntry): void {
+    entry.generation = ++this.#generation;
+    this.#log.push(entry.name);
+    const limit = 1024 + 4 * this.nodes.size;
+    if (this.#log.length <= limit) return;
+    // Half is kept, so that trimming is rare and a class that is used often need not start over.
+    const dropped = this.#log.length >> 1;
+    this.#log = this.#log.slice(dropped);
+    this.#logStart += dropped;
+  }
+}
+
+/** Everything of a node that a policy may look at: without heartbeats, of which there is one a node every few seconds. */
+function nodeShape({ metadata, spec, status = {} }: Node): string {
+  return JSON.stringify([
+    metadata.uid,
+    metadata.labels,
+    metadata.annotations,
+    spec,
+    status.allocatable,
+    status.capacity,
+    status.images?.length,
+    status.conditions?.map((condition) => [condition.type, condition.status]),
+  ]);
+}
+
+function podShape({ metadata, spec }: Pod): string {
+  return JSON.stringify([metadata.uid, metadata.labels, metadata.annotations, { ...spec, nodeName: undefined }]);
+}

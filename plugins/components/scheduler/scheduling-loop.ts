@@ -1,0 +1,310 @@
+/**
+ * The scheduling loop: watches pods and nodes, picks a node for one pod after the other, and binds. Picking is
+ * synchronous; a picked pod counts on its node at once ("assumed"), and the binding is written in the background, up to
+ * `bindConcurrency` at a time. A binding that fails is forgotten and the pod tried again. All state comes from the two
+ * informers, so a restart loses nothing.
+ */
+import { setImmediate as nextTurn } from 'node:timers/promises';
+import {
+  isPintleError,
+  type Clock,
+  type Cluster,
+  type Logger,
+  type ResourceType,
+  type SchedulerPolicy,
+} from '../../../kernel/contract/index.ts';
+import type { Binding, Pod } from '../../../kernel/contract/kubernetes.ts';
+import type { EventRecorder } from '../../../kernel/machinery/event-recorder.ts';
+import { informersFor, type Change, type Informer } from '../../../kernel/machinery/informer.ts';
+import { splitKey } from '../../../kernel/machinery/metadata.ts';
+import { resources } from '../../../kernel/machinery/resources.ts';
+import { classOf } from '../../../kernel/machinery/scheduling/pod-class.ts';
+import { ClassView } from './class-view.ts';
+import { NodeCache } from './node-cache.ts';
+import { PendingPods, type PendingPod } from './pending-pods.ts';
+import { UnschedulableConditions } from './unschedulable-conditions.ts';
+
+/** Judgements kept over all classes: about 100 bytes each. */
+const maxJudgements = 400_000;
+/** The loop lets other work of the process run after this long. */
+const sliceMs = 8;
+
+const bindings = { ...resources.pods, kind: 'Binding' } as ResourceType<never> as ResourceType<Binding>;
+
+export interface SchedulingLoopOptions {
+  readonly cluster: Cluster;
+  /** spec.schedulerName → policy. Pods of other names are left alone. */
+  readonly profiles: ReadonlyMap<string, SchedulerPolicy>;
+  readonly bindConcurrency: number;
+  readonly record: EventRecorder;
+  readonly clock: Clock;
+  readonly log: Logger;
+  readonly random: () => number;
+}
+
+export class SchedulingLoop {
+  readonly counts = { scheduled: 0, unschedulable: 0, error: 0 };
+  readonly #options: SchedulingLoopOptions;
+  readonly #cache = new NodeCache();
+  readonly #pending = new PendingPods();
+  readonly #conditions: UnschedulableConditions;
+  readonly #views = new Map<string, ClassView>();
+  /** Pods whose binding is being written, or has been and not yet been seen by the informer: key → uid. */
+  readonly #assumed = new Map<string, string>();
+  #bindsInFlight = 0;
+  #mayHelp = false;
+  #wake: () => void = () => undefined;
+  #pods: Informer<Pod> | undefined;
+  #isSynced = false;
+
+  constructor(options: SchedulingLoopOptions) {
+    this.#options = options;
+    this.#conditions = new UnschedulableConditions(options);
+  }
+
+  get isSynced(): boolean {
+    return this.#isSynced;
+  }
+
+  pendingCounts(): ReturnType<PendingPods['counts']> {
+    return this.#pending.counts();
+  }
+
+  async run(signal: AbortSignal): Promise<void> {
+    const { cluster, log } = this.#options;
+    const informers = informersFor(cluster, log);
+    const nodes = informers.get(resources.nodes);
+    const pods = informers.get(resources.pods);
+    this.#pods = pods;
+    const conditions = this.#conditions.run(pods, (key) => this.#pending.get(key) !== undefined, signal);
+    const wake = () => this.#wake();
+    signal.addEventListener('abort', wake);
+    try {
+      nodes.onChange(({ key, object }) => {
+        if (object === undefined) this.#cache.removeNode(key);
+        else this.#cache.setNode(object);
+        this.#helped();
+      });
+      pods.onChange((change) => this.#onPod(change));
+      await nodes.synced(signal);
+      await pods.synced(signal);
+      this.#isSynced = true;
+      await this.#loop(signal);
+    } catch (error) {
+      if (!signal.aborted) throw error;
+    } finally {
+      signal.removeEventListener('abort', wake);
+      nodes.close();
+      pods.close();
+      this.#isSynced = false;
+      await conditions;
+      while (this.#bindsInFlight > 0) await this.#changed();
+    }
+  }
+
+  #onPod({ key, object: pod }: Change<Pod>): void {
+    const isOver = pod === undefined || pod.status?.phase === 'Succeeded' || pod.status?.phase === 'Failed';
+    if (isOver) {
+      this.#assumed.delete(key);
+      this.#drop(key);
+      if (this.#cache.removePod(key)) this.#helped();
+      return;
+    }
+    const { nodeName, schedulerName = 'default-scheduler', schedulingGates = [] } = pod.spec;
+    if (nodeName !== undefined && nodeName !== '') {
+      this.#assumed.delete(key);
+      this.#drop(key);
+      const before = this.#cache.position;
+      this.#cache.setPod(key, pod, nodeName);
+      if (this.#cache.position !== before) this.#helped();
+      return;
+    }
+    const policy = this.#options.profiles.get(schedulerName);
+    if (policy === undefined || pod.metadata.deletionTimestamp !== undefined || schedulingGates.length > 0) {
+      this.#drop(key);
+      return;
+    }
+    if (this.#assumed.get(key) === pod.metadata.uid) return;
+    this.#enqueue(key, pod, schedulerName, policy);
+  }
+
+  /** A pod that waits no more may have been the one that was woken for its class: another gets the chance. */
+  #drop(key: string): void {
+    if (this.#pending.get(key) === undefined) return;
+    this.#pending.remove(key);
+    this.#helped();
+  }
+
+  #enqueue(key: string, pod: Pod, profile: string, policy: SchedulerPolicy): void {
+    try {
+      const podClass = classOf(pod, policy);
+      const classId = `${profile}\0${podClass.key}`;
+      const view = this.#views.get(classId);
+      if (view === undefined) {
+        this.#evict();
+        this.#views.set(classId, new ClassView(podClass, policy, this.#cache, this.#options.random));
+      }
+      this.#pending.put(key, pod, classId);
+      this.#wake();
+    } catch (error) {
+      this.#options.record(pod, 'Warning', 'FailedScheduling', `The pod cannot be judged: ${String(error)}`);
+    }
+  }
+
+  async #loop(signal: AbortSignal): Promise<void> {
+    const { clock, bindConcurrency } = this.#options;
+    let sliceStart = performance.now();
+    while (!signal.aborted) {
+      if (this.#bindsInFlight >= bindConcurrency) {
+        await this.#changed();
+        sliceStart = performance.now();
+        continue;
+      }
+      if (this.#mayHelp) this.#wakeParked();
+      const next = this.#pending.take(clock.now());
+      if (next === undefined) {
+        await this.#changed(this.#pending.nextRetryAt());
+        sliceStart = performance.now();
+        continue;
+      }
+      this.#place(next, signal);
+      if (performance.now() - sliceStart > sliceMs) {
+        await nextTurn();
+        sliceStart = performance.now();
+      }
+    }
+  }
+
+  /** Resolves when something happened, or at this time. */
+  async #changed(until?: number): Promise<void> {
+    const timer = new AbortController();
+    await new Promise<void>((resolve) => {
+      this.#wake = resolve;
+      if (until === undefined) return;
+      const { clock } = this.#options;
+      clock.sleep(Math.max(0, until - clock.now()), timer.signal).then(resolve, () => undefined);
+    });
+    timer.abort();
+  }
+
+  #helped(): void {
+    this.#mayHelp = true;
+    this.#wake();
+  }
+
+  /** Asks each class with parked pods about the nodes that changed, and wakes one pod of each that fits somewhere now. */
+  #wakeParked(): void {
+    this.#mayHelp = false;
+    const now = this.#options.clock.now();
+    for (const classId of this.#pending.parkedClasses()) {
+      const view = this.#views.get(classId);
+      if (view === undefined) this.#pending.wake(classId, now);
+      else if (this.#mayFit(view)) this.#pending.wake(classId, now);
+    }
+  }
+
+  #mayFit(view: ClassView): boolean {
+    try {
+      return view.podClass.local ? view.choose() !== undefined : view.isOutdated;
+    } catch {
+      // The pod itself reports what the policy throws.
+      return true;
+    }
+  }
+
+  #place(pending: PendingPod, signal: AbortSignal): void {
+    const { record, clock, log } = this.#options;
+    const { key, pod } = pending;
+    let nodeName: string | undefined;
+    let view: ClassView;
+    try {
+      view = this.#view(pending);
+      nodeName = view.choose();
+    } catch (error) {
+      this.#views.delete(pending.classId);
+      this.counts.error++;
+      const message = error instanceof Error ? error.message : String(error);
+      log.error('a scheduling policy failed', { pod: key, error: message });
+      record(pod, 'Warning', 'FailedScheduling', message);
+      this.#conditions.report(key, 'SchedulerError', message);
+      this.#pending.retry(pending, clock.now());
+      return;
+    }
+    if (nodeName === undefined) {
+      this.counts.unschedulable++;
+      const message = view.failure();
+      this.#pending.park(pending, clock.now());
+      record(pod, 'Warning', 'FailedScheduling', message);
+      this.#conditions.report(key, 'Unschedulable', message);
+      return;
+    }
+    this.#assumed.set(key, pod.metadata.uid);
+    this.#pending.remove(key);
+    this.#cache.setPod(key, pod, nodeName);
+    // One of a class was placed: another of that class may fit as well.
+    this.#mayHelp = true;
+    this.#bindsInFlight++;
+    void this.#bind(pending, nodeName, signal).finally(() => {
+      this.#bindsInFlight--;
+      this.#wake();
+    });
+  }
+
+  async #bind(pending: PendingPod, nodeName: string, signal: AbortSignal): Promise<void> {
+    const { cluster, record, log } = this.#options;
+    const { key, pod } = pending;
+    const { uid, name, namespace } = pod.metadata;
+    try {
+      const binding = {
+        metadata: { name, namespace, uid },
+        target: { apiVersion: 'v1', kind: 'Node', name: nodeName },
+      };
+      await cluster.create(bindings, binding, { subresource: 'binding', parent: splitKey(key) });
+      this.counts.scheduled++;
+      record(pod, 'Normal', 'Scheduled', `Successfully assigned ${key} to ${nodeName}`);
+    } catch (error) {
+      if (this.#assumed.get(key) !== uid) return;
+      this.#assumed.delete(key);
+      this.#cache.removePod(key);
+      this.#helped();
+      if (signal.aborted || isPintleError(error, 'NOT_FOUND')) return;
+      this.counts.error++;
+      const message = error instanceof Error ? error.message : String(error);
+      log.warn('a binding failed, the pod will be tried again', { pod: key, node: nodeName, error: message });
+      if (!isPintleError(error, 'CONFLICT'))
+        record(pod, 'Warning', 'FailedScheduling', `Binding to ${nodeName} failed: ${message}`);
+      const current = this.#pods?.get(key);
+      if (current?.metadata.uid !== uid || current.metadata.deletionTimestamp !== undefined) return;
+      this.#pending.put(key, current, pending.classId);
+      const again = this.#pending.get(key);
+      if (again === undefined) return;
+      again.attempts = pending.attempts;
+      again.move++;
+      this.#pending.retry(again, this.#options.clock.now());
+    }
+  }
+
+  #view(pending: PendingPod): ClassView {
+    const { classId, pod } = pending;
+    let view = this.#views.get(classId);
+    if (view !== undefined) {
+      // Least recently used first.
+      this.#views.delete(classId);
+      this.#views.set(classId, view);
+      return view;
+    }
+    const policy = this.#options.profiles.get(pod.spec.schedulerName ?? 'default-scheduler') as SchedulerPolicy;
+    view = new ClassView(classOf(pod, policy), policy, this.#cache, this.#options.random);
+    this.#evict();
+    this.#views.set(classId, view);
+    return view;
+  }
+
+  #evict(): void {
+    const limit = Math.max(8, Math.floor(maxJudgements / Math.max(1, this.#cache.nodes.size)));
+    for (const classId of this.#views.keys()) {
+      if (this.#views.size < limit) return;
+      this.#views.delete(classId);
+    }
+  }
+}
