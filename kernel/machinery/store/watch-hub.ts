@@ -22,12 +22,15 @@ const batchScan = 20_000;
 export class WatchHub {
   readonly #keyspace: Keyspace;
   readonly #readValue: ReadValue;
+  readonly #busy: () => Promise<void> | undefined;
   readonly #waiting = new Set<() => void>();
   #closed: PintleError | undefined;
 
-  constructor(keyspace: Keyspace, readValue: ReadValue) {
+  /** `busy` is a promise while values cannot be read. */
+  constructor(keyspace: Keyspace, readValue: ReadValue, busy: () => Promise<void> | undefined = () => undefined) {
     this.#keyspace = keyspace;
     this.#readValue = readValue;
+    this.#busy = busy;
   }
 
   /** The keyspace has new revisions, or a new border. */
@@ -68,6 +71,11 @@ export class WatchHub {
           return { done: true, value: undefined };
         }
         if (this.#closed !== undefined) throw this.#closed;
+        const busy = this.#busy();
+        if (busy !== undefined) {
+          await busy;
+          continue;
+        }
         if (!isChecked) {
           checkRevision(after, 0);
           if (after > this.#keyspace.revision) throw futureRevision(after, this.#keyspace.revision);

@@ -1,0 +1,22 @@
+/** Errors after which nothing is written and a later write may succeed, by number (LMDB) and by name (Node). */
+const reasons = new Map<unknown, string>([
+  [28, 'no space is left on the device'],
+  ['ENOSPC', 'no space is left on the device'],
+  [122, 'the disk quota is used up'],
+  ['EDQUOT', 'the disk quota is used up'],
+  [27, 'the file may not grow (file size limit)'],
+  ['EFBIG', 'the file may not grow (file size limit)'],
+  [30, 'the file system is read-only'],
+  ['EROFS', 'the file system is read-only'],
+  [13, 'permission is denied'],
+  ['EACCES', 'permission is denied'],
+  ['EPERM', 'the operation is not permitted'],
+]);
+
+/** Why the store is read-only for now; undefined when the error means something worse. */
+export function readOnlyReason(error: unknown): string | undefined {
+  const { code, message } = (error ?? {}) as { code?: unknown; message?: unknown };
+  const reason = reasons.get(code);
+  if (reason === undefined) return undefined;
+  return code === 'ENOSPC' && typeof message === 'string' ? `${reason} (${message})` : reason;
+}
