@@ -5,6 +5,7 @@ import { type LogSource, quietLog } from '../host/logger.ts';
 import { systemClock } from '../host/system-clock.ts';
 import type { CatalogueEntry } from '../registry/catalogue.ts';
 import type { Settings } from '../registry/configure.ts';
+import { startOrder } from '../registry/order.ts';
 import { examine, type Verdict } from '../registry/plan.ts';
 import type { ReportRow } from '../registry/report.ts';
 import { instanceOf, kernelServices, provide, usesOf } from './composition.ts';
@@ -54,6 +55,12 @@ export async function startKernel(options: KernelOptions): Promise<Kernel> {
     report: () => report.rows(),
     stop: () => lifeCycle.stop(),
   };
+}
+
+/** Names, config and needs of every candidate, without asking the host. Rejects as `startKernel` would. */
+export async function checkSelection(options: KernelOptions): Promise<void> {
+  const selection = await compose(options).getAsync(tokens.selection);
+  startOrder([...selection.values()].flat(), new Set(Object.keys(options.overrides ?? {}) as Kind[]));
 }
 
 export interface KernelCheck {

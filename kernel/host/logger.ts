@@ -1,13 +1,11 @@
 import pino from 'pino';
 import type { Logger } from '../contract/index.ts';
+import type { LogLevel } from './log-levels.ts';
 
 /** Makes the log of each part: "kernel", "store/lmdb" ... */
 export interface LogSource {
   of(part: string): Logger;
 }
-
-export type LogLevel = 'debug' | 'info' | 'warn' | 'error';
-export const logLevels: readonly LogLevel[] = ['debug', 'info', 'warn', 'error'];
 
 export interface LogOptions {
   readonly level: LogLevel;

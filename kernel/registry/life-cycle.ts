@@ -34,7 +34,7 @@ interface Milestone {
   readonly startedInMs: number;
 }
 
-const defaultStartDeadlineMs = 30_000;
+export const defaultStartDeadlineMs = 30_000;
 /** After a deadline or an abort: how long a start may take to undo what it did. */
 const undoMs = 2_000;
 

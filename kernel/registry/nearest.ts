@@ -12,9 +12,9 @@ export function nearest(written: string, known: readonly string[]): string | und
   return best;
 }
 
-/** "did you mean `vxlan`? Known: host-gw, vxlan". Empty when nothing is known. */
+/** "did you mean `vxlan`? Known: host-gw, vxlan".  */
 export function suggestion(written: string, known: readonly string[]): string {
-  if (known.length === 0) return '';
+  if (known.length === 0) return 'none is known';
   const close = nearest(written, known);
   return `${close === undefined ? '' : `did you mean \`${close}\`? `}Known: ${known.toSorted().join(', ')}`;
 }

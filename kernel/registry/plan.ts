@@ -93,12 +93,15 @@ function requireSelected(selected: Selection, settings: Settings): void {
       );
 }
 
-/** Asks every candidate whether this host can run it. */
+/** Asks every candidate whether this host can run it. A preflight that fails counts as a no. */
 export async function examine(selected: Selection, host: Host): Promise<readonly Verdict[]> {
-  const verdicts: Verdict[] = [];
-  for (const candidate of [...selected.values()].flat())
-    verdicts.push({ ...candidate, preflight: await preflight(candidate, host) });
-  return verdicts;
+  const ask = async (candidate: Candidate): Promise<Verdict> => {
+    const answer = preflight(candidate, host).catch(
+      (error: unknown) => ({ ok: false, reason: String(error) }) as const,
+    );
+    return { ...candidate, preflight: await answer };
+  };
+  return Promise.all([...selected.values()].flat().map(ask));
 }
 
 /**

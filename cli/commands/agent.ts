@@ -1,0 +1,43 @@
+import { hostname } from 'node:os';
+import { join, resolve } from 'node:path';
+import { Command, Option } from 'commander';
+import { configOption, type LogFlags, logOptions, parseNodeName, parseServer, stateDirOption } from '../options.ts';
+import { defaultStateDir } from '../state-dir.ts';
+import type { Cli } from '../terminal.ts';
+
+interface AgentFlags extends LogFlags {
+  readonly config?: string;
+  readonly stateDir: string;
+  readonly nodeName: string;
+  readonly server: string;
+}
+
+export function agentCommand(cli: Cli): Command {
+  const command = new Command('agent')
+    .description('run one node: containers, pod network, overlay, proxy, DNS')
+    .addOption(configOption())
+    .addOption(stateDirOption(join(defaultStateDir(cli.env), 'agent')))
+    .addOption(
+      new Option('--node-name <name>', 'name of this node').argParser(parseNodeName).default(hostname().toLowerCase()),
+    )
+    .addOption(
+      new Option('--server <url>', 'the API: https://host:port or unix:/path')
+        .argParser(parseServer)
+        .makeOptionMandatory(),
+    );
+  for (const option of logOptions()) command.addOption(option);
+  return command.action(
+    cli.action(async (flags: AgentFlags) => {
+      const [{ readConfig }, { runKernel }] = await Promise.all([
+        import('../read-config.ts'),
+        import('../run-kernel.ts'),
+      ]);
+      const { nodeName, server } = flags;
+      return runKernel(cli, {
+        ...{ config: await readConfig(flags.config), role: 'node', stateDir: resolve(flags.stateDir), nodeName },
+        ...{ logFlags: flags, settings: { 'cluster/remote': { server } } },
+        ready: `pintle agent ${nodeName} is ready`,
+      });
+    }),
+  );
+}

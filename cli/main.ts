@@ -1,0 +1,13 @@
+#!/usr/bin/env node
+// Asks for the Node version before anything is imported: an old Node would fail on the syntax of a library instead.
+const [major = 0, minor = 0] = process.versions.node.split('.').map(Number);
+if (major < 20 || (major === 20 && minor < 19)) {
+  process.stderr.write(
+    `pintle needs Node 20.19 or newer, this is ${process.versions.node}. On Debian: apt-get install nodejs (13 or newer), or see nodejs.org\n`,
+  );
+  process.exit(1);
+}
+const { runCli } = await import('./program.ts');
+process.exitCode = await runCli(process.argv.slice(2));
+
+export {};

@@ -1,0 +1,49 @@
+import { InvalidArgumentError, Option } from 'commander';
+import { type LogLevel, logLevels } from '../kernel/host/log-levels.ts';
+import type { OutputFormat } from './terminal.ts';
+
+/** Options that several commands share, each under one name everywhere. */
+export const configOption = (): Option =>
+  new Option('-c, --config <file>', 'config file (default: the built-in config)');
+
+export const outputOption = (): Option =>
+  new Option('-o, --output <format>', 'text or json').choices(['text', 'json']).default('text');
+
+export const stateDirOption = (directory: string): Option =>
+  new Option('--state-dir <folder>', 'where this process keeps its state').default(directory);
+
+export const logOptions = (): readonly Option[] => [
+  new Option('--log-level <level>', 'least level to log').choices(logLevels).default('info'),
+  new Option('--log-format <format>', 'text, or json: one object a line').choices(['text', 'json']).default('text'),
+  new Option('--log-file <file>', 'append the log to a file (default: stderr)'),
+];
+
+export interface OutputOptions {
+  readonly output: OutputFormat;
+}
+
+export interface LogFlags {
+  readonly logLevel: LogLevel;
+  readonly logFormat: 'text' | 'json';
+  readonly logFile?: string;
+}
+
+/** "127.0.0.1:6443", "[::1]:6443": checked here, so that a slip is a usage error. */
+export function parseHostPort(value: string): string {
+  const port = /^(?:\[[0-9a-fA-F:]+\]|[^:[\]\s]+):(\d{1,5})$/.exec(value)?.[1];
+  if (port === undefined || Number(port) > 65535)
+    throw new InvalidArgumentError('expected address:port, such as 127.0.0.1:6443');
+  return value;
+}
+
+/** Where the API is: https://host:port, http://..., or unix:/path/of/socket. */
+export function parseServer(value: string): string {
+  if (/^unix:\/./.test(value)) return value;
+  if (URL.canParse(value) && /^https?:$/.test(new URL(value).protocol)) return value;
+  throw new InvalidArgumentError('expected https://host:port or unix:/path');
+}
+
+export function parseNodeName(value: string): string {
+  if (value.length <= 63 && /^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$/.test(value)) return value;
+  throw new InvalidArgumentError('expected a DNS name: lower-case letters, digits, dashes and dots, at most 63');
+}
