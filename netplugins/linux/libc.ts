@@ -23,7 +23,8 @@ export interface Libc {
   recv(fd: number, data: Buffer, length: number, flags: number): number;
   poll(fds: Buffer, count: number, timeoutMs: number): number;
   fcntl(fd: number, command: number, argument: number): number;
-  ioctl(fd: number, request: number, argument: Buffer): number;
+  /** SIOCETHTOOL with a struct ethtool_value; the value after the call, or undefined when refused. */
+  ethtool(fd: number, device: string, command: number, value: number): number | undefined;
   errno(): number;
 }
 
@@ -44,6 +45,8 @@ const prototypes = {
   ioctl: 'int ioctl(int, unsigned long, void *)',
 } as const;
 
+const SIOCETHTOOL = 0x8946;
+
 let loaded: Libc | undefined;
 
 /** Loads koffi at the first use (5 ms, 3 MB), so that importing this file costs nothing. */
@@ -55,7 +58,21 @@ export function libc(): Libc {
   const calls = Object.fromEntries(
     Object.entries(prototypes).map(([name, prototype]) => [name, library.func(prototype) as unknown as Call]),
   );
-  loaded = { ...calls, errno: () => koffi.errno() } as unknown as Libc;
+  const ethtool = (fd: number, device: string, command: number, value: number): number | undefined => {
+    const request = koffi.alloc('uint32_t', 2);
+    try {
+      koffi.encode(request, 'uint32_t', [command, value], 2);
+      // struct ifreq: 16 bytes of name, then a pointer to the request.
+      const ifreq = Buffer.alloc(40);
+      ifreq.write(device, 0, 15, 'latin1');
+      ifreq.writeBigUInt64LE(koffi.address(request), 16);
+      if (calls['ioctl']?.(fd, SIOCETHTOOL, ifreq) !== 0) return undefined;
+      return (koffi.decode(request, 'uint32_t', 2) as number[])[1];
+    } finally {
+      koffi.free(request);
+    }
+  };
+  loaded = { ...calls, ethtool, errno: () => koffi.errno() } as unknown as Libc;
   return loaded;
 }
 

@@ -91,6 +91,26 @@ export function createNetns(path: string): void {
   }
 }
 
+/**
+ * Runs `fn` with the path of a new network namespace that nothing keeps: it is gone when the sockets and descriptors that
+ * `fn` opened in it are closed.
+ */
+export function withScratchNetns<T>(fn: (path: string) => T): T {
+  const back = homeFd();
+  if (libc().unshare(CLONE_NEWNET) !== 0) throw kernelRefused('Creating a network namespace', libc().errno());
+  let fd: number;
+  try {
+    fd = openSync(ownNetns, 'r');
+  } finally {
+    returnHome(back);
+  }
+  try {
+    return fn(`/proc/self/fd/${fd}`);
+  } finally {
+    closeSync(fd);
+  }
+}
+
 /** True when a network namespace is kept at `path` (a plain file left by a crash or a reboot is none). */
 export function isNetns(path: string): boolean {
   try {

@@ -1,0 +1,43 @@
+/**
+ * Notifications of nftables changes in one network namespace: which table, and whose socket caused it. Owns one
+ * nfnetlink socket a subscription. Sees every change, by whatever program, without polling.
+ */
+import { listen } from './netlink-events.ts';
+import { attributes, NETLINK_NETFILTER, NetlinkSocket } from './netlink-socket.ts';
+
+const NFNLGRP_NFTABLES = 7;
+const NFNL_SUBSYS_NFTABLES = 10;
+const NFT_MSG_NEWGEN = 15;
+const families: Readonly<Record<number, string>> = {
+  1: 'inet',
+  2: 'ip',
+  3: 'arp',
+  5: 'netdev',
+  7: 'bridge',
+  10: 'ip6',
+};
+
+export interface NftChange {
+  /** ip, ip6, inet ... */
+  readonly family: string;
+  readonly table: string;
+  /** Netlink port of the socket that made the change: for `nft`, its process id. */
+  readonly port: number;
+}
+
+/** `overflow`: changes were lost. Returns the way to stop. */
+export function monitorNft(
+  listener: (change: NftChange | 'overflow') => void,
+  options: { readonly netns?: string | undefined } = {},
+): () => void {
+  const socket = new NetlinkSocket(NETLINK_NETFILTER, { ...options, groups: [NFNLGRP_NFTABLES] });
+  return listen(socket, (event) => {
+    if (event === 'overflow') return listener('overflow');
+    for (const { type, port, payload } of event) {
+      if (type >> 8 !== NFNL_SUBSYS_NFTABLES || (type & 0xff) === NFT_MSG_NEWGEN) continue;
+      // struct nfgenmsg: family u8, version u8, res_id u16; attribute 1 is the table's name in every kind of message.
+      const table = attributes(payload.subarray(4)).get(1)?.toString('latin1').replace(/\0.*$/s, '') ?? '';
+      listener({ family: families[payload.readUInt8(0)] ?? String(payload.readUInt8(0)), table, port });
+    }
+  });
+}

@@ -1,0 +1,63 @@
+/**
+ * What this kernel and host can do, found by trying it in a scratch network namespace that vanishes with the probe: no
+ * effect on the host.
+ */
+import { closeSync, openSync } from 'node:fs';
+import { isPintleError } from '../../kernel/contract/index.ts';
+import { runInNetns, withScratchNetns } from './namespaces.ts';
+import { nftTransaction } from './nft.ts';
+import { openRtnetlink, type Rtnetlink } from './rtnetlink.ts';
+
+/** Undefined: works. Otherwise the reason why not. */
+export type Probe = string | undefined;
+
+function tryLinks(attempt: (links: Rtnetlink) => void): Probe {
+  try {
+    withScratchNetns((path) => {
+      const links = openRtnetlink({ netns: path });
+      try {
+        attempt(links);
+      } finally {
+        links.close();
+      }
+    });
+    return undefined;
+  } catch (error) {
+    return reasonOf(error);
+  }
+}
+
+export function probeVxlan(): Probe {
+  return tryLinks((links) => links.createVxlan({ name: 'probe', vni: 1, port: 8472 }));
+}
+
+export function probeBridge(): Probe {
+  return tryLinks((links) => {
+    links.createBridge({ name: 'probe' });
+    links.createVeth({ name: 'probe-a', peer: { name: 'probe-b' } });
+  });
+}
+
+/** Loads `rules` with nft in a scratch namespace. */
+export async function probeNft(rules: string): Promise<Probe> {
+  let fd: number;
+  try {
+    fd = withScratchNetns((path) => openSync(path, 'r'));
+  } catch (error) {
+    return reasonOf(error);
+  }
+  try {
+    const netns = `/proc/self/fd/${fd}`;
+    runInNetns(netns, () => undefined);
+    await nftTransaction(rules, { netns });
+    return undefined;
+  } catch (error) {
+    return reasonOf(error);
+  } finally {
+    closeSync(fd);
+  }
+}
+
+function reasonOf(error: unknown): string {
+  return isPintleError(error) || error instanceof Error ? error.message : String(error);
+}
