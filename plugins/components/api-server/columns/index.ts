@@ -1,0 +1,17 @@
+/** Columns of every built-in kind; kinds without any of their own show name and time of creation. */
+import type { KubernetesObject, ResourceType } from '../../../../kernel/contract/index.ts';
+import { nameColumn, table, type ColumnTable, type TableColumns } from './column.ts';
+
+export type { Column, TableColumns } from './column.ts';
+
+const plain = table<KubernetesObject>(
+  [nameColumn, { name: 'Created At', type: 'date', description: 'Time of creation.' }],
+  (object) => [object.metadata.name, object.metadata.creationTimestamp ?? '<unknown>'],
+);
+
+const known: ColumnTable = {};
+
+export function columnsFor(type: ResourceType): TableColumns {
+  const found = known[`${type.group}/${type.version}/${type.resource}`] ?? known[`${type.group}/${type.resource}`];
+  return (found as TableColumns | undefined) ?? plain;
+}

@@ -1,0 +1,430 @@
+/** The verbs on resources: from a parsed request to a call of the cluster, and its answer in the form asked for. */
+import type {
+  Cluster,
+  KubernetesObject,
+  ObjectKey,
+  PatchKind,
+  ServedResource,
+} from '../../../kernel/contract/index.ts';
+import { isPintleError } from '../../../kernel/contract/index.ts';
+import { decodeBody, decodeJson, mediaTypeOf, unsupportedMediaType } from './decode-body.ts';
+import { decodeObject, heedProblems } from './decode-object.ts';
+import { encodeList, encodeObject } from './encode-object.ts';
+import { send, type Exchange } from './http-exchange.ts';
+import { negotiate, type Output } from './negotiation.ts';
+import {
+  collectionOptions,
+  deleteOptions,
+  forceOf,
+  getOptions,
+  invalidOptions,
+  writeOptions,
+} from './query-options.ts';
+import { readBody } from './read-body.ts';
+import { apiVersionOf, type ResourceTarget } from './request-target.ts';
+import { badRequest, deletedStatus, methodNotAllowed } from './status.ts';
+import { includeObjectOf, partialMetadata, tableOf } from './table.ts';
+import { streamWatch } from './watch-stream.ts';
+
+export interface ResourceContext {
+  readonly cluster: Cluster;
+  readonly now: () => number;
+  readonly bodyTimeoutMs: number;
+  /** Aborts when the server stops: watches end then. */
+  readonly stopping: AbortSignal;
+  readonly onWatchEvents: (resource: ServedResource, count: number) => void;
+}
+
+/** Lower-case API verb of a request, before it is known whether the resource has it. */
+export function verbOf(method: string, target: ResourceTarget, query: URLSearchParams): string {
+  const isCollection = target.name === undefined;
+  switch (method) {
+    case 'GET': {
+      if (!isCollection) return 'get';
+      const watch = query.get('watch');
+      return watch === null || watch === '0' || watch.toLowerCase() === 'false' ? 'list' : 'watch';
+    }
+    case 'POST':
+      return 'create';
+    case 'PUT':
+      return 'update';
+    case 'PATCH':
+      return 'patch';
+    case 'DELETE':
+      return isCollection ? 'deletecollection' : 'delete';
+    default:
+      return method.toLowerCase();
+  }
+}
+
+export async function handleResource(
+  exchange: Exchange,
+  target: ResourceTarget,
+  verb: string,
+  context: ResourceContext,
+): Promise<void> {
+  const { resource, subresource, name, namespace } = target;
+  const verbs = subresource === undefined ? resource.verbs : subresource.verbs;
+  if (!verbs.includes(verb)) throw methodNotAllowed();
+  // A namespaced object is named within a namespace; only reading goes across all of them.
+  const isAcross = resource.namespaced && namespace === undefined;
+  if (isAcross && verb !== 'list' && verb !== 'watch') throw methodNotAllowed();
+  const hasName = name !== undefined;
+  const needsName = subresource !== undefined || !['list', 'watch', 'create', 'deletecollection'].includes(verb);
+  if (hasName !== needsName) throw methodNotAllowed();
+  const key: ObjectKey = { namespace: resource.namespaced ? namespace : undefined, name: name ?? '' };
+  switch (verb) {
+    case 'get':
+      return getOne(exchange, target, key, context);
+    case 'list':
+      return listAll(exchange, target, context);
+    case 'watch':
+      return watchAll(exchange, target, context);
+    case 'create':
+      return createOne(exchange, target, key, context);
+    case 'update':
+      return updateOne(exchange, target, key, context);
+    case 'patch':
+      return patchOne(exchange, target, key, context);
+    case 'delete':
+      return deleteOne(exchange, target, key, context);
+    case 'deletecollection':
+      return deleteAll(exchange, target, context);
+    default:
+      throw methodNotAllowed();
+  }
+}
+
+async function getOne(
+  exchange: Exchange,
+  { resource, subresource }: ResourceTarget,
+  key: ObjectKey,
+  { cluster, now }: ResourceContext,
+): Promise<void> {
+  const output = negotiate(exchange.request.headers.accept);
+  const object = await cluster.get(resource, key, {
+    ...getOptions(exchange.query),
+    subresource: subresource?.name,
+    user: exchange.user,
+  });
+  await sendObject(exchange, 200, object, { resource, output, now: now() });
+}
+
+async function listAll(
+  exchange: Exchange,
+  { resource, namespace }: ResourceTarget,
+  { cluster, now }: ResourceContext,
+): Promise<void> {
+  const output = negotiate(exchange.request.headers.accept);
+  const { list } = collectionOptions(exchange.query);
+  const answer = await cluster.list(resource, { ...list, namespace, user: exchange.user });
+  await sendList(exchange, answer, { resource, output, now: now() });
+}
+
+async function watchAll(
+  exchange: Exchange,
+  { resource, namespace }: ResourceTarget,
+  context: ResourceContext,
+): Promise<void> {
+  const output = negotiate(exchange.request.headers.accept);
+  const { stream } = collectionOptions(exchange.query);
+  const include = includeObjectOf(exchange.query);
+  const ending = new AbortController();
+  const end = (): void => ending.abort();
+  exchange.signal.addEventListener('abort', end, { once: true });
+  context.stopping.addEventListener('abort', end, { once: true });
+  if (exchange.signal.aborted || context.stopping.aborted) end();
+  // Clients that name no time get one between 30 and 60 minutes, so that they do not all come back at once.
+  const timeoutSeconds = stream.timeoutSeconds ?? 1800 + Math.floor(Math.random() * 1800);
+  try {
+    const events = context.cluster.watch(
+      resource,
+      { ...stream, timeoutSeconds, namespace, user: exchange.user },
+      ending.signal,
+    );
+    await streamWatch(exchange, events, {
+      type: resource,
+      output,
+      include,
+      now: context.now,
+      onEvents: (count) => context.onWatchEvents(resource, count),
+    });
+  } finally {
+    exchange.signal.removeEventListener('abort', end);
+    context.stopping.removeEventListener('abort', end);
+    end();
+  }
+}
+
+async function createOne(
+  exchange: Exchange,
+  { resource, subresource }: ResourceTarget,
+  key: ObjectKey,
+  { cluster, now, bodyTimeoutMs }: ResourceContext,
+): Promise<void> {
+  const output = negotiate(exchange.request.headers.accept);
+  const write = writeOptions(exchange.query, 'CreateOptions');
+  const bytes = await readBody(exchange.request, { timeoutMs: bodyTimeoutMs });
+  const expected = subresource ?? resource;
+  const object = await decodeObject(
+    exchange,
+    bytes,
+    {
+      group: expected.group,
+      version: expected.version,
+      kind: expected.kind,
+      namespace: key.namespace,
+      name: undefined,
+    },
+    write.fieldValidation,
+  );
+  if (subresource !== undefined) {
+    // The body of a subresource names its parent, or nothing.
+    const given = object.metadata.name;
+    if (given !== undefined && given !== '' && given !== key.name && subresource.kind !== 'TokenRequest')
+      throw badRequest(`the name of the object (${given}) does not match the name on the URL (${key.name})`);
+  }
+  const created = await cluster.create(resource, object, {
+    ...write,
+    user: exchange.user,
+    warn: exchange.warn,
+    ...(subresource === undefined ? {} : { subresource: subresource.name, parent: key }),
+  });
+  if (subresource !== undefined && (subresource.kind === 'Binding' || subresource.kind === 'Eviction'))
+    return sendJson(exchange, 201, { kind: 'Status', apiVersion: 'v1', metadata: {}, status: 'Success', code: 201 });
+  await sendObject(exchange, 201, created, { resource, output, now: now() });
+}
+
+async function updateOne(
+  exchange: Exchange,
+  { resource, subresource }: ResourceTarget,
+  key: ObjectKey,
+  { cluster, now, bodyTimeoutMs }: ResourceContext,
+): Promise<void> {
+  const output = negotiate(exchange.request.headers.accept);
+  const write = writeOptions(exchange.query, 'UpdateOptions');
+  const bytes = await readBody(exchange.request, { timeoutMs: bodyTimeoutMs });
+  const expected = subresource ?? resource;
+  const object = await decodeObject(
+    exchange,
+    bytes,
+    { group: expected.group, version: expected.version, kind: expected.kind, namespace: key.namespace, name: key.name },
+    write.fieldValidation,
+  );
+  const updated = await cluster.update(resource, object, {
+    ...write,
+    subresource: subresource?.name,
+    user: exchange.user,
+    warn: exchange.warn,
+  });
+  await sendObject(exchange, 200, updated, { resource, output, now: now() });
+}
+
+const patchKinds: Readonly<Record<string, PatchKind>> = {
+  'application/json-patch+json': 'json',
+  'application/merge-patch+json': 'merge',
+  'application/strategic-merge-patch+json': 'strategic',
+  'application/apply-patch+yaml': 'apply',
+};
+
+async function patchOne(
+  exchange: Exchange,
+  { resource, subresource }: ResourceTarget,
+  key: ObjectKey,
+  { cluster, now, bodyTimeoutMs }: ResourceContext,
+): Promise<void> {
+  const output = negotiate(exchange.request.headers.accept);
+  const mediaType = mediaTypeOf(exchange.request.headers['content-type']);
+  const kind = Object.hasOwn(patchKinds, mediaType) ? patchKinds[mediaType] : undefined;
+  if (kind === undefined) throw unsupportedMediaType(Object.keys(patchKinds));
+  const write = writeOptions(exchange.query, 'PatchOptions');
+  const force = forceOf(exchange.query);
+  if (kind === 'apply' && write.fieldManager === undefined)
+    throw invalidOptions('PatchOptions', [
+      { reason: 'FieldValueRequired', field: 'fieldManager', message: 'Required value: is required for apply patch' },
+    ]);
+  if (kind !== 'apply' && force !== undefined)
+    throw invalidOptions('PatchOptions', [
+      { reason: 'FieldValueForbidden', field: 'force', message: 'Forbidden: may not be specified for non-apply patch' },
+    ]);
+  const bytes = await readBody(exchange.request, { timeoutMs: bodyTimeoutMs });
+  const text = bytes.toString();
+  // kubectl sends JSON under the apply media type; only what is not JSON needs the YAML parser.
+  const isYaml = kind === 'apply' && !/^\s*\{/.test(text);
+  const { value, strictProblems } = isYaml
+    ? await decodeBody(bytes, 'application/yaml', resource.kind)
+    : decodeJson(text, resource.kind);
+  if (kind === 'json' ? !Array.isArray(value) : typeof value !== 'object' || value === null || Array.isArray(value))
+    throw badRequest(
+      `the body of a ${mediaType} patch must be ${kind === 'json' ? 'a list of operations' : 'an object'}`,
+    );
+  heedProblems(exchange, strictProblems, write.fieldValidation);
+  const existed = kind !== 'apply' || subresource !== undefined || (await exists(cluster, resource, key));
+  const patched = await cluster.patch(
+    resource,
+    key,
+    { kind, body: value, force },
+    { ...write, subresource: subresource?.name, user: exchange.user, warn: exchange.warn },
+  );
+  await sendObject(exchange, existed ? 200 : 201, patched, { resource, output, now: now() });
+}
+
+async function exists(cluster: Cluster, resource: ServedResource, key: ObjectKey): Promise<boolean> {
+  try {
+    await cluster.get(resource, key);
+    return true;
+  } catch (error) {
+    if (isPintleError(error, 'NOT_FOUND')) return false;
+    throw error;
+  }
+}
+
+/** Kinds whose delete answers with the object itself even when it is gone, as kube-apiserver does. */
+const returnedWhenGone = new Set([
+  '/pods',
+  '/services',
+  '/serviceaccounts',
+  '/podtemplates',
+  '/persistentvolumes',
+  '/persistentvolumeclaims',
+  '/resourcequotas',
+  'storage.k8s.io/storageclasses',
+  'storage.k8s.io/csidrivers',
+  'storage.k8s.io/csinodes',
+  'storage.k8s.io/volumeattachments',
+]);
+
+async function deleteOne(
+  exchange: Exchange,
+  { resource }: ResourceTarget,
+  key: ObjectKey,
+  { cluster, now, bodyTimeoutMs }: ResourceContext,
+): Promise<void> {
+  const output = negotiate(exchange.request.headers.accept);
+  const options = deleteOptions(exchange.query, await optionsBody(exchange, bodyTimeoutMs));
+  const { object, gone } = await cluster.delete(resource, key, {
+    ...options,
+    user: exchange.user,
+    warn: exchange.warn,
+  });
+  if (!gone || returnedWhenGone.has(`${resource.group}/${resource.resource}`))
+    return sendObject(exchange, 200, object, { resource, output, now: now() });
+  const uid = object.metadata.uid;
+  await sendJson(
+    exchange,
+    200,
+    deletedStatus({
+      name: key.name,
+      ...(resource.group === '' ? {} : { group: resource.group }),
+      kind: resource.resource,
+      ...(uid === undefined ? {} : { uid }),
+    }),
+  );
+}
+
+async function deleteAll(
+  exchange: Exchange,
+  { resource, namespace }: ResourceTarget,
+  { cluster, now, bodyTimeoutMs }: ResourceContext,
+): Promise<void> {
+  const output = negotiate(exchange.request.headers.accept);
+  const { list } = collectionOptions(exchange.query);
+  const options = deleteOptions(exchange.query, await optionsBody(exchange, bodyTimeoutMs));
+  const answer = await cluster.deleteCollection(resource, {
+    ...list,
+    ...options,
+    namespace,
+    user: exchange.user,
+    warn: exchange.warn,
+  });
+  await sendList(exchange, answer, { resource, output, now: now() });
+}
+
+async function optionsBody(exchange: Exchange, timeoutMs: number): Promise<unknown> {
+  const bytes = await readBody(exchange.request, { timeoutMs });
+  if (bytes.length === 0) return undefined;
+  const { value } = await decodeBody(bytes, mediaTypeOf(exchange.request.headers['content-type']), 'DeleteOptions');
+  return value ?? undefined;
+}
+
+interface Form {
+  readonly resource: ServedResource;
+  readonly output: Output;
+  readonly now: number;
+}
+
+async function sendObject(
+  exchange: Exchange,
+  status: number,
+  object: KubernetesObject,
+  { resource, output, now }: Form,
+): Promise<void> {
+  if (output.as === 'Table') {
+    const include = includeObjectOf(exchange.query);
+    const head = { resourceVersion: object.metadata.resourceVersion ?? '' };
+    return sendJson(
+      exchange,
+      status,
+      tableOf(resource, [object], head, { version: output.version, include }, { now }),
+      output,
+    );
+  }
+  if (output.as === 'PartialObjectMetadata')
+    return sendJson(exchange, status, partialMetadata(object, output.version), output);
+  if (output.encoding === 'json' && !wantsPretty(exchange))
+    return send(exchange, { status, body: encodeObject(object), contentType: 'application/json' });
+  await sendJson(exchange, status, object, output);
+}
+
+async function sendList(
+  exchange: Exchange,
+  list: {
+    readonly items: readonly KubernetesObject[];
+    readonly resourceVersion: string;
+    readonly continue?: string | undefined;
+    readonly remainingItemCount?: number | undefined;
+  },
+  { resource, output, now }: Form,
+): Promise<void> {
+  if (output.as === 'Table') {
+    const include = includeObjectOf(exchange.query);
+    return sendJson(
+      exchange,
+      200,
+      tableOf(resource, list.items, list, { version: output.version, include }, { now }),
+      output,
+    );
+  }
+  const isPartial = output.as === 'PartialObjectMetadata' || output.as === 'PartialObjectMetadataList';
+  const items = isPartial ? list.items.map((item) => partialMetadata(item, output.version)) : list.items;
+  const head = {
+    ...list,
+    kind: isPartial ? 'PartialObjectMetadataList' : `${resource.kind}List`,
+    apiVersion: isPartial ? `meta.k8s.io/${output.version}` : apiVersionOf(resource),
+  };
+  const body = encodeList(head, items);
+  if (output.encoding === 'json' && !wantsPretty(exchange))
+    return send(exchange, { status: 200, body, contentType: contentTypeOf(output) });
+  await sendJson(exchange, 200, JSON.parse(body.toString()), output);
+}
+
+/** People reading an answer with curl or a browser get it indented, as kube-apiserver does it. */
+function wantsPretty(exchange: Exchange): boolean {
+  const pretty = exchange.query.get('pretty');
+  if (pretty !== null) return !(pretty === '0' || pretty.toLowerCase() === 'false');
+  return /^(curl|Wget|Mozilla\/5\.0)/.test(exchange.request.headers['user-agent'] ?? '');
+}
+
+function contentTypeOf(output: Output | undefined): string {
+  const base = output?.encoding === 'yaml' ? 'application/yaml' : 'application/json';
+  return output === undefined || output.as === 'object'
+    ? base
+    : `${base};as=${output.as};v=${output.version};g=meta.k8s.io`;
+}
+
+export async function sendJson(exchange: Exchange, status: number, document: unknown, output?: Output): Promise<void> {
+  let text: string;
+  if (output?.encoding === 'yaml') text = (await import('yaml')).stringify(document, { aliasDuplicateObjects: false });
+  else text = `${JSON.stringify(document, undefined, wantsPretty(exchange) ? 2 : undefined)}\n`;
+  await send(exchange, { status, body: Buffer.from(text), contentType: contentTypeOf(output) });
+}

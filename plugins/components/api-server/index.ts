@@ -1,0 +1,69 @@
+/**
+ * Component `api-server`: the Kubernetes API over HTTPS and a unix socket.
+ *
+ * Files in its state folder: `pki/` (see pki/certificate-store.ts), `admin.kubeconfig` (for kubectl, cluster
+ * administrator), and unless configured elsewhere `api.sock`.
+ */
+import { join } from 'node:path';
+import { z } from 'zod';
+import { definePlugin, type Component } from '../../../kernel/contract/index.ts';
+import { startApiServer } from './server.ts';
+
+const config = z.strictObject({
+  address: z.string().min(1).default('127.0.0.1').describe('Address to listen on'),
+  port: z.int().min(0).max(65535).default(6443).describe('TCP port; 0 takes a free one'),
+  socket: z.string().min(1).optional().describe('Path of the unix socket; default: api.sock in the state folder'),
+  advertise: z.string().min(1).optional().describe('Host name or address that kubeconfigs name; default: address'),
+  names: z.array(z.string().min(1)).default([]).describe('Further DNS names and addresses of the serving certificate'),
+  nodes: z.array(z.string().min(1)).default([]).describe('Nodes that get a client certificate in pki/nodes'),
+  certificateLifetimeMinutes: z
+    .int()
+    .min(1)
+    .default(365 * 24 * 60)
+    .describe('Life of certificates; renewed when a third is left'),
+  maxReads: z.int().min(1).default(400).describe('Reading requests served at once'),
+  maxWrites: z.int().min(1).default(200).describe('Writing requests served at once'),
+  bodyTimeoutSeconds: z.int().min(1).default(30).describe('Time for a request body to arrive'),
+  headersTimeoutSeconds: z.int().min(1).default(15).describe('Time for request headers to arrive'),
+});
+
+export default definePlugin({
+  kind: 'component',
+  name: 'api-server',
+  api: 1,
+  summary: 'The Kubernetes API over HTTPS and a unix socket',
+  role: 'server',
+  config,
+  needs: ['cluster'],
+  async start(context, _signal) {
+    const { config: options } = context;
+    const server = await startApiServer({
+      cluster: context.uses.cluster,
+      log: context.log,
+      now: () => context.clock.now(),
+      stateDir: context.stateDir,
+      address: options.address,
+      port: options.port,
+      socket: options.socket ?? join(context.stateDir, 'api.sock'),
+      advertise: options.advertise,
+      certificates: {
+        lifetimeMs: options.certificateLifetimeMinutes * 60_000,
+        extraNames: [...options.names, ...(options.advertise === undefined ? [] : [options.advertise])],
+        nodes: options.nodes,
+      },
+      limits: { reads: options.maxReads, writes: options.maxWrites },
+      bodyTimeoutMs: options.bodyTimeoutSeconds * 1000,
+      headersTimeoutMs: options.headersTimeoutSeconds * 1000,
+    });
+    let isStopped = false;
+    const component: Component & AsyncDisposable = {
+      status: () => (isStopped ? { ready: false, reason: 'stopped' } : { ready: true }),
+      metrics: () => server.metrics(),
+      async [Symbol.asyncDispose]() {
+        isStopped = true;
+        await server.close();
+      },
+    };
+    return component;
+  },
+});

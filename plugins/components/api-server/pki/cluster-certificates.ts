@@ -1,0 +1,117 @@
+/** Which certificates the API server needs and for whom, and their renewal while it runs. */
+import { join } from 'node:path';
+import { hostname } from 'node:os';
+import type { CertificateStore } from './certificate-store.ts';
+import { openCertificateStore, writeWhole } from './certificate-store.ts';
+import type { KeyAndCertificate, LeafRequest } from './issue-certificate.ts';
+import { PintleError } from '../../../../kernel/contract/index.ts';
+import { kubeconfig } from './kubeconfig.ts';
+
+export interface CertificateOptions {
+  readonly stateDir: string;
+  readonly lifetimeMs: number;
+  /** Further DNS names and addresses of the serving certificate. */
+  readonly extraNames: readonly string[];
+  /** Nodes that shall have a client certificate. */
+  readonly nodes: readonly string[];
+  readonly now: () => number;
+}
+
+export interface ClusterCertificates {
+  readonly authority: string;
+  readonly serving: KeyAndCertificate;
+  readonly admin: KeyAndCertificate;
+}
+
+const adminRequest = {
+  commonName: 'pintle-admin',
+  organizations: ['system:masters'],
+  usage: 'client',
+  names: [],
+} as const;
+
+export function servingNames(extra: readonly string[]): readonly string[] {
+  return [
+    ...new Set([
+      'localhost',
+      'kubernetes',
+      'kubernetes.default',
+      'kubernetes.default.svc',
+      'kubernetes.default.svc.cluster.local',
+      hostname(),
+      '127.0.0.1',
+      '::1',
+      '10.96.0.1',
+      ...extra,
+    ]),
+  ];
+}
+
+/** Loads or issues everything; `changed` tells whether something is new. */
+export async function ensureCertificates(
+  options: CertificateOptions,
+): Promise<ClusterCertificates & { readonly changed: boolean }> {
+  const store = await openCertificateStore(join(options.stateDir, 'pki'), options.now);
+  const serving = await store.ensure('apiserver', {
+    commonName: 'kube-apiserver',
+    organizations: [],
+    usage: 'server',
+    names: servingNames(options.extraNames),
+    lifetimeMs: options.lifetimeMs,
+  });
+  const admin = await store.ensure('admin', { ...adminRequest, lifetimeMs: options.lifetimeMs });
+  for (const name of new Set([...options.nodes, ...(await store.nodeNames())]))
+    await store.ensure(nodeFile(name), nodeRequest(name, options.lifetimeMs));
+  return { authority: store.authority.certificate, serving, admin, changed: serving.issued || admin.issued };
+}
+
+/** `<stateDir>/admin.kubeconfig`: where the CLI and users find it. */
+export function adminKubeconfigPath(stateDir: string): string {
+  return join(stateDir, 'admin.kubeconfig');
+}
+
+export async function writeAdminKubeconfig(
+  stateDir: string,
+  server: string,
+  certificates: ClusterCertificates,
+): Promise<string> {
+  const path = adminKubeconfigPath(stateDir);
+  const text = kubeconfig({
+    server,
+    user: 'pintle-admin',
+    authority: certificates.authority,
+    pair: certificates.admin,
+  });
+  await writeWhole(path, text, 0o600);
+  return path;
+}
+
+/** A kubeconfig with which the agent of `node` may join from another machine; the certificate is renewed by the server. */
+export async function nodeKubeconfig(
+  options: Pick<CertificateOptions, 'stateDir' | 'lifetimeMs' | 'now'> & {
+    readonly node: string;
+    readonly server: string;
+  },
+): Promise<string> {
+  const store: CertificateStore = await openCertificateStore(join(options.stateDir, 'pki'), options.now);
+  const pair = await store.ensure(nodeFile(options.node), nodeRequest(options.node, options.lifetimeMs));
+  return kubeconfig({
+    server: options.server,
+    user: `system:node:${options.node}`,
+    authority: store.authority.certificate,
+    pair,
+  });
+}
+
+function nodeFile(name: string): string {
+  if (!/^[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?$/.test(name) || name.includes('..'))
+    throw new PintleError(
+      'CONFIG_INVALID',
+      `the node name ${JSON.stringify(name)} is not a DNS-1123 subdomain: use lower-case letters, digits, "-" and "."`,
+    );
+  return join('nodes', name);
+}
+
+function nodeRequest(name: string, lifetimeMs: number): LeafRequest {
+  return { commonName: `system:node:${name}`, organizations: ['system:nodes'], usage: 'client', names: [], lifetimeMs };
+}

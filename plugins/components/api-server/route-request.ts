@@ -1,0 +1,211 @@
+/** One request from its first line to its answer: identity, routing, limits, errors, metrics. */
+import type { Cluster, ClusterServer, Logger, ServedResource } from '../../../kernel/contract/index.ts';
+import { isPintleError, PintleError } from '../../../kernel/contract/index.ts';
+import { discoveryDocument } from './discovery.ts';
+import { handleResource, sendJson, verbOf } from './handle-resource.ts';
+import { healthAnswer, healthRoots, type Check } from './health.ts';
+import { send, type Exchange } from './http-exchange.ts';
+import type { InFlight } from './in-flight.ts';
+import { openApiGroupVersion, openApiIndex } from './open-api.ts';
+import type { RequestMetrics } from './request-metrics.ts';
+import { indexResources, parseTarget, pathSegments, type ResourceTarget } from './request-target.ts';
+import { servedResources } from './served-resources.ts';
+import { isUnexpected, methodNotAllowed, noSuchPath, statusOf } from './status.ts';
+import { sendLogs } from './streams/logs.ts';
+import { kubernetesRelease, versionInfo } from './version.ts';
+
+export interface RouterContext {
+  readonly cluster: Cluster;
+  readonly server: ClusterServer;
+  readonly log: Logger;
+  readonly now: () => number;
+  readonly bodyTimeoutMs: number;
+  readonly stopping: AbortSignal;
+  readonly inFlight: InFlight;
+  readonly metrics: RequestMetrics;
+  readonly longRunning: { count: number };
+  /** Checks of the front itself. */
+  readonly ownChecks: () => readonly Check[];
+}
+
+interface Label {
+  verb: string;
+  resource?: ServedResource;
+  subresource?: string;
+  scope: string;
+}
+
+export async function routeRequest(exchange: Exchange, context: RouterContext): Promise<void> {
+  const begin = performance.now();
+  const label: Label = { verb: exchange.request.method ?? '', scope: '' };
+  try {
+    await route(exchange, context, label);
+  } catch (error) {
+    await sendError(exchange, error, context.log);
+  } finally {
+    context.metrics.observe({
+      verb: label.verb.toUpperCase(),
+      group: label.resource?.group ?? '',
+      version: label.resource?.version ?? '',
+      resource: label.resource?.resource ?? '',
+      subresource: label.subresource ?? '',
+      scope: label.scope,
+      code: exchange.response.statusCode,
+      seconds: (performance.now() - begin) / 1000,
+    });
+  }
+}
+
+async function route(exchange: Exchange, context: RouterContext, label: Label): Promise<void> {
+  const segments = pathSegments(exchange.path);
+  const root = segments[0] ?? '';
+  if ((healthRoots as readonly string[]).includes(root)) {
+    readOnly(exchange);
+    label.scope = 'health';
+    const checks = [{ name: 'ping', failure: undefined }, ...context.ownChecks(), ...context.server.checks()];
+    const { status, text } = healthAnswer(segments, exchange.query, checks);
+    exchange.response.setHeader('x-content-type-options', 'nosniff');
+    return send(exchange, { status, body: Buffer.from(text), contentType: 'text/plain; charset=utf-8' });
+  }
+  if (root === 'version' && segments.length === 1) {
+    readOnly(exchange);
+    return sendJson(exchange, 200, versionInfo);
+  }
+  if (exchange.user === undefined) throw new PintleError('UNAUTHORIZED', 'Unauthorized');
+  switch (root) {
+    case 'api':
+    case 'apis':
+      return routeApi(exchange, context, label, segments);
+    case 'openapi':
+      readOnly(exchange);
+      return sendOpenApi(exchange, context, segments);
+    case 'metrics':
+      readOnly(exchange);
+      if (segments.length > 1) throw noSuchPath();
+      return send(exchange, {
+        status: 200,
+        body: Buffer.from(await context.metrics.text()),
+        contentType: 'text/plain; version=0.0.4; charset=utf-8',
+      });
+    case '':
+      readOnly(exchange);
+      return sendJson(exchange, 200, { paths: rootPaths(context) });
+    default:
+      throw noSuchPath();
+  }
+}
+
+async function routeApi(
+  exchange: Exchange,
+  context: RouterContext,
+  label: Label,
+  segments: readonly string[],
+): Promise<void> {
+  const served = servedResources(context.server);
+  const target = parseTarget(segments, indexResources(served));
+  if (target === undefined) {
+    readOnly(exchange);
+    return sendDiscovery(exchange, served, segments);
+  }
+  const verb = verbOf(exchange.request.method ?? '', target, exchange.query);
+  const isStream =
+    target.resource.group === '' && target.resource.resource === 'pods' && isStreamName(target.subresource?.name);
+  label.verb = isStream ? 'connect' : verb;
+  label.resource = target.resource;
+  label.subresource = target.subresource?.name ?? '';
+  label.scope = target.name !== undefined ? 'resource' : target.namespace !== undefined ? 'namespace' : 'cluster';
+  if (isStream) return longRunning(context, () => handleStream(exchange, target, verb, context));
+  const resourceContext = {
+    ...context,
+    onWatchEvents: (resource: ServedResource, count: number) =>
+      context.metrics.watchEvents(resource.group, resource.version, resource.kind, count),
+  };
+  if (verb === 'watch') return longRunning(context, () => handleResource(exchange, target, verb, resourceContext));
+  const isWrite = verb !== 'get' && verb !== 'list';
+  await context.inFlight.run(isWrite, () => handleResource(exchange, target, verb, resourceContext));
+}
+
+function isStreamName(name: string | undefined): boolean {
+  return name === 'log' || name === 'exec' || name === 'attach' || name === 'portforward';
+}
+
+async function longRunning(context: RouterContext, work: () => Promise<void>): Promise<void> {
+  context.longRunning.count++;
+  try {
+    await work();
+  } finally {
+    context.longRunning.count--;
+  }
+}
+
+async function handleStream(
+  exchange: Exchange,
+  target: ResourceTarget,
+  verb: string,
+  context: RouterContext,
+): Promise<void> {
+  if (target.namespace === undefined || target.name === undefined) throw methodNotAllowed();
+  if (target.subresource?.name === 'log') {
+    if (verb !== 'get') throw methodNotAllowed();
+    return sendLogs(exchange, { namespace: target.namespace, name: target.name }, context);
+  }
+  if (verb !== 'get' && verb !== 'create') throw methodNotAllowed();
+  throw new PintleError('BAD_REQUEST', 'Upgrade request required');
+}
+
+function sendDiscovery(
+  exchange: Exchange,
+  served: readonly ServedResource[],
+  segments: readonly string[],
+): Promise<void> {
+  const document = discoveryDocument(served, segments, exchange.request.headers.accept);
+  exchange.response.setHeader('etag', document.etag);
+  exchange.response.setHeader('vary', 'Accept');
+  if (exchange.request.headers['if-none-match'] === document.etag)
+    return send(exchange, { status: 304, body: Buffer.alloc(0), contentType: document.contentType });
+  return send(exchange, { status: 200, body: document.body, contentType: document.contentType });
+}
+
+async function sendOpenApi(exchange: Exchange, context: RouterContext, segments: readonly string[]): Promise<void> {
+  if (segments[1] !== 'v3') throw noSuchPath();
+  const served = servedResources(context.server);
+  if (segments.length === 2)
+    return send(exchange, {
+      status: 200,
+      body: openApiIndex(served, kubernetesRelease),
+      contentType: 'application/json',
+    });
+  const document = await openApiGroupVersion(served, segments.slice(2).join('/'));
+  exchange.response.setHeader('etag', document.etag);
+  if (exchange.request.headers['if-none-match'] === document.etag)
+    return send(exchange, { status: 304, body: Buffer.alloc(0), contentType: 'application/json' });
+  return send(exchange, { status: 200, body: document.body, contentType: 'application/json' });
+}
+
+function rootPaths(context: RouterContext): readonly string[] {
+  const versions = new Set<string>();
+  for (const resource of context.server.resources())
+    versions.add(resource.group === '' ? `/api/${resource.version}` : `/apis/${resource.group}/${resource.version}`);
+  return ['/api', '/apis', ...versions, '/healthz', '/livez', '/metrics', '/openapi/v3', '/readyz', '/version'].sort();
+}
+
+function readOnly(exchange: Exchange): void {
+  if (exchange.request.method !== 'GET' && exchange.request.method !== 'HEAD') throw methodNotAllowed();
+}
+
+/** Also used before an upgrade is accepted; there the caller writes the answer itself. */
+export async function sendError(exchange: Exchange, error: unknown, log: Logger): Promise<void> {
+  if (exchange.signal.aborted) return;
+  const status = statusOf(error);
+  if (isUnexpected(error))
+    log.error(
+      `request failed: ${exchange.request.method ?? ''} ${exchange.path}: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}`,
+    );
+  const retryAfter = isPintleError(error) ? error.details.retryAfterSeconds : undefined;
+  if (retryAfter !== undefined) exchange.response.setHeader('retry-after', String(retryAfter));
+  if (exchange.response.headersSent) {
+    exchange.response.destroy();
+    return;
+  }
+  await sendJson(exchange, status.code, status);
+}

@@ -1,0 +1,166 @@
+/**
+ * One watch as an HTTP answer: newline JSON, headers at once, everything of one tick in one write. Lines are made once per
+ * tick and shared by all watchers of the same event. A client that does not read is closed when its backlog passes a limit.
+ */
+import type { ResourceType, WatchEvent, KubernetesObject } from '../../../kernel/contract/index.ts';
+import { encodeObject } from './encode-object.ts';
+import type { Exchange, HttpResponse } from './http-exchange.ts';
+import { warningHeaders } from './http-exchange.ts';
+import type { Output } from './negotiation.ts';
+import { statusOf } from './status.ts';
+import { partialMetadata, tableOf, type IncludeObject } from './table.ts';
+
+/** Besides what the first batch (the state at the beginning) needs. */
+export const maxBacklogBytes = 16 * 1024 * 1024;
+const maxWriteBytes = 1024 * 1024;
+
+type Line = (event: WatchEvent<KubernetesObject>) => Buffer;
+
+const lineEnd = Buffer.from('}\n');
+const openings = new Map(
+  ['ADDED', 'MODIFIED', 'DELETED', 'BOOKMARK', 'ERROR'].map(
+    (type) => [type, Buffer.from(`{"type":"${type}","object":`)] as const,
+  ),
+);
+
+/** Lines of this tick, so that a thousand watchers of one change share one Buffer. */
+const linesOfTick = new Map<object, { readonly type: string; readonly line: Buffer }>();
+
+function plainLine(event: WatchEvent<KubernetesObject>): Buffer {
+  const known = linesOfTick.get(event.object);
+  if (known !== undefined && known.type === event.type) return known.line;
+  const line = Buffer.concat([openings.get(event.type) as Buffer, encodeObject(event.object), lineEnd]);
+  if (linesOfTick.size === 0) setImmediate(() => linesOfTick.clear());
+  linesOfTick.set(event.object, { type: event.type, line });
+  return line;
+}
+
+/** Only the first event carries the column definitions; clients keep them. */
+function tableLine(type: ResourceType, version: 'v1' | 'v1beta1', include: IncludeObject, now: () => number): Line {
+  let withHeaders = true;
+  return (event) => {
+    const head = { resourceVersion: event.object.metadata.resourceVersion ?? '' };
+    const objects = event.type === 'BOOKMARK' ? [] : [event.object];
+    const table = tableOf(type, objects, head, { version, include }, { now: now(), withHeaders }) as {
+      rows: unknown[];
+    };
+    // A bookmark's annotation (end of the initial events) must reach the client: it rides in the row's object.
+    if (event.type === 'BOOKMARK') table.rows = [{ cells: [], object: partialMetadata(event.object, version) }];
+    else withHeaders = false;
+    return Buffer.from(`${JSON.stringify({ type: event.type, object: table })}\n`);
+  };
+}
+
+function lineFor(type: ResourceType, output: Output, include: IncludeObject, now: () => number): Line {
+  if (output.as === 'object') return plainLine;
+  if (output.as === 'Table') return tableLine(type, output.version, include, now);
+  const version = output.version;
+  return (event) =>
+    Buffer.from(`${JSON.stringify({ type: event.type, object: partialMetadata(event.object, version) })}\n`);
+}
+
+export interface WatchStreamOptions {
+  readonly type: ResourceType;
+  readonly output: Output;
+  readonly include: IncludeObject;
+  readonly now: () => number;
+  /** Called once with the number of events, for metrics. */
+  readonly onEvents?: (count: number) => void;
+}
+
+/** Resolves when the watch has ended, whoever ended it. Rejects only before the headers are out. */
+export async function streamWatch(
+  exchange: Exchange,
+  events: AsyncIterable<readonly WatchEvent<KubernetesObject>[]>,
+  options: WatchStreamOptions,
+): Promise<void> {
+  const { response } = exchange;
+  const iterator = events[Symbol.asyncIterator]();
+  const line = lineFor(options.type, options.output, options.include, options.now);
+  const first = iterator.next();
+  // A bad selector is refused in this tick, with an HTTP status; what comes later is an event of a stream that has begun.
+  await refusedAtOnce(first);
+  startStream(exchange, options.output);
+  const writer = new LineWriter(response);
+  try {
+    let next = await first;
+    while (next.done !== true) {
+      options.onEvents?.(next.value.length);
+      for (const event of next.value) writer.add(line(event));
+      if (writer.isOverfull || response.destroyed) break;
+      next = await iterator.next();
+    }
+  } catch (error) {
+    if (!exchange.signal.aborted)
+      writer.add(Buffer.from(`${JSON.stringify({ type: 'ERROR', object: statusOf(error) })}\n`));
+  }
+  if (writer.isOverfull) {
+    response.destroy();
+    await iterator.return?.();
+    return;
+  }
+  writer.flush();
+  response.end();
+}
+
+async function refusedAtOnce(first: Promise<unknown>): Promise<void> {
+  let failure: { readonly error: unknown } | undefined;
+  first.catch((error: unknown) => {
+    failure = { error };
+  });
+  await new Promise((resolve) => setImmediate(resolve));
+  if (failure === undefined) return;
+  const { code } = statusOf(failure.error);
+  if (code !== 410) throw failure.error;
+}
+
+function startStream(exchange: Exchange, output: Output): void {
+  const { response } = exchange;
+  const form = output.as === 'object' ? '' : `;as=${output.as};v=${output.version};g=meta.k8s.io`;
+  response.setHeader('content-type', `application/json${form}`);
+  if (exchange.warnings.length > 0) response.setHeader('warning', warningHeaders(exchange.warnings));
+  response.statusCode = 200;
+  response.flushHeaders();
+}
+
+/** Gathers lines and writes them once a tick, or sooner when they are many. */
+class LineWriter {
+  readonly #response: HttpResponse;
+  #pending: Buffer[] = [];
+  #pendingBytes = 0;
+  #isScheduled = false;
+  #allowedBytes = maxBacklogBytes;
+  #isFirstTick = true;
+
+  constructor(response: HttpResponse) {
+    this.#response = response;
+  }
+
+  get isOverfull(): boolean {
+    return this.#response.writableLength + this.#pendingBytes > this.#allowedBytes;
+  }
+
+  add(line: Buffer): void {
+    this.#pending.push(line);
+    this.#pendingBytes += line.length;
+    if (this.#isFirstTick) this.#allowedBytes += line.length;
+    if (this.#pendingBytes > maxWriteBytes) this.flush();
+    else if (!this.#isScheduled) {
+      this.#isScheduled = true;
+      setImmediate(() => {
+        this.#isScheduled = false;
+        this.#isFirstTick = false;
+        this.flush();
+      });
+    }
+  }
+
+  flush(): void {
+    if (this.#pending.length === 0) return;
+    const bytes =
+      this.#pending.length === 1 ? (this.#pending[0] as Buffer) : Buffer.concat(this.#pending, this.#pendingBytes);
+    this.#pending = [];
+    this.#pendingBytes = 0;
+    if (!this.#response.destroyed && !this.#response.writableEnded) this.#response.write(bytes);
+  }
+}
