@@ -1,0 +1,72 @@
+/**
+ * Events are kept for a time only. Their order of last change is their order of expiry, so a queue is enough: nothing is
+ * searched. Whoever expires an event expects the revision it saw, so several servers do not disturb each other.
+ */
+import type { Clock, KubernetesObject } from '../../../kernel/contract/index.ts';
+import type { Event } from '../../../kernel/contract/kubernetes.ts';
+import { resources } from '../../../kernel/machinery/resources.ts';
+import type { Engine } from './engine.ts';
+import type { Change, Follower } from './state/collection.ts';
+
+interface Entry {
+  readonly key: string;
+  readonly resourceVersion: string;
+  readonly expiresMs: number;
+}
+
+/** Deletions of one sweep, so that a sweep after a storm does not hold up everything else. */
+const sweepLimit = 5_000;
+
+function lastSeenMs(object: KubernetesObject): number {
+  const event = object as Event;
+  const text =
+    event.series?.lastObservedTime ?? event.lastTimestamp ?? event.eventTime ?? event.metadata.creationTimestamp;
+  const ms = Date.parse(text);
+  return Number.isNaN(ms) ? 0 : ms;
+}
+
+export class EventExpiry implements Follower {
+  readonly #engine: Engine;
+  readonly #clock: Clock;
+  readonly #ttlMs: number;
+  readonly #unfollow: () => void;
+  #queue: Entry[] = [];
+
+  constructor(engine: Engine, clock: Clock, ttlMs: number) {
+    this.#engine = engine;
+    this.#clock = clock;
+    this.#ttlMs = ttlMs;
+    const { collection } = engine.stored(resources.events, 'delete').storage;
+    collection.tree.scan('', (key, object) => {
+      this.#queue.push({
+        key,
+        resourceVersion: object.metadata.resourceVersion,
+        expiresMs: lastSeenMs(object) + ttlMs,
+      });
+      return true;
+    });
+    this.#queue.sort((a, b) => a.expiresMs - b.expiresMs);
+    this.#unfollow = collection.follow(this);
+  }
+
+  changed(change: Change): void {
+    if (change.type === 'DELETED') return;
+    const { resourceVersion } = change.object.metadata;
+    this.#queue.push({ key: change.key, resourceVersion, expiresMs: this.#clock.now() + this.#ttlMs });
+  }
+
+  async sweep(): Promise<void> {
+    const { storage } = this.#engine.stored(resources.events, 'delete');
+    const nowMs = this.#clock.now();
+    let count = 0;
+    while (count < this.#queue.length && count < sweepLimit && this.#queue[count]!.expiresMs <= nowMs) count++;
+    for (const { key, resourceVersion } of this.#queue.splice(0, count)) {
+      const object = storage.collection.get(key);
+      if (object?.metadata.resourceVersion === resourceVersion) await this.#engine.remove(storage, key, object);
+    }
+  }
+
+  close(): void {
+    this.#unfollow();
+  }
+}

@@ -1,0 +1,55 @@
+import { z } from 'zod';
+import { definePlugin } from '../../../kernel/contract/plugin.ts';
+import { openLocalCluster } from './open.ts';
+
+const config = z
+  .strictObject({
+    nodePorts: z
+      .string()
+      .regex(/^\d{1,5}-\d{1,5}$/, 'expected FIRST-LAST, such as 30000-32767')
+      .refine((text) => {
+        const [first, last] = text.split('-').map(Number);
+        return first! > 0 && first! <= last! && last! < 65_536;
+      }, 'expected a range within 1-65535')
+      .default('30000-32767')
+      .describe('Ports that Services of type NodePort are given'),
+    apiPort: z.int().min(1).max(65_535).default(6443).describe('The port that Service default/kubernetes leads to'),
+    history: z
+      .strictObject({
+        changes: z
+          .int()
+          .min(10)
+          .max(1_000_000)
+          .default(10_000)
+          .describe('Changes of each resource that watches can start from and lists can look back to, at most'),
+        seconds: z.number().positive().max(86_400).default(300).describe('How long such changes are kept'),
+      })
+      .prefault({}),
+    eventTtlSeconds: z.number().positive().default(3_600).describe('How long Events are kept after their last change'),
+  })
+  .prefault({});
+
+export default definePlugin({
+  kind: 'cluster',
+  name: 'local',
+  api: 1,
+  summary: 'The Kubernetes API in this process, on the store',
+  role: 'server',
+  config,
+  needs: ['store'],
+  capabilities: ['serve'],
+  start: async ({ config: { nodePorts, ...rest }, cluster, uses, clock, log }, signal) => {
+    const [first, last] = nodePorts.split('-').map(Number);
+    return openLocalCluster(
+      {
+        ...rest,
+        nodePorts: { first: first!, last: last! },
+        store: uses.store,
+        serviceCidrs: cluster.serviceCidrs,
+        clock,
+        log,
+      },
+      signal,
+    );
+  },
+});

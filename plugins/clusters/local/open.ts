@@ -1,0 +1,73 @@
+/** Puts the parts together: state from the store, engine, bootstrap objects, housekeeping. */
+import type { Clock, Logger, Store } from '../../../kernel/contract/index.ts';
+import { bootstrap } from './bootstrap.ts';
+import { Engine } from './engine.ts';
+import { EventExpiry } from './event-expiry.ts';
+import { LocalCluster } from './local-cluster.ts';
+import { NodeConnections } from './node-connections.ts';
+import { State } from './state/state.ts';
+import { strategies } from './strategies/index.ts';
+
+export interface LocalClusterOptions {
+  readonly store: Store;
+  readonly clock: Clock;
+  readonly log: Logger;
+  readonly serviceCidrs: readonly string[];
+  readonly nodePorts: { readonly first: number; readonly last: number };
+  /** Where Service default/kubernetes points to. */
+  readonly apiPort: number;
+  readonly history: { readonly changes: number; readonly seconds: number };
+  readonly eventTtlSeconds: number;
+}
+
+const housekeepingMs = 30_000;
+
+export async function openLocalCluster(
+  options: LocalClusterOptions,
+  signal: AbortSignal,
+): Promise<LocalCluster & AsyncDisposable> {
+  const { store, clock, log } = options;
+  const state = new State(store, clock, log, {
+    maxChanges: options.history.changes,
+    maxAgeMs: options.history.seconds * 1000,
+  });
+  const stop = new AbortController();
+  const engine = new Engine(state, strategies(), clock, log);
+  const checks = () => [
+    {
+      name: 'store',
+      failure: store.status().writable ? undefined : (store.status().reason ?? 'the store cannot write'),
+    },
+    { name: 'state', failure: state.failure },
+  ];
+  const cluster = new LocalCluster(engine, new NodeConnections(), checks);
+  try {
+    await state.start(signal);
+    await bootstrap(cluster, '10.96.0.1', options.apiPort);
+    signal.throwIfAborted();
+  } catch (error) {
+    await state.stop();
+    throw error;
+  }
+  const expiry = new EventExpiry(engine, clock, options.eventTtlSeconds * 1000);
+  const keeping = (async () => {
+    while (!stop.signal.aborted) {
+      try {
+        await clock.sleep(housekeepingMs, stop.signal);
+        state.trim();
+        await expiry.sweep();
+      } catch (error) {
+        if (!stop.signal.aborted)
+          log.warn('Housekeeping of the API state failed; trying again', { error: String(error) });
+      }
+    }
+  })();
+  return Object.assign(cluster, {
+    [Symbol.asyncDispose]: async () => {
+      stop.abort(new Error('the API is stopping'));
+      expiry.close();
+      await state.stop();
+      await keeping;
+    },
+  });
+}

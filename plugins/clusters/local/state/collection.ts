@@ -1,0 +1,156 @@
+/**
+ * The objects of one stored resource: the tree of now, and a bounded log of the changes that led to it. Each change keeps
+ * the tree as it was after it, so every revision inside the log can still be listed; the trees share nearly everything.
+ */
+import type { KubernetesObject, WatchEvent } from '../../../../kernel/contract/index.ts';
+import { OrderedTree } from './ordered-tree.ts';
+
+export type ObjectTree = OrderedTree<KubernetesObject>;
+
+export interface Change {
+  readonly type: 'ADDED' | 'MODIFIED' | 'DELETED';
+  readonly revision: number;
+  readonly timeMs: number;
+  /** "namespace/name" or "name". */
+  readonly key: string;
+  /** As it is after the change; of a deletion the last state, with the deletion's resourceVersion. */
+  readonly object: KubernetesObject;
+  readonly previous: KubernetesObject | undefined;
+  readonly tree: ObjectTree;
+  /** Watch events made from this change so far, shared by all watchers. */
+  readonly events: Map<string, WatchEvent<KubernetesObject>>;
+}
+
+export interface HistoryLimits {
+  readonly maxChanges: number;
+  readonly maxAgeMs: number;
+}
+
+export interface Follower {
+  /** Called in the order of revisions; must not throw and must not wait. */
+  changed(change: Change, sequence: number): void;
+}
+
+/** The same object with another resourceVersion, frozen. */
+export function atRevision(object: KubernetesObject, revision: number): KubernetesObject {
+  const metadata = Object.freeze({ ...object.metadata, resourceVersion: String(revision) });
+  return Object.freeze({ ...object, metadata });
+}
+
+export class Collection {
+  #tree: ObjectTree = OrderedTree.empty;
+  #log: Change[] = [];
+  /** The sequence number of #log[0]. */
+  #first = 0;
+  /** State before #log[0], and the revision up to which changes are forgotten. */
+  #baseTree: ObjectTree = OrderedTree.empty;
+  #baseRevision = 0;
+  readonly #limits: HistoryLimits;
+  readonly #followers = new Set<Follower>();
+
+  constructor(limits: HistoryLimits) {
+    this.#limits = limits;
+  }
+
+  get tree(): ObjectTree {
+    return this.#tree;
+  }
+
+  /** The sequence number that the next change will get. */
+  get end(): number {
+    return this.#first + this.#log.length;
+  }
+
+  get(key: string): KubernetesObject | undefined {
+    return this.#tree.get(key);
+  }
+
+  follow(follower: Follower): () => void {
+    this.#followers.add(follower);
+    return () => this.#followers.delete(follower);
+  }
+
+  get followers(): number {
+    return this.#followers.size;
+  }
+
+  /** Replaces everything: start, or the store forgot what we had not yet seen. Older revisions are no longer known. */
+  reset(entries: readonly (readonly [string, KubernetesObject])[], revision: number): void {
+    this.#tree = OrderedTree.from(entries);
+    this.#baseTree = this.#tree;
+    this.#baseRevision = revision;
+    // Skips one sequence number, so that whoever stands at the old end finds that its place is gone.
+    this.#first = this.end + 1;
+    this.#log = [];
+  }
+
+  apply(key: string, object: KubernetesObject | undefined, revision: number, timeMs: number): Change | undefined {
+    const previous = this.#tree.get(key);
+    if (!object && !previous) return undefined;
+    this.#tree = object ? this.#tree.with(key, object) : this.#tree.without(key);
+    const change: Change = {
+      type: !object ? 'DELETED' : previous ? 'MODIFIED' : 'ADDED',
+      revision,
+      timeMs,
+      key,
+      object: object ?? atRevision(previous!, revision),
+      previous,
+      tree: this.#tree,
+      events: new Map(),
+    };
+    const sequence = this.end;
+    this.#log.push(change);
+    if (this.#log.length > this.#limits.maxChanges * 1.25) this.#forget(this.#log.length - this.#limits.maxChanges);
+    for (const follower of this.#followers) follower.changed(change, sequence);
+    return change;
+  }
+
+  /** Forgets changes that are older than the limit. */
+  trim(nowMs: number): void {
+    const oldest = nowMs - this.#limits.maxAgeMs;
+    let count = 0;
+    while (count < this.#log.length && this.#log[count]!.timeMs < oldest) count++;
+    if (count > 0) this.#forget(count);
+  }
+
+  #forget(count: number): void {
+    const last = this.#log[count - 1]!;
+    this.#baseTree = last.tree;
+    this.#baseRevision = last.revision;
+    this.#first += count;
+    this.#log = this.#log.slice(count);
+  }
+
+  /** The state right after this revision; undefined when it is no longer known. `revision` must not be in the future. */
+  treeAt(revision: number): ObjectTree | undefined {
+    if (revision < this.#baseRevision) return undefined;
+    const index = this.#indexAfter(revision);
+    return index === 0 ? this.#baseTree : this.#log[index - 1]!.tree;
+  }
+
+  /** Sequence number of the first change after `revision`; undefined when changes after it have been forgotten. */
+  sequenceAfter(revision: number): number | undefined {
+    return revision < this.#baseRevision ? undefined : this.#first + this.#indexAfter(revision);
+  }
+
+  /** The change of this sequence number; 'forgotten' when the log has dropped it, undefined when it has not happened. */
+  at(sequence: number): Change | 'forgotten' | undefined {
+    return sequence < this.#first ? 'forgotten' : this.#log[sequence - this.#first];
+  }
+
+  /** The revision up to which changes are forgotten. */
+  get forgotten(): number {
+    return this.#baseRevision;
+  }
+
+  #indexAfter(revision: number): number {
+    let low = 0;
+    let high = this.#log.length;
+    while (low < high) {
+      const middle = (low + high) >> 1;
+      if (this.#log[middle]!.revision <= revision) low = middle + 1;
+      else high = middle;
+    }
+    return low;
+  }
+}

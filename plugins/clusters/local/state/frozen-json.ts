@@ -1,0 +1,70 @@
+/** Plain JSON values: copying, freezing and comparing them. Every own key is data, `__proto__` too. */
+import { PintleError } from '../../../../kernel/contract/index.ts';
+import { setOwn } from '../../../../kernel/machinery/json-value.ts';
+
+/** Deeper than any real manifest, and shallow enough for every recursive walk over an object. */
+export const maximumDepth = 256;
+
+/** A deep, mutable copy. Keys without a value are left out; what JSON cannot carry is refused. */
+export function copyJson<T>(value: T): T {
+  return copy(value, 0) as T;
+}
+
+function copy(value: unknown, depth: number): unknown {
+  if (typeof value !== 'object' || value === null) {
+    if (typeof value === 'number' && !Number.isFinite(value)) throw unusable(`the number ${value}`);
+    if (typeof value === 'function' || typeof value === 'symbol' || typeof value === 'bigint') {
+      throw unusable(`a ${typeof value}`);
+    }
+    return value;
+  }
+  if (depth >= maximumDepth) {
+    throw new PintleError('BAD_REQUEST', `The object is nested more than ${maximumDepth} levels deep.`);
+  }
+  if (Array.isArray(value)) {
+    const list = new Array<unknown>(value.length);
+    for (let index = 0; index < value.length; index++) list[index] = copy(value[index] ?? null, depth + 1);
+    return list;
+  }
+  if (value instanceof Date) return value.toJSON();
+  const result: Record<string, unknown> = {};
+  for (const key of Object.keys(value)) {
+    const part = (value as Record<string, unknown>)[key];
+    if (part !== undefined) setOwn(result, key, copy(part, depth + 1));
+  }
+  return result;
+}
+
+function unusable(what: string): PintleError {
+  return new PintleError('BAD_REQUEST', `The object holds ${what}, which JSON cannot carry.`);
+}
+
+export function deepFreeze<T>(value: T): T {
+  if (typeof value !== 'object' || value === null || Object.isFrozen(value)) return value;
+  Object.freeze(value);
+  for (const key of Object.keys(value)) {
+    const part = (value as Record<string, unknown>)[key];
+    if (typeof part === 'object' && part !== null) deepFreeze(part);
+  }
+  return value;
+}
+
+/** Equal as JSON: an absent key and an undefined one are the same. */
+export function sameJson(left: unknown, right: unknown): boolean {
+  if (left === right) return true;
+  if (typeof left !== 'object' || typeof right !== 'object' || left === null || right === null) return false;
+  if (Array.isArray(left) !== Array.isArray(right)) return false;
+  if (Array.isArray(left) && Array.isArray(right)) {
+    return left.length === right.length && left.every((part, index) => sameJson(part, right[index]));
+  }
+  const a = left as Record<string, unknown>;
+  const b = right as Record<string, unknown>;
+  let count = 0;
+  for (const key of Object.keys(a)) {
+    if (a[key] === undefined) continue;
+    count++;
+    if (!Object.hasOwn(b, key) || !sameJson(a[key], b[key])) return false;
+  }
+  for (const key of Object.keys(b)) if (b[key] !== undefined) count--;
+  return count === 0;
+}

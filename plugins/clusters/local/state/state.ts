@@ -1,0 +1,289 @@
+/**
+ * The current state of the API in memory, fed by nothing but the store: one list at the start, then the store's watch. So
+ * it is the same code whether this process is the store's only writer or one of several.
+ *
+ * Writes go to the store first; `commit` resolves when the state has seen the revision they made. An object that this
+ * process has just encoded is not parsed again when it comes back: its bytes are compared, and the object is taken over.
+ */
+import { PintleError, isPintleError } from '../../../../kernel/contract/index.ts';
+import type {
+  Clock,
+  KubernetesObject,
+  Logger,
+  Store,
+  StoreChange,
+  StoreEvent,
+  StoredEntry,
+} from '../../../../kernel/contract/index.ts';
+import { Collection } from './collection.ts';
+import type { HistoryLimits } from './collection.ts';
+import { decodeObject } from './encoding.ts';
+import { deepFreeze } from './frozen-json.ts';
+
+export const root = '/registry/';
+/** How long a call waits for the state to come up with a revision that the store has. */
+const catchUpMs = 10_000;
+
+export interface Write {
+  readonly key: string;
+  readonly bytes: Uint8Array;
+  /** What the bytes say; handed over to the state, which freezes it. */
+  readonly object: KubernetesObject;
+  readonly expected: number;
+}
+export interface Removal {
+  readonly key: string;
+  readonly bytes: undefined;
+  readonly expected: number;
+}
+
+interface Waiter {
+  readonly revision: number;
+  readonly done: (reached: boolean) => void;
+}
+
+export class State {
+  readonly #store: Store;
+  readonly #clock: Clock;
+  readonly #log: Logger;
+  readonly #limits: HistoryLimits;
+  readonly #collections = new Map<string, Collection>();
+  readonly #written = new Map<string, Write>();
+  readonly #stop = new AbortController();
+  #waiters: Waiter[] = [];
+  #revision = 0;
+  #failure: string | undefined = 'the state has not been read from the store yet';
+  #feeding: Promise<void> = Promise.resolve();
+
+  constructor(store: Store, clock: Clock, log: Logger, limits: HistoryLimits) {
+    this.#store = store;
+    this.#clock = clock;
+    this.#log = log;
+    this.#limits = limits;
+  }
+
+  get revision(): number {
+    return this.#revision;
+  }
+
+  /** Why the state does not follow the store at the moment. */
+  get failure(): string | undefined {
+    return this.#failure;
+  }
+
+  /** Aborts when the state is disposed: watches end then. */
+  get stopped(): AbortSignal {
+    return this.#stop.signal;
+  }
+
+  /** `path`: "apps/deployments". */
+  collection(path: string): Collection {
+    let collection = this.#collections.get(path);
+    if (!collection) {
+      collection = new Collection(this.#limits);
+      collection.reset([], this.#revision);
+      this.#collections.set(path, collection);
+    }
+    return collection;
+  }
+
+  async start(signal: AbortSignal): Promise<void> {
+    await this.#load();
+    signal.throwIfAborted();
+    this.#feeding = this.#feed();
+  }
+
+  /** Ends the feed and every watch. */
+  async stop(): Promise<void> {
+    this.#stop.abort(new PintleError('UNAVAILABLE', 'The API is stopping.'));
+    await this.#feeding;
+    this.#settle(Number.POSITIVE_INFINITY, false);
+  }
+
+  /** Writes all or nothing; undefined when a condition did not hold (the state has then seen why, as far as it can). */
+  async commit(changes: readonly (Write | Removal)[]): Promise<number | undefined> {
+    const toStore: StoreChange[] = changes.map(({ key, bytes, expected }) => ({ key, value: bytes, expected }));
+    for (const change of changes) if (change.bytes) this.#written.set(change.key, change);
+    try {
+      const result = await this.#store.commit(toStore);
+      if (result.ok) {
+        if (result.revision > this.#revision) await this.reach(result.revision);
+        return result.revision;
+      }
+      await this.reach(result.current?.modified ?? this.#store.status().revision);
+      return undefined;
+    } catch (error) {
+      throw storeError(error);
+    } finally {
+      for (const change of changes) {
+        if (change.bytes && this.#written.get(change.key) === change) this.#written.delete(change.key);
+      }
+    }
+  }
+
+  /** Resolves when the state has seen everything that the store had when this was called. */
+  async fresh(): Promise<void> {
+    const { revision } = this.#store.status();
+    if (revision > this.#revision) await this.reach(revision);
+  }
+
+  /** Resolves when the state has this revision; rejects TIMEOUT when it does not come within the time. */
+  async reach(revision: number, withinMs = catchUpMs): Promise<void> {
+    if (revision <= this.#revision) return;
+    if (this.#stop.signal.aborted) throw this.#stop.signal.reason as Error;
+    const reached = await new Promise<boolean>((resolve) => {
+      const timer = setTimeout(() => {
+        this.#waiters = this.#waiters.filter((waiter) => waiter !== entry);
+        resolve(false);
+      }, withinMs);
+      const entry: Waiter = {
+        revision,
+        done: (ok) => {
+          clearTimeout(timer);
+          resolve(ok);
+        },
+      };
+      this.#waiters.push(entry);
+    });
+    if (!reached) {
+      if (this.#stop.signal.aborted) throw this.#stop.signal.reason as Error;
+      throw new PintleError('TIMEOUT', `Too large resource version: ${revision}, current: ${this.#revision}`, {
+        details: {
+          retryAfterSeconds: 1,
+          causes: [{ reason: 'ResourceVersionTooLarge', message: 'Too large resource version', field: '' }],
+        },
+      });
+    }
+  }
+
+  /** Forgets history that is older than the limits. */
+  trim(): void {
+    const now = this.#clock.now();
+    for (const collection of this.#collections.values()) collection.trim(now);
+  }
+
+  async #load(): Promise<void> {
+    const entries: StoredEntry[] = [];
+    let after: string | undefined;
+    let revision: number | undefined;
+    for (;;) {
+      const page = await this.#store.list({
+        prefix: root,
+        limit: 10_000,
+        ...(after === undefined ? {} : { after }),
+        ...(revision === undefined ? {} : { revision }),
+      });
+      for (const entry of page.entries) entries.push(entry);
+      revision = page.revision;
+      if (!page.more) break;
+      after = page.entries.at(-1)!.key;
+    }
+    const sorted = new Map<string, [string, KubernetesObject][]>();
+    for (const entry of entries) {
+      const place = splitStoreKey(entry.key);
+      const object = place && this.#decode(entry);
+      if (!place || !object) continue;
+      let list = sorted.get(place.path);
+      if (!list) sorted.set(place.path, (list = []));
+      list.push([place.key, object]);
+    }
+    for (const path of sorted.keys()) this.collection(path);
+    for (const [path, collection] of this.#collections) {
+      // The store orders by UTF-8 bytes, the tree by code units: the same for all but astral characters.
+      const list = (sorted.get(path) ?? []).sort(([a], [b]) => (a < b ? -1 : 1));
+      collection.reset(list, revision);
+    }
+    this.#advance(revision);
+    this.#failure = undefined;
+  }
+
+  async #feed(): Promise<void> {
+    for (let failures = 0; !this.#stop.signal.aborted; failures++) {
+      try {
+        for await (const batch of this.#store.watch({ prefix: root, after: this.#revision }, this.#stop.signal)) {
+          failures = 0;
+          this.#failure = undefined;
+          for (const event of batch.events) this.#apply(event);
+          this.#advance(batch.progress);
+        }
+        if (this.#stop.signal.aborted) return;
+        throw new PintleError('STORE_FAILED', 'The watch on the store ended by itself.');
+      } catch (error) {
+        if (this.#stop.signal.aborted) return;
+        const message = error instanceof Error ? error.message : String(error);
+        this.#failure = `the state does not follow the store: ${message}`;
+        this.#log.error('The watch on the store failed; trying again', { error: message });
+        await this.#recover(error, failures);
+      }
+    }
+  }
+
+  async #recover(error: unknown, failures: number): Promise<void> {
+    try {
+      if (failures > 0 || !isPintleError(error, 'COMPACTED')) {
+        await this.#clock.sleep(Math.min(5_000, 50 * 2 ** Math.min(failures, 10)), this.#stop.signal);
+      }
+      if (isPintleError(error, 'COMPACTED', 'FUTURE_REVISION')) await this.#load();
+    } catch (again) {
+      if (!this.#stop.signal.aborted) this.#log.error('Reading the state again failed', { error: String(again) });
+    }
+  }
+
+  #apply(event: StoreEvent): void {
+    const place = splitStoreKey(event.key);
+    if (!place) return;
+    let object: KubernetesObject | undefined;
+    if (event.entry) {
+      object = this.#decode(event.entry);
+      if (!object) return;
+    }
+    this.collection(place.path).apply(place.key, object, event.revision, this.#clock.now());
+  }
+
+  #decode(entry: StoredEntry): KubernetesObject | undefined {
+    const own = this.#written.get(entry.key);
+    if (own && Buffer.compare(own.bytes, entry.value) === 0) {
+      this.#written.delete(entry.key);
+      own.object.metadata.resourceVersion = String(entry.modified);
+      return deepFreeze(own.object);
+    }
+    try {
+      return decodeObject(entry.value, entry.modified);
+    } catch (error) {
+      this.#log.error('A stored object is not readable and is left out', { key: entry.key, error: String(error) });
+      return undefined;
+    }
+  }
+
+  #advance(revision: number): void {
+    if (revision <= this.#revision) return;
+    this.#revision = revision;
+    this.#settle(revision, true);
+  }
+
+  #settle(revision: number, reached: boolean): void {
+    if (this.#waiters.length === 0) return;
+    const ready = this.#waiters.filter((waiter) => waiter.revision <= revision);
+    if (ready.length === 0) return;
+    this.#waiters = this.#waiters.filter((waiter) => waiter.revision > revision);
+    for (const waiter of ready) waiter.done(reached);
+  }
+}
+
+/** "/registry/apps/deployments/default/web" → "apps/deployments", "default/web". */
+function splitStoreKey(key: string): { path: string; key: string } | undefined {
+  const group = key.indexOf('/', root.length);
+  const resource = group < 0 ? -1 : key.indexOf('/', group + 1);
+  if (resource < 0) return undefined;
+  return { path: key.slice(root.length, resource), key: key.slice(resource + 1) };
+}
+
+function storeError(error: unknown): unknown {
+  if (isPintleError(error, 'STORE_READ_ONLY', 'STORE_FAILED', 'STORE_CLOSED')) {
+    return new PintleError('UNAVAILABLE', `The store did not take the write: ${error.message}`, {
+      cause: error,
+      details: { retryAfterSeconds: 1 },
+    });
+  }
+  return error;
+}

@@ -1,0 +1,45 @@
+/** Patches: the patch is applied to the newest state, again whenever somebody else was faster. */
+import { PintleError } from '../../../../kernel/contract/index.ts';
+import type { KubernetesObject, PatchKind, WriteOptions } from '../../../../kernel/contract/index.ts';
+import { jsonPatch, mergePatch, strategicMergePatch } from '../../../../kernel/machinery/patch.ts';
+import { badRequest } from '../api-errors.ts';
+import type { Resource } from '../catalog.ts';
+import { shape } from '../shape.ts';
+import type { Edit } from './change.ts';
+
+export interface Patch {
+  readonly kind: PatchKind;
+  readonly body: unknown;
+  readonly force?: boolean | undefined;
+}
+
+/** The patched document, not yet checked. */
+export function applyPatch(document: KubernetesObject, patch: Patch, schemaType: string | undefined): unknown {
+  switch (patch.kind) {
+    case 'json':
+      if (!Array.isArray(patch.body)) throw badRequest('a JSON patch must be a list of operations');
+      return jsonPatch(document, patch.body);
+    case 'merge':
+      return mergePatch(document, patch.body);
+    case 'strategic':
+      if (!schemaType) {
+        throw new PintleError(
+          'UNSUPPORTED_MEDIA_TYPE',
+          'strategic merge patch is not supported for custom resources: use a merge patch or a JSON patch',
+        );
+      }
+      return strategicMergePatch(document, patch.body, schemaType);
+    case 'apply':
+      throw new PintleError(
+        'UNSUPPORTED_MEDIA_TYPE',
+        'server-side apply is not supported yet: use a strategic merge patch, a merge patch or a JSON patch',
+      );
+  }
+}
+
+export function patchEdit(resource: Resource, patch: Patch, options: WriteOptions): Edit {
+  return (shown) => {
+    const patched = applyPatch(shown, patch, resource.served.schemaType);
+    return shape(resource, patched, options);
+  };
+}
