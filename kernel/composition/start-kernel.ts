@@ -2,7 +2,7 @@ import type { ClusterConfiguration } from '../config/cluster-configuration.ts';
 import type { Clock, Host, Kind, Need, Role } from '../contract/index.ts';
 import { hostFacts } from '../host/host-facts.ts';
 import { type LogSource, quietLog } from '../host/logger.ts';
-import { systemClock } from '../host/system-clock.ts';
+import { systemClock } from '../machinery/clock.ts';
 import type { CatalogueEntry } from '../registry/catalogue.ts';
 import type { Settings } from '../registry/configure.ts';
 import { startOrder } from '../registry/order.ts';

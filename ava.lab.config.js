@@ -1,0 +1,8 @@
+// Tests on real links and mounts. scripts/run-tests starts them inside private namespaces; they share those, so one at a time.
+export default {
+  files: ['out/test/lab/**/*.test.js'],
+  workerThreads: false,
+  concurrency: 1,
+  serial: true,
+  timeout: '2m',
+};

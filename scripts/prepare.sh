@@ -1,0 +1,30 @@
+#!/bin/sh
+# Installs when node_modules does not hold what the lock file asks for, then builds. One line a step, with its time.
+set -eu
+cd "$(dirname "$0")/.."
+
+if ! command -v node >/dev/null || ! command -v npm >/dev/null; then
+  echo 'Pintle needs Node 20.19 or newer, and npm. On Debian: apt-get install nodejs npm' >&2
+  exit 1
+fi
+if ! node -e 'const [a, b] = process.versions.node.split("."); process.exit(a > 20 || (a == 20 && b >= 19) ? 0 : 1)'; then
+  echo "Pintle needs Node 20.19 or newer, this is $(node --version). See https://nodejs.org" >&2
+  exit 1
+fi
+
+log=$(mktemp)
+trap 'rm -f "$log"' EXIT
+step() {
+  name=$1
+  shift
+  began=$(date +%s%N)
+  if ! "$@" >"$log" 2>&1; then
+    cat "$log" >&2
+    echo "$name failed: $*" >&2
+    exit 1
+  fi
+  printf '%s: done in %d ms\n' "$name" $((($(date +%s%N) - began) / 1000000))
+}
+
+if ! node scripts/is-installed.js; then step 'install' npm ci --no-progress; fi
+step 'build' node node_modules/typescript/bin/tsc -b

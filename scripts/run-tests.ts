@@ -1,0 +1,124 @@
+/**
+ * Runs the test lanes one after the other, counts what their TAP really says, and ends with one line:
+ * "N passed, N failed, N skipped". Fails on any failure, on a lane that ran nothing, and with REQUIRE_ALL=1 on a skip.
+ */
+import { spawn } from 'node:child_process';
+import { countTap, type TapResult } from './tap.ts';
+
+interface Lane {
+  readonly name: string;
+  readonly argv: readonly string[];
+  /** A tool that reports by its exit code counts as one check; the others speak TAP. */
+  readonly isTool: boolean;
+}
+
+const laneDeadlineMs = 20 * 60_000;
+const ava = (config: string): readonly string[] => [
+  ...[process.execPath, 'node_modules/ava/entrypoints/cli.mjs', '--tap', '--config', config],
+];
+
+/** Private namespaces, an own user namespace when not root. All processes of the lane die with it. */
+function inPrivateNamespaces(argv: readonly string[]): readonly string[] {
+  const user = process.geteuid?.() === 0 ? [] : ['--user', '--map-root-user'];
+  const unshare = ['unshare', ...user, '--net', '--mount', '--pid', '--fork', '--kill-child', '--mount-proc'];
+  return [...unshare, 'sh', '-c', 'ip link set lo up && exec "$@"', 'sh', ...argv];
+}
+
+const lanes: readonly Lane[] = [
+  { name: 'lint', argv: ['node_modules/.bin/oxlint', '--type-aware', '--deny-warnings'], isTool: true },
+  { name: 'format', argv: ['node_modules/.bin/prettier', '--check', '.'], isTool: true },
+  { name: 'unit', argv: ava('ava.config.js'), isTool: false },
+  { name: 'lab', argv: inPrivateNamespaces(ava('ava.lab.config.js')), isTool: false },
+  { name: 'cluster', argv: ava('ava.cluster.config.js'), isTool: false },
+];
+
+interface Run {
+  readonly output: string;
+  readonly errorOutput: string;
+  readonly exitCode: number;
+}
+
+function run([command, ...argv]: readonly string[]): Promise<Run> {
+  return new Promise((resolve) => {
+    const child = spawn(command!, argv, { stdio: ['ignore', 'pipe', 'pipe'], detached: true });
+    const chunks: Buffer[] = [];
+    const errorChunks: Buffer[] = [];
+    child.stdout.on('data', (chunk: Buffer) => chunks.push(chunk));
+    child.stderr.on('data', (chunk: Buffer) => errorChunks.push(chunk));
+    const endGroup = (signal: NodeJS.Signals): void => {
+      try {
+        if (child.pid !== undefined) process.kill(-child.pid, signal);
+      } catch {
+        // the group is gone
+      }
+    };
+    const onInterrupt = (): void => {
+      endGroup('SIGTERM');
+      process.exitCode = 130;
+    };
+    process.once('SIGINT', onInterrupt);
+    const deadline = setTimeout(() => {
+      errorChunks.push(Buffer.from(`ended after ${laneDeadlineMs / 60_000} minutes\n`));
+      endGroup('SIGKILL');
+    }, laneDeadlineMs);
+    const finish = (exitCode: number): void => {
+      clearTimeout(deadline);
+      process.off('SIGINT', onInterrupt);
+      resolve({
+        output: Buffer.concat(chunks).toString(),
+        errorOutput: Buffer.concat(errorChunks).toString(),
+        exitCode,
+      });
+    };
+    child.once('error', (error) => {
+      errorChunks.push(Buffer.from(`${error.message}\n`));
+      finish(127);
+    });
+    child.once('close', (code) => finish(code ?? 1));
+  });
+}
+
+async function runLane({ name, argv, isTool }: Lane): Promise<TapResult> {
+  const began = performance.now();
+  const { output, errorOutput, exitCode } = await run(argv);
+  const result = judge(name, isTool, exitCode, output, errorOutput);
+  for (const failure of result.failures) console.log(failure);
+  for (const skip of result.skips) console.log(`skipped: ${skip}`);
+  const seconds = ((performance.now() - began) / 1000).toFixed(1);
+  console.log(`${name}: ${summary(result)} (${seconds} s)`);
+  return result;
+}
+
+function judge(name: string, isTool: boolean, exitCode: number, output: string, errorOutput: string): TapResult {
+  const story = (what: string): string => `not ok - ${name}: ${what}\n${output}${errorOutput}`;
+  if (isTool)
+    return exitCode === 0
+      ? { passed: 1, failures: [], skips: [] }
+      : { passed: 0, failures: [story(`exit code ${exitCode}`)], skips: [] };
+  const result = countTap(output);
+  if (result.failures.length > 0) return result;
+  if (exitCode !== 0) return { ...result, failures: [story(`exit code ${exitCode} without a failed test`)] };
+  if (result.passed === 0) return { ...result, failures: [story('ran no test')] };
+  return result;
+}
+
+const summary = ({ passed, failures, skips }: TapResult): string =>
+  `${passed} passed, ${failures.length} failed, ${skips.length} skipped`;
+
+const wanted = process.argv.slice(2);
+const unknown = wanted.filter((name) => !lanes.some((lane) => lane.name === name));
+if (unknown.length > 0) {
+  console.error(`no lane is named ${unknown.join(', ')}; known: ${lanes.map(({ name }) => name).join(', ')}`);
+  process.exitCode = 2;
+} else {
+  const results: TapResult[] = [];
+  for (const lane of lanes) if (wanted.length === 0 || wanted.includes(lane.name)) results.push(await runLane(lane));
+  const total: TapResult = {
+    passed: results.reduce((sum, { passed }) => sum + passed, 0),
+    failures: results.flatMap(({ failures }) => failures),
+    skips: results.flatMap(({ skips }) => skips),
+  };
+  const isGreen = total.failures.length === 0 && !(process.env['REQUIRE_ALL'] === '1' && total.skips.length > 0);
+  process.exitCode ||= isGreen ? 0 : 1;
+  console.log(summary(total));
+}
