@@ -1,3 +1,4 @@
+import { isIP } from 'node:net';
 import { InvalidArgumentError, Option } from 'commander';
 import { type LogLevel, logLevels } from '../kernel/host/log-levels.ts';
 import type { OutputFormat } from './terminal.ts';
@@ -28,12 +29,24 @@ export interface LogFlags {
   readonly logFile?: string;
 }
 
+export interface HostPort {
+  readonly address: string;
+  readonly port: number;
+}
+
 /** "127.0.0.1:6443", "[::1]:6443": checked here, so that a slip is a usage error. */
-export function parseHostPort(value: string): string {
-  const port = /^(?:\[[0-9a-fA-F:]+\]|[^:[\]\s]+):(\d{1,5})$/.exec(value)?.[1];
-  if (port === undefined || Number(port) > 65535)
+export function parseHostPort(value: string): HostPort {
+  const [, ipv6, name, port] = /^(?:\[([0-9a-fA-F:.]+)\]|([^:[\]\s]+)):(\d{1,5})$/.exec(value) ?? [];
+  const address = ipv6 ?? name;
+  if (address === undefined || Number(port) > 65535)
     throw new InvalidArgumentError('expected address:port, such as 127.0.0.1:6443');
-  return value;
+  return { address, port: Number(port) };
+}
+
+/** For an option that may be given several times. */
+export function parseAddresses(value: string, before: readonly string[] = []): readonly string[] {
+  if (isIP(value) === 0) throw new InvalidArgumentError('expected an IP address');
+  return [...before, value];
 }
 
 /** Where the API is: https://host:port, http://..., or unix:/path/of/socket. */

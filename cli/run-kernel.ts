@@ -36,7 +36,14 @@ export async function runKernel(cli: Cli, options: RunOptions): Promise<ExitCode
   const signals = catchSignals();
   try {
     const kernel = await startKernel({
-      ...{ config, role, stateDir, nodeName, settings, log, catalogue: builtIns, signal: signals.start },
+      config,
+      role,
+      stateDir,
+      nodeName,
+      settings,
+      log,
+      catalogue: builtIns,
+      signal: signals.start,
     });
     const writeReport = (): void =>
       saveReport(stateDir, { role, pid: process.pid, nodeName, plugins: kernel.report() });

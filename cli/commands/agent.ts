@@ -1,7 +1,15 @@
 import { hostname } from 'node:os';
 import { join, resolve } from 'node:path';
 import { Command, Option } from 'commander';
-import { configOption, type LogFlags, logOptions, parseNodeName, parseServer, stateDirOption } from '../options.ts';
+import {
+  configOption,
+  type LogFlags,
+  logOptions,
+  parseAddresses,
+  parseNodeName,
+  parseServer,
+  stateDirOption,
+} from '../options.ts';
 import { defaultStateDir } from '../state-dir.ts';
 import type { Cli } from '../terminal.ts';
 
@@ -9,6 +17,7 @@ interface AgentFlags extends LogFlags {
   readonly config?: string;
   readonly stateDir: string;
   readonly nodeName: string;
+  readonly nodeIp?: readonly string[];
   readonly server: string;
 }
 
@@ -19,6 +28,11 @@ export function agentCommand(cli: Cli): Command {
     .addOption(stateDirOption(join(defaultStateDir(cli.env), 'agent')))
     .addOption(
       new Option('--node-name <name>', 'name of this node').argParser(parseNodeName).default(hostname().toLowerCase()),
+    )
+    .addOption(
+      new Option('--node-ip <address>', 'address that other nodes reach; repeat it for a second family').argParser(
+        parseAddresses,
+      ),
     )
     .addOption(
       new Option('--server <url>', 'the API: https://host:port or unix:/path')
@@ -32,10 +46,17 @@ export function agentCommand(cli: Cli): Command {
         import('../read-config.ts'),
         import('../run-kernel.ts'),
       ]);
-      const { nodeName, server } = flags;
+      const { nodeName, nodeIp, server } = flags;
       return runKernel(cli, {
-        ...{ config: await readConfig(flags.config), role: 'node', stateDir: resolve(flags.stateDir), nodeName },
-        ...{ logFlags: flags, settings: { 'cluster/remote': { server } } },
+        config: await readConfig(flags.config),
+        role: 'node',
+        stateDir: resolve(flags.stateDir),
+        nodeName,
+        logFlags: flags,
+        settings: {
+          'cluster/remote': { server },
+          ...(nodeIp === undefined ? {} : { 'component/node-agent': { addresses: nodeIp } }),
+        },
         ready: `pintle agent ${nodeName} is ready`,
       });
     }),

@@ -1,6 +1,6 @@
 import { join, resolve } from 'node:path';
 import { Command, Option } from 'commander';
-import { configOption, type LogFlags, logOptions, parseHostPort, stateDirOption } from '../options.ts';
+import { configOption, type HostPort, type LogFlags, logOptions, parseHostPort, stateDirOption } from '../options.ts';
 import { applicable } from '../settings.ts';
 import { defaultStateDir } from '../state-dir.ts';
 import type { Cli } from '../terminal.ts';
@@ -8,7 +8,7 @@ import type { Cli } from '../terminal.ts';
 interface ServerFlags extends LogFlags {
   readonly config?: string;
   readonly stateDir: string;
-  readonly listen?: string;
+  readonly listen?: HostPort;
   readonly unixSocket?: string;
 }
 
@@ -27,15 +27,19 @@ export function serverCommand(cli: Cli): Command {
         import('../run-kernel.ts'),
       ]);
       const stateDir = resolve(flags.stateDir);
-      const unixSocket = resolve(flags.unixSocket ?? join(stateDir, 'api.sock'));
+      const socket = resolve(flags.unixSocket ?? join(stateDir, 'api.sock'));
       const config = await readConfig(flags.config);
-      const { listen } = flags;
-      const isAsked = listen !== undefined || flags.unixSocket !== undefined;
-      const settings = { 'component/api-server': { unixSocket, ...(listen === undefined ? {} : { listen }) } };
+      const asked = { 'component/api-server': { socket, ...flags.listen } };
+      // a flag must not be ignored in silence; the default socket matters only where there is an api-server
+      const isAsked = flags.listen !== undefined || flags.unixSocket !== undefined;
+      const settings = isAsked ? asked : applicable(config, asked);
       return runKernel(cli, {
-        ...{ config, role: 'server', stateDir, logFlags: flags },
-        settings: isAsked ? settings : applicable(config, settings),
-        ready: `pintle server is ready on unix:${unixSocket}`,
+        config,
+        role: 'server',
+        stateDir,
+        logFlags: flags,
+        settings,
+        ready: `pintle server is ready${Object.keys(settings).length === 0 ? '' : ` on unix:${socket}`}`,
       });
     }),
   );

@@ -7,14 +7,19 @@ import { apiVersion, type ClusterSection, configKind } from './cluster-configura
 type Schema = Readonly<Record<string, unknown>>;
 
 const strict = (properties: Readonly<Record<string, Schema>>, required: readonly string[] = []): Schema => ({
-  ...{ type: 'object', properties, additionalProperties: false },
+  type: 'object',
+  properties,
+  additionalProperties: false,
   ...(required.length === 0 ? {} : { required }),
 });
 
 /** The config file's JSON Schema for editors, with the config of each given plugin. */
 export function configurationJsonSchema(plugins: readonly Plugin[], defaults: ClusterSection): Schema {
   const strings = (description: string, standard: readonly string[]): Schema => ({
-    ...{ type: 'array', items: { type: 'string' }, description, default: standard },
+    type: 'array',
+    items: { type: 'string' },
+    description,
+    default: standard,
   });
   const use = Object.fromEntries(kinds.map((kind) => [kind, choicesSchema(kind, plugins)]));
   return {
