@@ -1,6 +1,10 @@
 import { Command, CommanderError } from 'commander';
 import { completionCommand } from './commands/completion.ts';
 import { configCommand } from './commands/config.ts';
+import { downCommand } from './commands/down.ts';
+import { labRunCommand } from './commands/lab-run.ts';
+import { kubeconfigCommand, statusCommand } from './commands/status.ts';
+import { upCommand } from './commands/up.ts';
 import { doctorCommand } from './commands/doctor.ts';
 import { agentCommand } from './commands/agent.ts';
 import { pluginsCommand } from './commands/plugins.ts';
@@ -11,6 +15,10 @@ import { version } from './version.ts';
 
 /** One file a command; each makes its own commander command. Heavy imports belong inside the actions. */
 const commands: readonly ((cli: Cli) => Command)[] = [
+  upCommand,
+  downCommand,
+  statusCommand,
+  kubeconfigCommand,
   serverCommand,
   agentCommand,
   pluginsCommand,
@@ -26,6 +34,7 @@ export function buildProgram(cli: Cli): Command {
     .showHelpAfterError('(pintle --help lists the commands)')
     .addHelpText('after', '\nExit codes: 0 done, 1 failed, 2 usage, 3 a check did not hold. NO_COLOR is honoured.');
   for (const command of commands) program.addCommand(command(cli));
+  program.addCommand(labRunCommand(cli), { hidden: true });
   const output = {
     writeOut: (text: string) => cli.terminal.line(text.replace(/\n$/, '')),
     writeErr: (text: string) => cli.terminal.errorLine(text.replace(/\n$/, '')),

@@ -1,0 +1,62 @@
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { Command } from 'commander';
+import type { LabNode, LabPlan } from '../../lab/index.ts';
+import type { Cli } from '../terminal.ts';
+
+interface LabFile {
+  readonly plan: LabPlan;
+  readonly socket: string;
+  /** Flags for every agent. */
+  readonly flags: readonly string[];
+}
+
+const program = fileURLToPath(new URL('../main.js', import.meta.url));
+
+/** Part of `up`, not for people: the main process inside the lab's namespaces. */
+export function labRunCommand(cli: Cli): Command {
+  return new Command('lab-run').argument('<plan>').action(
+    cli.action(async (file: string) => {
+      const [{ runLab, writeMessage }, { readConfig }, { checkHost }] = await Promise.all([
+        import('../../lab/index.ts'),
+        import('../read-config.ts'),
+        import('../check-roles.ts'),
+      ]);
+      const { plan, socket, flags } = JSON.parse(readFileSync(file, 'utf8')) as LabFile;
+      const configFlag = flags.indexOf('--config');
+      const config = await readConfig(configFlag < 0 ? undefined : flags[configFlag + 1]);
+      const { verdicts, refusal } = await checkHost(config, 'node');
+      const describe = verdicts.map(({ plugin, preflight }) =>
+        preflight.ok
+          ? ''
+          : `${plugin.kind}/${plugin.name}: ${preflight.reason}${preflight.fix ? `; fix: ${preflight.fix}` : ''}`,
+      );
+      const notes = describe.filter((text) => text !== '');
+      const problems = refusal === undefined ? [] : [refusal instanceof Error ? refusal.message : String(refusal)];
+      writeMessage({ type: 'checked', problems, notes });
+      if (problems.length > 0 || !(await told())) return;
+      await runLab({ plan, agentCommand: (node) => agentCommand(node, socket, flags) });
+    }),
+  );
+}
+
+/** Waits for the word to go on. False: whoever started the lab is gone. */
+function told(): Promise<boolean> {
+  return new Promise((resolve) => {
+    const finish = (answer: boolean) => {
+      process.stdin.off('data', onData).off('end', onEnd).off('close', onEnd);
+      resolve(answer);
+    };
+    const onData = () => finish(true);
+    const onEnd = () => finish(false);
+    process.stdin.on('data', onData).on('end', onEnd).on('close', onEnd);
+  });
+}
+
+function agentCommand(node: LabNode, socket: string, flags: readonly string[]): readonly string[] {
+  return [
+    ...[process.execPath, program, 'agent', '--node-name', node.name, '--node-ip', node.address],
+    ...['--server', `unix:${socket}`, '--state-dir', join(node.stateDir, 'agent'), ...flags],
+  ];
+}

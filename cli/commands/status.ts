@@ -1,0 +1,109 @@
+import { readFileSync } from 'node:fs';
+import { join, resolve } from 'node:path';
+import { Command, Option } from 'commander';
+import type { Node } from '../../kernel/contract/kubernetes.ts';
+import { exitCodes } from '../exit-codes.ts';
+import { outputOption, type OutputOptions } from '../options.ts';
+import type { Cli } from '../terminal.ts';
+import { clusterFolder } from './up.ts';
+
+interface StatusFlags extends OutputOptions {
+  readonly stateDir: string;
+}
+
+/** Exit code 3 when something is not as it should be. */
+export function statusCommand(cli: Cli): Command {
+  return new Command('status')
+    .description('show the cluster of "pintle up": processes, nodes, plugins')
+    .addOption(new Option('--state-dir <folder>', 'the folder of the cluster').default(clusterFolder(cli.env)))
+    .addOption(outputOption())
+    .action(
+      cli.action(async (flags: StatusFlags) => {
+        const [{ clusterFiles, readRecord }, { isAlive }, { ApiClient }, { pluginRows }] = await Promise.all([
+          import('../up/cluster-files.ts'),
+          import('../../lab/index.ts'),
+          import('../up/api-client.ts'),
+          import('../up/show-cluster.ts'),
+        ]);
+        const folder = resolve(flags.stateDir);
+        const files = clusterFiles(folder);
+        const record = readRecord(files);
+        if (!record) {
+          if (flags.output === 'json') cli.terminal.json({ folder, running: false });
+          else cli.terminal.line(`no cluster runs from ${folder}; "pintle up" starts one`);
+          return exitCodes.checkFailed;
+        }
+        const processes = (['up', 'server', 'lab'] as const).map((name) => ({
+          name,
+          pid: record[name]?.pid,
+          alive: record[name] !== undefined && isAlive(record[name]),
+        }));
+        const api = new ApiClient(files.socket);
+        const answer = await api.raw('GET', '/api/v1/nodes').catch(() => undefined);
+        const nodes = (answer?.status === 200 ? (JSON.parse(answer.body) as { items: Node[] }).items : []).map(
+          (node) => {
+            const ready = node.status?.conditions?.find((each) => each.type === 'Ready');
+            return {
+              name: node.metadata.name,
+              ready: ready?.status === 'True',
+              reason: ready?.status === 'True' ? '' : (ready?.message ?? 'no status yet'),
+              address: node.status?.addresses?.find((each) => each.type === 'InternalIP')?.address ?? '',
+              podCidr: node.spec.podCIDR ?? '',
+            };
+          },
+        );
+        const isWhole =
+          processes.every((each) => each.alive) &&
+          nodes.length === record.nodes.length &&
+          nodes.every((node) => node.ready);
+        const plugins = pluginRows(
+          folder,
+          record.nodes.map((node) => node.name),
+        );
+        if (flags.output === 'json') {
+          cli.terminal.json({
+            folder,
+            running: true,
+            healthy: isWhole,
+            listen: record.listen,
+            kubeconfig: files.kubeconfig,
+            processes,
+            nodes,
+            plugins,
+          });
+        } else {
+          cli.terminal.table(
+            ['PROCESS', 'PID', 'STATE'],
+            processes.map((each) => [each.name, String(each.pid ?? ''), each.alive ? 'running' : 'dead']),
+          );
+          cli.terminal.line();
+          cli.terminal.table(
+            ['NODE', 'READY', 'ADDRESS', 'PODS', 'REASON'],
+            nodes.map((node) => [node.name, node.ready ? 'yes' : 'no', node.address, node.podCidr, node.reason]),
+          );
+          cli.terminal.line();
+          cli.terminal.table(
+            ['KIND', 'PLUGIN', 'WHY'],
+            plugins.map((row) => [row.kind, row.name, row.why]),
+          );
+          cli.terminal.line(`\nAPI https://${record.listen}   KUBECONFIG=${files.kubeconfig}`);
+        }
+        return isWhole ? exitCodes.done : exitCodes.checkFailed;
+      }),
+    );
+}
+
+export function kubeconfigCommand(cli: Cli): Command {
+  return new Command('kubeconfig')
+    .description('print the kubeconfig of the cluster of "pintle up", or its path')
+    .option('--path', 'print the path only')
+    .addOption(new Option('--state-dir <folder>', 'the folder of the cluster').default(clusterFolder(cli.env)))
+    .action(
+      cli.action((flags: { readonly stateDir: string; readonly path?: boolean }) => {
+        const file = join(resolve(flags.stateDir), 'kubeconfig');
+        const text = readFileSync(file, 'utf8');
+        cli.terminal.line(flags.path ? file : text.trimEnd());
+        return Promise.resolve(exitCodes.done);
+      }),
+    );
+}

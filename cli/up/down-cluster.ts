@@ -1,0 +1,57 @@
+/** Ends a cluster of `pintle up`, however little of it is left, and removes its folder. */
+import { existsSync, rmSync, readdirSync, rmdirSync } from 'node:fs';
+import { join } from 'node:path';
+import { PintleError } from '../../kernel/contract/errors.ts';
+import { hasEnded, isAlive, signalProcess, type ProcessIdentity } from '../../lab/index.ts';
+import { clusterFiles, readRecord } from './cluster-files.ts';
+
+async function end(identity: ProcessIdentity | undefined, graceMs: number): Promise<void> {
+  if (!identity || !isAlive(identity)) return;
+  signalProcess(identity, 'SIGTERM');
+  if (await hasEnded(identity, graceMs)) return;
+  signalProcess(identity, 'SIGKILL');
+  if (!(await hasEnded(identity, 5000))) {
+    throw new PintleError(
+      'PLUGIN_STOP_FAILED',
+      `process ${identity.pid} does not end, not even killed; it waits for the kernel (ps -o stat,wchan -p ${identity.pid})`,
+    );
+  }
+}
+
+/** Resolves to false when there was nothing to end. */
+export async function downCluster(folder: string, options: { readonly keepState: boolean }): Promise<boolean> {
+  const files = clusterFiles(folder);
+  const record = readRecord(files);
+  if (record) {
+    // `up` takes the rest down in order; what survives a killed `up` is ended here.
+    await end(record.up, 30_000);
+    await end(record.lab, 0);
+    await end(record.server, 10_000);
+    rmSync(files.record, { force: true });
+  }
+  const found = record !== undefined || existsSync(files.server);
+  if (!options.keepState) await removeState(folder, true);
+  return found;
+}
+
+/** Removes the cluster's folder; after a failure (`!clean`) the logs stay, so that the reason can be read. */
+export async function removeState(folder: string, clean: boolean): Promise<void> {
+  const logs = new Set(['server.log', 'up.log']);
+  if (!existsSync(folder)) return;
+  if (clean) {
+    rmSync(folder, { recursive: true, force: true });
+    return;
+  }
+  const files = clusterFiles(folder);
+  for (const name of readdirSync(folder)) {
+    if (logs.has(name)) continue;
+    if (name === 'nodes') continue;
+    rmSync(join(folder, name), { recursive: true, force: true });
+  }
+  rmSync(files.record, { force: true });
+  try {
+    rmdirSync(folder);
+  } catch {
+    // Logs are left in it.
+  }
+}
