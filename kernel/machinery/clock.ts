@@ -20,3 +20,8 @@ export const systemClock: Clock = Object.freeze({
       signal?.addEventListener('abort', onAbort, { once: true });
     }),
 });
+
+/** Seconds precision, as the API writes times: 2026-01-31T09:30:00Z. */
+export function apiTime(ms: number): string {
+  return `${new Date(ms).toISOString().slice(0, 19)}Z`;
+}

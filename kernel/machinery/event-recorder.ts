@@ -4,6 +4,7 @@
  * The same event again (object, type, reason, message) raises `count` and `lastTimestamp` of the first.
  */
 import { isPintleError, type Clock, type Cluster, type KubernetesObject, type Logger } from '../contract/index.ts';
+import { apiTime } from './clock.ts';
 import { resources } from './resources.ts';
 
 export interface EventRecorderOptions {
@@ -151,7 +152,7 @@ class EventWriter {
 
   async #write(entry: Entry): Promise<void> {
     const { count } = entry;
-    const lastTimestamp = new Date(entry.lastAt).toISOString().replace(/\.\d+Z$/, 'Z');
+    const lastTimestamp = apiTime(entry.lastAt);
     if (entry.writtenCount > 0) {
       try {
         const key = { namespace: entry.namespace, name: entry.name };
@@ -180,7 +181,7 @@ class EventWriter {
       reason,
       message,
       count,
-      firstTimestamp: new Date(entry.firstAt).toISOString().replace(/\.\d+Z$/, 'Z'),
+      firstTimestamp: apiTime(entry.firstAt),
       lastTimestamp,
       source: host === undefined ? { component } : { component, host },
       reportingComponent: component,

@@ -1,6 +1,7 @@
 /** Keeps condition PodScheduled=False of the pods that no node fits, and writes it only when it changes. */
 import { isPintleError, type Clock, type Cluster, type Logger } from '../../../kernel/contract/index.ts';
 import type { Pod } from '../../../kernel/contract/kubernetes.ts';
+import { apiTime } from '../../../kernel/machinery/clock.ts';
 import type { Informer } from '../../../kernel/machinery/informer.ts';
 import { findCondition, splitKey } from '../../../kernel/machinery/metadata.ts';
 import { resources } from '../../../kernel/machinery/resources.ts';
@@ -37,7 +38,7 @@ export class UnschedulableConditions {
   async #write(key: string, pod: Pod, report: { readonly reason: string; readonly message: string }): Promise<void> {
     const before = findCondition(pod.status?.conditions, 'PodScheduled');
     if (before?.status === 'False' && before.reason === report.reason && before.message === report.message) return;
-    const now = new Date(this.#options.clock.now()).toISOString().replace(/\.\d+Z$/, 'Z');
+    const now = apiTime(this.#options.clock.now());
     const lastTransitionTime = before?.status === 'False' ? (before.lastTransitionTime ?? now) : now;
     const condition = { type: 'PodScheduled', status: 'False', ...report, lastTransitionTime };
     // With the resourceVersion, so that this never overwrites what a binding has set in the meantime.

@@ -1,0 +1,69 @@
+import type { Pod, ReplicaSet, ReplicaSetStatus } from '../../../kernel/contract/kubernetes.ts';
+import { apiTime } from '../../../kernel/machinery/clock.ts';
+import { findCondition, setCondition } from '../../../kernel/machinery/metadata.ts';
+import { isPodActive, isPodReady, isPodTerminal, msUntilAvailable } from '../../../kernel/machinery/pod-status.ts';
+import { labelSelector } from '../../../kernel/machinery/selectors.ts';
+
+/**
+ * The status that follows from these pods, undefined when the ReplicaSet has it already; and when the next pod will have
+ * been ready for minReadySeconds.
+ */
+export function replicaSetStatus(
+  set: ReplicaSet,
+  pods: readonly Pod[],
+  failure: Error | undefined,
+  now: number,
+): { readonly status: ReplicaSetStatus | undefined; readonly nextInMs: number | undefined } {
+  const template = labelSelector({ matchLabels: set.spec.template?.metadata?.labels ?? {} });
+  const active = pods.filter(isPodActive);
+  const waits = active.map((pod) => msUntilAvailable(pod, set.spec.minReadySeconds ?? 0, now));
+  const pending = waits.filter((ms) => ms !== undefined && ms > 0) as number[];
+  const status: ReplicaSetStatus = {
+    replicas: active.length,
+    fullyLabeledReplicas: active.filter((pod) => template.matches(pod.metadata.labels)).length,
+    readyReplicas: active.filter(isPodReady).length,
+    availableReplicas: waits.filter((ms) => ms === 0).length,
+    terminatingReplicas: pods.filter((pod) => !isPodActive(pod) && !isPodTerminal(pod)).length,
+    observedGeneration: set.metadata.generation ?? 0,
+    ...conditions(set, active.length, failure, now),
+  };
+  return {
+    status: isSame(set.status, status) ? undefined : status,
+    nextInMs: pending.length === 0 ? undefined : Math.min(...pending),
+  };
+}
+
+function conditions(
+  set: ReplicaSet,
+  active: number,
+  failure: Error | undefined,
+  now: number,
+): Pick<ReplicaSetStatus, 'conditions'> {
+  const before = set.status?.conditions ?? [];
+  if (failure === undefined) {
+    const rest = before.filter((condition) => condition.type !== 'ReplicaFailure');
+    return rest.length === 0 ? {} : { conditions: rest };
+  }
+  const reason = active < (set.spec.replicas ?? 1) ? 'FailedCreate' : 'FailedDelete';
+  const known = findCondition(before, 'ReplicaFailure');
+  // A message may name a pod that differs from attempt to attempt; the first one stays.
+  if (known?.status === 'True' && known.reason === reason) return { conditions: before };
+  const condition = { type: 'ReplicaFailure', status: 'True', reason, message: failure.message };
+  return { conditions: [...setCondition(before, condition, apiTime(now))] };
+}
+
+function isSame(before: ReplicaSetStatus | undefined, after: ReplicaSetStatus): boolean {
+  if (before === undefined) return false;
+  const counts = [
+    'replicas',
+    'fullyLabeledReplicas',
+    'readyReplicas',
+    'availableReplicas',
+    'terminatingReplicas',
+    'observedGeneration',
+  ] as const;
+  return (
+    counts.every((name) => (before[name] ?? 0) === (after[name] ?? 0)) &&
+    JSON.stringify(before.conditions ?? []) === JSON.stringify(after.conditions ?? [])
+  );
+}
