@@ -110,16 +110,27 @@ export function byteCount(text: string | number): number {
 /** As the Kubernetes API prints it: "1.5Gi" is "1536Mi", "0.1" is "100m", "1000" is "1k". Exact. Throws INVALID. */
 export function canonicalQuantity(text: string | number): string {
   const quantity = mustParse(text);
+  return print(nano(quantity), quantity.form);
+}
+
+/** Canonical, with thousandths as the finest unit (rounded away from zero): how resource lists are kept. Throws INVALID. */
+export function milliQuantity(text: string | number): string {
+  const quantity = mustParse(text);
+  return print(scaled(nano(quantity), -6) * 1_000_000n, quantity.form);
+}
+
+function print(nanos: bigint, form: Form): string {
   const cap = maxInt64 * 1_000_000_000n;
-  let value = nano(quantity);
+  let value = nanos;
   if (value > cap) value = cap;
   if (value < -cap) value = -cap;
   if (value === 0n) return '0';
-  let { form } = quantity;
+  let suffixes = form;
   // Binary suffixes have no fractions: a value below 1024 or with a fraction prints in decimal.
   const magnitude = value < 0n ? -value : value;
-  if (form === 'BinarySI' && (magnitude < 1024n * 1_000_000_000n || value % 1_000_000_000n !== 0n)) form = 'DecimalSI';
-  if (form === 'BinarySI') {
+  if (suffixes === 'BinarySI' && (magnitude < 1024n * 1_000_000_000n || value % 1_000_000_000n !== 0n))
+    suffixes = 'DecimalSI';
+  if (suffixes === 'BinarySI') {
     const whole = value / 1_000_000_000n;
     for (const [suffix, shift] of binarySuffixes) {
       const unit = 1n << BigInt(shift);
@@ -130,7 +141,7 @@ export function canonicalQuantity(text: string | number): string {
   for (const [suffix, exponent] of decimalSuffixes) {
     const unit = 10n ** BigInt(exponent + 9);
     if (value % unit !== 0n) continue;
-    if (form === 'DecimalSI') return `${value / unit}${suffix}`;
+    if (suffixes === 'DecimalSI') return `${value / unit}${suffix}`;
     return exponent === 0 ? `${value / unit}` : `${value / unit}e${exponent}`;
   }
   return `${value}n`;
