@@ -88,18 +88,14 @@ export function parseLabelRequirements(text: string): LabelRequirement[] {
   const set = (): string[] => {
     const open = take();
     if (!isSymbol(open, '(')) fail(text, `found '${open.text}' expected: '('`);
-    const values: string[] = [];
-    if (isSymbol(peek(), ')')) {
-      take();
-      return values;
-    }
+    const values = new Set<string>();
     for (;;) {
       const next = peek();
       if (next.kind === 'symbol' && !isSymbol(next, ',') && !isSymbol(next, ')'))
         fail(text, `found '${next.text}', expected: ',', ')' or identifier`);
-      values.push(value());
+      values.add(value());
       const after = take();
-      if (isSymbol(after, ')')) return values;
+      if (isSymbol(after, ')')) return [...values];
       if (!isSymbol(after, ',')) fail(text, `found '${after.text}', expected: ',' or ')'`);
     }
   };

@@ -13,6 +13,8 @@ interface Quantity {
   readonly exponent: number;
   readonly binary: number;
   readonly form: Form;
+  /** Printed as it was written: Kubernetes takes these texts for canonical, signs and fractions included. */
+  readonly reusable: boolean;
 }
 
 const decimalSuffixes: readonly (readonly [string, number])[] = [
@@ -52,14 +54,27 @@ function parse(text: string): Quantity | undefined {
   if (whole === '' && fraction === '') return undefined;
   const digits = BigInt(`${whole}${fraction}`) * (sign === '-' ? -1n : 1n);
   const exponent = -fraction.length;
+  const significant = whole.replace(/^0+/, '');
+  const digitText = `${significant || '0'}${fraction}`;
   if (power !== undefined) {
     const value = Number(power);
     if (Math.abs(value) > maxExponent) return undefined;
-    return { digits, exponent: exponent + value, binary: 0, form: 'DecimalExponent' };
+    const scale = exponent + value;
+    return { digits, exponent: scale, binary: 0, form: 'DecimalExponent', reusable: isReusable(digitText, scale) };
   }
   const binary = suffix === undefined ? undefined : binaryExponents.get(suffix);
-  if (binary !== undefined) return { digits, exponent, binary, form: 'BinarySI' };
-  return { digits, exponent: exponent + (decimalExponents.get(suffix ?? '') ?? 0), binary: 0, form: 'DecimalSI' };
+  if (binary !== undefined) {
+    const room = 14 - significant.length - Math.floor((binary * 3) / 10);
+    const reusable = fraction === '' && room >= 0 && (digits & 7n) !== 0n;
+    return { digits, exponent, binary, form: 'BinarySI', reusable };
+  }
+  const scale = exponent + (decimalExponents.get(suffix ?? '') ?? 0);
+  return { digits, exponent: scale, binary: 0, form: 'DecimalSI', reusable: isReusable(digitText, scale) };
+}
+
+/** The decimal forms that Kubernetes reuses: at most 18 digits, none needless, and an exponent that a suffix stands for. */
+function isReusable(digits: string, scale: number): boolean {
+  return digits.length <= 18 && scale >= -9 && scale % 3 === 0 && !digits.endsWith('000') && /^[1-9]/.test(digits);
 }
 
 function mustParse(text: string | number): Quantity {
@@ -110,20 +125,21 @@ export function byteCount(text: string | number): number {
 /** As the Kubernetes API prints it: "1.5Gi" is "1536Mi", "0.1" is "100m", "1000" is "1k". Exact. Throws INVALID. */
 export function canonicalQuantity(text: string | number): string {
   const quantity = mustParse(text);
-  return print(nano(quantity), quantity.form);
+  return quantity.reusable ? String(text) : print(nano(quantity), quantity.form);
 }
 
 /** Canonical, with thousandths as the finest unit (rounded away from zero): how resource lists are kept. Throws INVALID. */
 export function milliQuantity(text: string | number): string {
   const quantity = mustParse(text);
+  if (quantity.reusable && quantity.exponent >= -3) return String(text);
   return print(scaled(nano(quantity), -6) * 1_000_000n, quantity.form);
 }
 
 function print(nanos: bigint, form: Form): string {
   const cap = maxInt64 * 1_000_000_000n;
   let value = nanos;
-  if (value > cap) value = cap;
-  if (value < -cap) value = -cap;
+  if (form === 'BinarySI' && value > cap) value = cap;
+  if (form === 'BinarySI' && value < -cap) value = -cap;
   if (value === 0n) return '0';
   let suffixes = form;
   // Binary suffixes have no fractions: a value below 1024 or with a fraction prints in decimal.
@@ -138,11 +154,10 @@ function print(nanos: bigint, form: Form): string {
     }
     return String(whole);
   }
-  for (const [suffix, exponent] of decimalSuffixes) {
-    const unit = 10n ** BigInt(exponent + 9);
-    if (value % unit !== 0n) continue;
-    if (suffixes === 'DecimalSI') return `${value / unit}${suffix}`;
-    return exponent === 0 ? `${value / unit}` : `${value / unit}e${exponent}`;
-  }
-  return `${value}n`;
+  const zeros = /0*$/.exec(String(value))![0].length;
+  const largest = suffixes === 'DecimalSI' ? 18 : maxExponent;
+  const exponent = Math.min(Math.floor((zeros - 9) / 3) * 3, largest);
+  const number = value / 10n ** BigInt(exponent + 9);
+  if (suffixes === 'DecimalSI') return `${number}${decimalSuffixes.find(([, power]) => power === exponent)![0]}`;
+  return exponent === 0 ? `${number}` : `${number}e${exponent}`;
 }

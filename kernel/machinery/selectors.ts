@@ -174,11 +174,13 @@ function terms(text: string): string[] {
 
 /** "status.phase!=Failed,spec.nodeName=a". A backslash protects `\`, `,` and `=`. Empty text matches everything. */
 export function parseFieldSelector(text: string): FieldSelector {
-  const requirements = terms(text).map((term): FieldRequirement => {
-    const match = /^([^=!]*)(!=|==|=)(.*)$/s.exec(term);
+  const all = terms(text).map((term): FieldRequirement => {
+    const match = /^(.*?)(!=|==|=)(.*)$/s.exec(term);
     if (!match) throw new PintleError('BAD_REQUEST', `invalid selector: '${text}'; can't understand '${term}'`);
     return { path: match[1]!, operator: match[2] === '!=' ? '!=' : '=', value: unescapeField(match[3]!, text) };
   });
+  // A lone operator says nothing; Kubernetes lets it pass.
+  const requirements = all.filter(({ path, value }) => path !== '' || value !== '');
   return Object.freeze({
     requirements,
     isEverything: requirements.length === 0,
