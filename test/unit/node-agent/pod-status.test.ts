@@ -1,0 +1,185 @@
+import test from 'ava';
+import type { Container as Definition, Pod } from '../../../kernel/contract/kubernetes.ts';
+import type { Container } from '../../../kernel/contract/index.ts';
+import { podStatus, qosClass, type PodObservation } from '../../../plugins/components/node-agent/pod-status.ts';
+
+const nowMs = Date.parse('2026-01-02T03:04:05Z');
+
+function pod(spec: Partial<Pod['spec']>, status: Pod['status'] = {}): Pod {
+  return {
+    apiVersion: 'v1',
+    kind: 'Pod',
+    metadata: { name: 'p', namespace: 'd', uid: 'u', resourceVersion: '1', creationTimestamp: '' },
+    spec: { containers: [{ name: 'c', image: 'host' }], ...spec },
+    status,
+  };
+}
+
+function container(name: string, attempt: number, state: Container['state'], more: Partial<Container> = {}): Container {
+  return {
+    ...{ id: `u_${name}_${attempt}`, sandboxId: 'u_0', name, attempt, image: 'host', imageId: 'i', labels: {}, state },
+    ...{ createdMs: nowMs - 9000, startedMs: nowMs - 8000, logPath: '' },
+    ...(state === 'exited' ? { finishedMs: nowMs - 1000, exitCode: 0 } : {}),
+    ...more,
+  };
+}
+
+const names = (containers: readonly Container[]) =>
+  containers.filter((each) => each.state === 'running').map((each) => each.name);
+function observe(containers: readonly Container[], more: Partial<PodObservation> = {}): PodObservation {
+  const up = new Set(names(containers));
+  return {
+    containers,
+    podIps: ['10.0.0.1'],
+    hostIps: ['192.0.2.1'],
+    sandboxReady: true,
+    problems: new Map(),
+    started: up,
+    ready: up,
+    nowMs,
+    ...more,
+  };
+}
+
+const init: Definition = { name: 'i', image: 'host' };
+const sidecar: Definition = { name: 's', image: 'host', restartPolicy: 'Always' };
+
+/** title, spec, containers, expected phase, Ready, reason or state of the first container. */
+const cases: readonly [string, Partial<Pod['spec']>, Container[], string, string, string][] = [
+  ['nothing started', {}, [], 'Pending', 'False', 'ContainerCreating'],
+  ['running', {}, [container('c', 0, 'running')], 'Running', 'True', 'running'],
+  ['exited under Always', {}, [container('c', 0, 'exited')], 'Running', 'False', 'Completed'],
+  ['done', { restartPolicy: 'Never' }, [container('c', 0, 'exited')], 'Succeeded', 'False', 'Completed'],
+  ['failed', { restartPolicy: 'Never' }, [container('c', 0, 'exited', { exitCode: 3 })], 'Failed', 'False', 'Error'],
+  [
+    'fails on',
+    { restartPolicy: 'OnFailure' },
+    [container('c', 0, 'exited', { exitCode: 3 })],
+    'Running',
+    'False',
+    'Error',
+  ],
+  ['init waits', { initContainers: [init] }, [], 'Pending', 'False', 'PodInitializing'],
+  ['init runs', { initContainers: [init] }, [container('i', 0, 'running')], 'Pending', 'False', 'PodInitializing'],
+  [
+    'init failed',
+    { initContainers: [init], restartPolicy: 'Never' },
+    [container('i', 0, 'exited', { exitCode: 1 })],
+    'Failed',
+    'False',
+    'PodInitializing',
+  ],
+  [
+    'init done',
+    { initContainers: [init] },
+    [container('i', 0, 'exited'), container('c', 0, 'running')],
+    'Running',
+    'True',
+    'running',
+  ],
+  [
+    'sidecar and main',
+    { initContainers: [sidecar] },
+    [container('s', 0, 'running'), container('c', 0, 'running')],
+    'Running',
+    'True',
+    'running',
+  ],
+  [
+    'sidecar down',
+    { initContainers: [sidecar] },
+    [container('s', 0, 'exited'), container('c', 0, 'running')],
+    'Running',
+    'False',
+    'running',
+  ],
+  [
+    'job with sidecar',
+    { initContainers: [sidecar], restartPolicy: 'Never' },
+    [container('s', 0, 'running'), container('c', 0, 'exited')],
+    'Succeeded',
+    'False',
+    'Completed',
+  ],
+  [
+    'killed',
+    { restartPolicy: 'Never' },
+    [container('c', 0, 'exited', { exitCode: 137, reason: 'OOMKilled' })],
+    'Failed',
+    'False',
+    'OOMKilled',
+  ],
+];
+
+for (const [title, spec, containers, phase, ready, first] of cases) {
+  test(`status: ${title}`, (t) => {
+    const status = podStatus(pod(spec), observe(containers));
+    t.is(status.phase, phase);
+    t.is(status.conditions?.find((each) => each.type === 'Ready')?.status, ready);
+    const state = status.containerStatuses![0]!.state!;
+    t.is(state.running ? 'running' : (state.waiting?.reason ?? state.terminated?.reason), first);
+  });
+}
+
+test('a container in back-off shows why, and its last end', (t) => {
+  const dead = container('c', 2, 'exited', { exitCode: 1 });
+  const problems = new Map([['c', { reason: 'CrashLoopBackOff', message: 'back-off 20s' }]]);
+  const [status] = podStatus(pod({}), observe([container('c', 1, 'exited'), dead], { problems })).containerStatuses!;
+  t.deepEqual(status!.state, { waiting: { reason: 'CrashLoopBackOff', message: 'back-off 20s' } });
+  t.is(status!.lastState?.terminated?.exitCode, 1);
+  t.is(status!.restartCount, 2);
+});
+
+test('a running container remembers the end of the attempt before', (t) => {
+  const [status] = podStatus(
+    pod({}),
+    observe([container('c', 0, 'exited', { exitCode: 7 }), container('c', 1, 'running')]),
+  ).containerStatuses!;
+  t.is(status!.lastState?.terminated?.exitCode, 7);
+  t.truthy(status!.state?.running);
+});
+
+test('readiness, gates, and foreign conditions', (t) => {
+  const running = [container('c', 0, 'running')];
+  const ready = (p: Pod, observed: PodObservation) =>
+    podStatus(p, observed).conditions!.find((each) => each.type === 'Ready')!;
+  t.is(ready(pod({}), observe(running, { ready: new Set() })).reason, 'ContainersNotReady');
+  t.is(ready(pod({}), observe(running, { started: new Set() })).status, 'False');
+  const gated = { readinessGates: [{ conditionType: 'example.org/ok' }] };
+  t.is(ready(pod(gated), observe(running)).reason, 'ReadinessGatesNotReady');
+  const foreign = { type: 'example.org/ok', status: 'True' as const };
+  const status = podStatus(pod(gated, { conditions: [foreign] }), observe(running));
+  t.is(status.conditions!.find((each) => each.type === 'Ready')!.status, 'True');
+  t.deepEqual(
+    status.conditions!.find((each) => each.type === 'example.org/ok'),
+    foreign,
+  );
+});
+
+test('a condition keeps its transition time until it changes', (t) => {
+  const running = [container('c', 0, 'running')];
+  const first = podStatus(pod({}), observe(running));
+  const later = observe(running, { nowMs: nowMs + 60_000 });
+  const same = podStatus(pod({}, first), later);
+  t.deepEqual(same.conditions, first.conditions);
+  t.is(same.startTime, first.startTime);
+  const changed = podStatus(pod({}, first), { ...later, ready: new Set() });
+  t.not(
+    changed.conditions!.find((each) => each.type === 'Ready')!.lastTransitionTime,
+    first.conditions!.find((each) => each.type === 'Ready')!.lastTransitionTime,
+  );
+});
+
+test('a terminal phase stays', (t) => {
+  t.is(podStatus(pod({}, { phase: 'Failed' }), observe([container('c', 0, 'running')])).phase, 'Failed');
+  t.is(podStatus(pod({}), observe([], { failure: { reason: 'Evicted', message: 'm' } })).reason, 'Evicted');
+});
+
+test('QoS classes', (t) => {
+  const resources = (requests: object, limits: object) =>
+    pod({ containers: [{ name: 'c', resources: { requests, limits } as Definition['resources'] } as Definition] });
+  t.is(qosClass(pod({})), 'BestEffort');
+  t.is(qosClass(resources({ cpu: '1' }, {})), 'Burstable');
+  t.is(qosClass(resources({}, { cpu: '1', memory: '1Gi' })), 'Guaranteed');
+  t.is(qosClass(resources({ cpu: '500m' }, { cpu: '1', memory: '1Gi' })), 'Burstable');
+});

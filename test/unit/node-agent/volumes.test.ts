@@ -1,0 +1,121 @@
+import { mkdtempSync, readFileSync, readdirSync, readlinkSync, rmSync, statSync, symlinkSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import test, { type ExecutionContext } from 'ava';
+import type { ConfigMap, Pod, Secret, Volume } from '../../../kernel/contract/kubernetes.ts';
+import { writeVolume, type VolumeFile } from '../../../plugins/components/node-agent/atomic-writer.ts';
+import type { SpecSources } from '../../../plugins/components/node-agent/container-spec.ts';
+import { createPodVolumes } from '../../../plugins/components/node-agent/volumes.ts';
+
+function folder(t: ExecutionContext): string {
+  const made = mkdtempSync(join(tmpdir(), 'pintle-volumes-'));
+  t.teardown(() => rmSync(made, { recursive: true }));
+  return made;
+}
+const files = (entries: Record<string, string>): Map<string, VolumeFile> =>
+  new Map(Object.entries(entries).map(([path, text]) => [path, { content: Buffer.from(text), mode: 0o640 }]));
+
+const pod = (volumes: Volume[]): Pod => ({
+  apiVersion: 'v1',
+  kind: 'Pod',
+  metadata: { name: 'p', namespace: 'd', uid: 'u', resourceVersion: '', creationTimestamp: '', labels: { app: 'x' } },
+  spec: { containers: [], volumes },
+});
+let mapData: Record<string, string> = { k: 'v' };
+const sources: SpecSources = {
+  configMap: async (_namespace, name) =>
+    name === 'cm' ? ({ data: mapData, binaryData: { bin: 'AAE=' } } as unknown as ConfigMap) : undefined,
+  secret: async (_namespace, name) => (name === 's' ? ({ data: { pw: 'Z2VoZWlt' } } as unknown as Secret) : undefined),
+  serviceVariables: () => new Map(),
+  podIps: [],
+  hostIps: [],
+  nodeAllocatable: {},
+};
+
+test('the writer swaps whole sets: changed, unchanged, removed', async (t) => {
+  const target = join(folder(t), 'v');
+  t.true(await writeVolume(target, files({ a: '1', 'sub/b': '2' }), undefined));
+  t.is(readFileSync(join(target, 'a'), 'utf8'), '1');
+  t.is(readFileSync(join(target, 'sub/b'), 'utf8'), '2');
+  t.is(statSync(join(target, 'a')).mode & 0o777, 0o640);
+  const before = readlinkSync(join(target, '..data'));
+  t.false(await writeVolume(target, files({ a: '1', 'sub/b': '2' }), undefined));
+  t.is(readlinkSync(join(target, '..data')), before);
+  t.true(await writeVolume(target, files({ a: '3' }), undefined));
+  t.is(readFileSync(join(target, 'a'), 'utf8'), '3');
+  t.deepEqual(
+    readdirSync(target).filter((name) => !name.startsWith('..')),
+    ['a'],
+  );
+  t.is(readdirSync(target).length, 3);
+});
+
+for (const path of ['../x', '/etc/passwd', 'a/../../b', '..data', '']) {
+  test(`the writer refuses ${JSON.stringify(path)}`, async (t) => {
+    await t.throwsAsync(writeVolume(join(folder(t), 'v'), files({ [path]: 'x' }), undefined), { message: /must/ });
+  });
+}
+
+test('config maps, secrets, downward API and projected volumes', async (t) => {
+  const volumes = createPodVolumes(folder(t));
+  const paths = await volumes.prepare(
+    pod([
+      { name: 'cm', configMap: { name: 'cm' } },
+      { name: 'one', configMap: { name: 'cm', items: [{ key: 'k', path: 'deep/er', mode: 0o400 }] } },
+      { name: 's', secret: { secretName: 's', defaultMode: 0o600 } },
+      { name: 'info', downwardAPI: { items: [{ path: 'labels', fieldRef: { fieldPath: 'metadata.labels' } }] } },
+      { name: 'all', projected: { sources: [{ configMap: { name: 'cm' } }, { secret: { name: 's' } }] } },
+      { name: 'gone', configMap: { name: 'none', optional: true } },
+    ]),
+    sources,
+  );
+  const text = (volume: string, path: string) => readFileSync(join(paths.get(volume)!, path), 'utf8');
+  t.is(text('cm', 'k'), 'v');
+  t.deepEqual([...readFileSync(join(paths.get('cm')!, 'bin'))], [0, 1]);
+  t.is(text('one', 'deep/er'), 'v');
+  t.is(text('s', 'pw'), 'geheim');
+  t.is(statSync(join(paths.get('s')!, 'pw')).mode & 0o777, 0o600);
+  t.is(text('info', 'labels'), 'app="x"');
+  t.is(text('all', 'pw'), 'geheim');
+  t.is(text('all', 'k'), 'v');
+  mapData = { k: 'new' };
+  await volumes.prepare(pod([{ name: 'cm', configMap: { name: 'cm' } }]), sources);
+  t.is(text('cm', 'k'), 'new');
+  await volumes.remove('u');
+  t.throws(() => statSync(volumes.folder('u')), { code: 'ENOENT' });
+});
+
+for (const [title, volume, message] of [
+  ['absent config map', { name: 'x', configMap: { name: 'none' } }, /configmap "none" not found/],
+  ['absent key', { name: 'x', configMap: { name: 'cm', items: [{ key: 'zz', path: 'a' }] } }, /non-existent key: zz/],
+  ['absent host path', { name: 'x', hostPath: { path: '/nonexistent-pintle', type: 'Directory' } }, /does not exist/],
+  [
+    'host path of another type',
+    { name: 'x', hostPath: { path: '/etc/passwd', type: 'Directory' } },
+    /is not a Directory/,
+  ],
+  ['unknown kind', { name: 'x', nfs: { server: 's', path: '/' } }, /volumes of type nfs are not supported/],
+] as const) {
+  test(`refused: ${title}`, async (t) => {
+    const volumes = createPodVolumes(folder(t));
+    const error = await t.throwsAsync(volumes.prepare(pod([volume as unknown as Volume]), sources));
+    t.regex(error!.message, /MountVolume\.SetUp failed for volume "x"/);
+    t.regex(error!.message, message);
+  });
+}
+
+test('mounts: subPath is made, stays inside the volume', async (t) => {
+  const volumes = createPodVolumes(folder(t));
+  const paths = await volumes.prepare(pod([{ name: 'e', emptyDir: {} }]), sources);
+  const mount = (subPath: string) =>
+    volumes.mounts({ name: 'c', volumeMounts: [{ name: 'e', mountPath: 'data', subPath, readOnly: true }] }, paths);
+  const [made] = await mount('a/b');
+  t.like(made, { containerPath: '/data', readOnly: true, hostPath: join(paths.get('e')!, 'a/b') });
+  t.is(statSync(paths.get('e')!).mode & 0o777, 0o777);
+  await t.throwsAsync(mount('../x'), { message: /must not use/ });
+  symlinkSync('/etc', join(paths.get('e')!, 'link'));
+  await t.throwsAsync(mount('link'), { message: /leads out of the volume/ });
+  await t.throwsAsync(volumes.mounts({ name: 'c', volumeMounts: [{ name: 'zz', mountPath: '/x' }] }, paths), {
+    message: /no volume of this name/,
+  });
+});
