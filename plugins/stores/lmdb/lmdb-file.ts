@@ -7,8 +7,8 @@
  *
  * No synchronous transaction may run beside an asynchronous one: lmdb-js would commit the first half of the latter.
  */
-import { mkdirSync, statfsSync, statSync } from 'node:fs';
-import { join } from 'node:path';
+import { closeSync, fsyncSync, mkdirSync, openSync, statfsSync, statSync } from 'node:fs';
+import { dirname, join } from 'node:path';
 import type { Database, RootDatabase } from 'lmdb';
 import { PintleError } from '../../../kernel/contract/errors.ts';
 import type { Version } from '../../../kernel/machinery/store/keyspace.ts';
@@ -69,6 +69,9 @@ export class LmdbFile {
     const file = new LmdbFile(folder, open);
     try {
       await file.#checkFormat();
+      // LMDB syncs its file; that the file is in its folder, and the folder in its own, is for us to sync.
+      syncFolder(folder);
+      syncFolder(dirname(folder));
     } catch (error) {
       await file.close();
       throw error;
@@ -173,6 +176,15 @@ export class LmdbFile {
         { details: { path: this.#folder, format: found } },
       );
     await meta.put(formatKey, Buffer.from(String(format)));
+  }
+}
+
+function syncFolder(folder: string): void {
+  const descriptor = openSync(folder, 'r');
+  try {
+    fsyncSync(descriptor);
+  } finally {
+    closeSync(descriptor);
   }
 }
 
