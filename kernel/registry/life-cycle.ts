@@ -117,7 +117,8 @@ export class LifeCycle {
       log.debug(`${id} runs`, { startedInMs });
       return started;
     } catch (error) {
-      const failure = signal.aborted || isPintleError(error) ? error : startFailed(id, error);
+      const isOurs = isPintleError(error) && error.code.startsWith('PLUGIN_');
+      const failure = signal.aborted || isOurs ? error : startFailed(id, error);
       report.fail(kind, name, failure);
       throw failure;
     }
@@ -131,12 +132,12 @@ export class LifeCycle {
   ): Promise<unknown> {
     // the plugin's signal ends with its start: what aborts later is no reason to undo a start that is over
     const abort = new AbortController();
-    const starting = start(abort.signal);
     let onAbort = (): void => undefined;
     const aborted = new Promise<never>((_, reject) => {
       onAbort = () => reject(signal.reason as Error);
       signal.addEventListener('abort', onAbort);
     });
+    const starting = start(abort.signal);
     const timeout = (): Error =>
       new PintleError(
         'PLUGIN_START_TIMEOUT',

@@ -1,9 +1,10 @@
 /** The known name closest to what was written, when it is close enough to be a slip of the hand. */
 export function nearest(written: string, known: readonly string[]): string | undefined {
   let best: string | undefined;
-  let bestDistance = Math.max(1, Math.floor(written.length / 3)) + 1;
+  let bestDistance = Math.min(3, Math.max(1, Math.floor(written.length / 3))) + 1;
   for (const name of known) {
-    const distance = editDistance(written.toLowerCase(), name.toLowerCase());
+    const isCutShort = written.length >= 3 && name.startsWith(written);
+    const distance = isCutShort ? 1 : editDistance(written.toLowerCase(), name.toLowerCase());
     if (distance < bestDistance) {
       best = name;
       bestDistance = distance;
