@@ -1,14 +1,15 @@
 /**
  * Writes kernel/machinery/schema/table-data.ts, the compact form of the API data table that the kernel ships.
  *
- *     node out/scripts/generate-schema.js TABLE.json scripts/optional-scalars.json kernel/machinery/schema/table-data.ts
+ *     node out/scripts/generate-schema.js TABLE.json scripts/go-type-facts.json kernel/machinery/schema/table-data.ts
  *
- * optional-scalars.json adds one fact that the table lacks: which fields of a scalar type tell "absent" from zero
- * (pointers in the Go types). In protobuf all other scalars arrive even when unset, as zero.
+ * go-type-facts.json adds what the table lacks. optionalScalars: fields of a scalar type that tell absent from zero
+ * (pointers in the Go types); in protobuf all other scalars arrive even when unset, as zero. structs: references that are
+ * no pointers: such an object is always there, so its defaults apply even when it is not given.
  *
  * Form of a field: [name, type, number, flags, extras?]. Type: a scalar's name, "*core/v1.Pod" for a reference,
  * "[]" + type for a list, "{}" + type for a map, "()" + list for a list that is wrapped in a message on the wire.
- * Flags: r required, a always printed, i inline, p optional scalar, n nullable.
+ * Flags: r required, a always printed, i inline, p optional scalar, s struct, n nullable.
  * Extras: d default, e enum, s patch strategy, k patch merge key, l list type, m list map keys, t map type.
  */
 import { readFileSync, writeFileSync } from 'node:fs';
@@ -42,6 +43,10 @@ interface Kind {
   meta?: string;
   scope?: string;
 }
+interface GoFacts {
+  optionalScalars: Record<string, string[]>;
+  structs: Record<string, string[]>;
+}
 interface Table {
   release: string;
   enums: Record<string, string[]>;
@@ -67,13 +72,14 @@ function defaultOf(value: unknown): unknown {
   return name === undefined ? value : constants[name];
 }
 
-function compact(field: Field, optional: ReadonlySet<string>): unknown[] {
+function compact(field: Field, optional: ReadonlySet<string>, structs: ReadonlySet<string>): unknown[] {
   const flags = [
     field.required && 'r',
     field.always && 'a',
     field.inline && 'i',
     field.nullable && 'n',
     optional.has(field.name ?? '') && 'p',
+    structs.has(field.name ?? '') && 's',
   ];
   const extras = Object.entries({
     d: defaultOf(field.default),
@@ -107,12 +113,13 @@ function reachable(table: Table): Set<string> {
   return found;
 }
 
-function generate(table: Table, optionalScalars: Record<string, string[]>): string {
+function generate(table: Table, facts: GoFacts): string {
   const types: Record<string, unknown> = {};
   for (const key of reachable(table)) {
     const { fields, atomic } = table.types[key]!;
-    const optional = new Set(optionalScalars[key] ?? []);
-    types[key] = { f: fields.map((field) => compact(field, optional)), ...(atomic && { atomic }) };
+    const optional = new Set(facts.optionalScalars[key] ?? []);
+    const structs = new Set(facts.structs[key] ?? []);
+    types[key] = { f: fields.map((field) => compact(field, optional, structs)), ...(atomic && { atomic }) };
   }
   const kinds = table.kinds.map((kind) => [
     kind.group,
@@ -131,15 +138,12 @@ function generate(table: Table, optionalScalars: Record<string, string[]>): stri
   ].join('\n');
 }
 
-const [source, optional, target] = process.argv.slice(2);
-if (!source || !optional || !target) {
-  console.error('usage: generate-schema TABLE.json OPTIONAL-SCALARS.json OUT.ts');
+const [source, facts, target] = process.argv.slice(2);
+if (!source || !facts || !target) {
+  console.error('usage: generate-schema TABLE.json GO-TYPE-FACTS.json OUT.ts');
   process.exit(2);
 }
 writeFileSync(
   target,
-  generate(
-    JSON.parse(readFileSync(source, 'utf8')) as Table,
-    JSON.parse(readFileSync(optional, 'utf8')) as Record<string, string[]>,
-  ),
+  generate(JSON.parse(readFileSync(source, 'utf8')) as Table, JSON.parse(readFileSync(facts, 'utf8')) as GoFacts),
 );

@@ -32,8 +32,8 @@ const podContainers = (spec: JsonObject | undefined): JsonObject[] => [
   ...children(spec, 'containers'),
 ];
 
-function hostPorts(spec: JsonObject | undefined): void {
-  if (spec?.['hostNetwork'] !== true) return;
+function hostPorts(spec: JsonObject): void {
+  if (spec['hostNetwork'] !== true) return;
   for (const each of podContainers(spec)) {
     for (const port of children(each, 'ports')) {
       if (!port['hostPort'] && port['containerPort']) port['hostPort'] = port['containerPort'];
@@ -51,6 +51,7 @@ const pod: Defaulter = (object) => {
     resources['requests'] = { ...limits, ...child(resources, 'requests') };
   }
   fill(spec, { enableServiceLinks: true });
+  hostPorts(spec);
 };
 
 const podSpec: Defaulter = (object) => {
@@ -61,7 +62,6 @@ const podSpec: Defaulter = (object) => {
     terminationGracePeriodSeconds: 30,
     schedulerName: 'default-scheduler',
   });
-  hostPorts(object);
 };
 
 const volume: Defaulter = (object) => {

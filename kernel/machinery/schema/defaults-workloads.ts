@@ -30,7 +30,7 @@ const statefulSet: Defaulter = (object) => {
     ensure(strategy, 'rollingUpdate');
   }
   const rolling = child(strategy, 'rollingUpdate');
-  if (strategy['type'] === 'RollingUpdate' && rolling) fill(rolling, { partition: 0, maxUnavailable: 1 });
+  if (strategy['type'] === 'RollingUpdate' && rolling) fill(rolling, { partition: 0 });
   fill(ensure(spec, 'persistentVolumeClaimRetentionPolicy'), { whenDeleted: 'Retain', whenScaled: 'Retain' });
 };
 

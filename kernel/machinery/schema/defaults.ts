@@ -21,6 +21,8 @@ interface Plan {
   readonly statics: readonly FieldSchema[];
   readonly rule: Defaulter | undefined;
   readonly nested: readonly FieldSchema[];
+  /** Fields of `nested` whose object is made when it is absent. */
+  readonly structs: ReadonlySet<FieldSchema>;
 }
 const plans = new Map<string, Plan>();
 
@@ -30,37 +32,58 @@ function holdsObjects(type: FieldType): boolean {
   return type.kind === 'ref' || ((type.kind === 'list' || type.kind === 'map') && holdsObjects(type.of));
 }
 
+/** Maps of quantities that are no ResourceList. */
+const plainQuantities: ReadonlySet<string> = new Set(['core/v1.NodeAllocatableResourceClaimStatus']);
+
 /** A core ResourceList: quantities that Kubernetes keeps in thousandths at the finest. */
 function isResourceList(schema: TypeSchema, field: FieldSchema): boolean {
   const { type } = field;
   return (
-    schema.key.startsWith('core/') && type.kind === 'map' && type.of.kind === 'scalar' && type.of.scalar === 'quantity'
+    schema.key.startsWith('core/') &&
+    !plainQuantities.has(schema.key) &&
+    type.kind === 'map' &&
+    type.of.kind === 'scalar' &&
+    type.of.scalar === 'quantity'
   );
+}
+
+/** Something to say on an object that is not there. Structs contain each other without cycles. */
+function hasDefaults(typeKey: string): boolean {
+  const { statics, rule, structs } = planOf(schemaOfReference(typeKey));
+  return rule !== undefined || statics.length > 0 || structs.size > 0;
 }
 
 function planOf(schema: TypeSchema): Plan {
   const known = plans.get(schema.key);
   if (known) return known;
+  const nested = schema.fields.filter((field) => holdsObjects(field.type) || isResourceList(schema, field));
   const plan: Plan = {
     statics: schema.fields.filter(
       (field) => field.default !== undefined && (field.optionalScalar || !isZero(field.default)),
     ),
     rule: rules.get(schema.key),
-    nested: schema.fields.filter((field) => holdsObjects(field.type) || isResourceList(schema, field)),
+    nested,
+    structs: new Set(
+      nested.filter((field) => field.struct && field.type.kind === 'ref' && hasDefaults(field.type.ref)),
+    ),
   };
   plans.set(schema.key, plan);
   return plan;
 }
 
 function complete(object: JsonObject, schema: TypeSchema): void {
-  const { statics, rule, nested } = planOf(schema);
+  const { statics, rule, nested, structs } = planOf(schema);
   for (const field of statics)
     if (isUnset(object, field.name) && !isExplicitEmpty(object, field)) object[field.name] = field.default;
   rule?.(object);
   for (const field of nested) {
     const value = object[field.name];
-    if (value === undefined || value === null) continue;
-    if (isResourceList(schema, field)) roundQuantities(value);
+    if (value === undefined || value === null) {
+      if (!structs.has(field)) continue;
+      const made: JsonObject = {};
+      complete(made, schemaOfReference((field.type as { ref: string }).ref));
+      if (Object.keys(made).length > 0) object[field.name] = made;
+    } else if (isResourceList(schema, field)) roundQuantities(value);
     else descend(value, field.type);
   }
 }

@@ -45,6 +45,8 @@ export interface FieldSchema {
   readonly nullable: boolean;
   /** A scalar that tells absent from zero. */
   readonly optionalScalar: boolean;
+  /** An object that is always there: its defaults apply even when it is not given. */
+  readonly struct: boolean;
   readonly default?: unknown;
   /** Allowed values, of the field or of the elements of its list. */
   readonly values?: readonly string[];
@@ -137,6 +139,7 @@ function parseField([name, type, number, flags, extras = {}]: FieldTuple): Field
     inline: flags.includes('i'),
     nullable: flags.includes('n'),
     optionalScalar: flags.includes('p'),
+    struct: flags.includes('s'),
     patchStrategies: extras.s === undefined ? [] : extras.s.split(','),
     ...(extras.d !== undefined && { default: extras.d }),
     ...(values !== undefined && values.length > 0 && { values }),
@@ -156,6 +159,7 @@ const typeMeta: readonly FieldSchema[] = ['apiVersion', 'kind'].map((name) => ({
   inline: false,
   nullable: false,
   optionalScalar: false,
+  struct: false,
   patchStrategies: [],
 }));
 
