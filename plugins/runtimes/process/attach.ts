@@ -1,0 +1,35 @@
+/** Attaches a client to the streams of a container's main process, from now on. */
+import { Socket } from 'node:net';
+import { PintleError, type ProcessStreams } from '../../../kernel/contract/index.ts';
+import { openStdin, type ContainerLife } from './container-life.ts';
+import { resizeTerminal } from './terminal.ts';
+
+export async function attachToContainer(
+  life: ContainerLife,
+  request: { readonly stdin: boolean; readonly tty: boolean },
+): Promise<ProcessStreams> {
+  const { output } = life;
+  if (output === undefined)
+    throw new PintleError('CONTAINER_NOT_RUNNING', `container ${life.record.spec.name} does not run`);
+  const fd = request.stdin ? await openStdin(life) : undefined;
+  const stdin = fd === undefined ? undefined : new Socket({ fd, readable: false, writable: true });
+  stdin?.on('error', () => stdin.destroy());
+  const stdout = output.listen('stdout');
+  const stderr = request.tty || life.record.spec.tty ? undefined : output.listen('stderr');
+  const close = (): void => {
+    stdin?.destroy();
+    stdout.destroy();
+    stderr?.destroy();
+  };
+  return {
+    stdin,
+    stdout,
+    stderr,
+    resize: (size) => {
+      const main = life.mainProcess();
+      if (life.record.spec.tty && main !== undefined) void resizeTerminal(main.pid, size);
+    },
+    exited: life.ended.then(() => ({ exitCode: life.describe().exitCode ?? 0 })),
+    close,
+  };
+}

@@ -1,0 +1,375 @@
+/**
+ * One container from its record to its removal: starts its shim, follows its output, notices its end, ends it. Survives
+ * the agent through what is on disk; `resume` picks up a container that an earlier agent started.
+ */
+import { spawn, type ChildProcess } from 'node:child_process';
+import { constants, existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { open, readdir, rm, rmdir, unlink } from 'node:fs/promises';
+import { constants as osConstants } from 'node:os';
+import { join } from 'node:path';
+import type { Readable } from 'node:stream';
+import { PintleError, type Container } from '../../../kernel/contract/index.ts';
+import { ContainerOutput, releaseShim } from './container-output.ts';
+import {
+  describeContainer,
+  failureOf,
+  observe,
+  recordFailure,
+  recordLoss,
+  takeClaim,
+  type ContainerRecord,
+  type Observed,
+} from './container-record.ts';
+import { CriLog, removeLogFiles } from './cri-log.ts';
+import type { Cgroups } from './cgroups.ts';
+import { hostEnvironment } from './host-command.ts';
+import { readText, writeRecord, type Layout } from './layout.ts';
+import {
+  allPids,
+  childrenOf,
+  innerPid,
+  isAlive,
+  namespaceOf,
+  parseStat,
+  recordedProcess,
+  signalProcess,
+  statOf,
+  type ProcessId,
+} from './procfs.ts';
+import { initScript, launchScript, shimScript } from './scripts.ts';
+import { toolLoader } from './tools.ts';
+
+export interface Launch {
+  readonly propagation: string;
+  readonly nsenter: readonly string[];
+  readonly procsFiles: readonly string[];
+  /** Words of the final program, with what drops its rights. */
+  readonly argv: readonly string[];
+  readonly command: string;
+  readonly path: string;
+  readonly workingDir: string;
+}
+
+export class ContainerLife {
+  readonly record: ContainerRecord;
+  readonly folder: string;
+  /** Resolves when it has ended, its processes are gone and its output is in the log. */
+  readonly ended: Promise<void>;
+  readonly #layout: Layout;
+  readonly #cgroups: Cgroups;
+  readonly #exitFile: string;
+  #output: ContainerOutput | undefined;
+  #final: Container | undefined;
+  #finishing: Promise<void> | undefined;
+  #starting: Promise<void> | undefined;
+  #resolveEnded: () => void = () => undefined;
+  readonly #onEnd: (life: ContainerLife) => void;
+
+  constructor(
+    record: ContainerRecord,
+    dependencies: { readonly layout: Layout; readonly cgroups: Cgroups; readonly onEnd: (life: ContainerLife) => void },
+  ) {
+    this.record = record;
+    this.#layout = dependencies.layout;
+    this.#cgroups = dependencies.cgroups;
+    this.#onEnd = dependencies.onEnd;
+    this.folder = join(this.#layout.containers, record.spec.id);
+    this.#exitFile = join(this.#layout.exits, record.spec.id);
+    this.ended = new Promise((resolve) => {
+      this.#resolveEnded = resolve;
+    });
+  }
+
+  get id(): string {
+    return this.record.spec.id;
+  }
+
+  get isEnded(): boolean {
+    return this.#final !== undefined;
+  }
+
+  get output(): ContainerOutput | undefined {
+    return this.#output;
+  }
+
+  describe(): Container {
+    return (
+      this.#final ?? describeContainer(this.record, this.#finishing === undefined ? this.#observe() : this.#beforeEnd())
+    );
+  }
+
+  /** Writes the record. Nothing of the container exists before. */
+  persist(): void {
+    mkdirSync(this.folder, { recursive: true, mode: 0o700 });
+    writeRecord(join(this.folder, 'container.json'), this.record);
+  }
+
+  /** Resolves when the command is about to run. Rejects CONTAINER_START_FAILED; it is on record as exited then. */
+  start(launch: Launch): Promise<void> {
+    this.#starting = this.#start(launch).finally(() => {
+      this.#starting = undefined;
+    });
+    return this.#starting;
+  }
+
+  async #start(launch: Launch): Promise<void> {
+    const { spec, hostPid } = this.record;
+    const variables = Object.fromEntries(launch.argv.map((word, index) => [`PINTLE_ARG_${index}`, word]));
+    const words = [
+      hostPid ? 'host' : 'own',
+      this.#exitFile,
+      launch.propagation,
+      ...launch.procsFiles,
+      '--',
+      ...launch.nsenter,
+    ];
+    const child = await spawned(['dash', '-c', 'eval "$PINTLE_LAUNCH"', 'pintle-launch', ...words], {
+      cwd: this.folder,
+      env: {
+        ...hostEnvironment,
+        ...variables,
+        PINTLE_ARGC: String(launch.argv.length),
+        PINTLE_LAUNCH: launchScript,
+        PINTLE_SHIM: shimScript,
+        PINTLE_INIT: initScript,
+        PINTLE_STDIN: spec.stdin ? '1' : '0',
+        PINTLE_PIDS: hostPid ? 'host' : 'own',
+        PINTLE_LD: toolLoader.join(' '),
+        PINTLE_COMMAND: launch.command,
+        PINTLE_PATH: launch.path,
+        PINTLE_WORKDIR: launch.workingDir,
+      },
+    });
+    child.on('exit', () => this.check());
+    await announced(child.stdio[3] as Readable);
+    child.unref();
+    const observed = this.#observe();
+    const failure = failureOf(this.folder);
+    if (
+      failure === undefined &&
+      (observed.state === 'running' || readText(join(this.folder, 'outcome')) === 'started\n')
+    ) {
+      this.#follow();
+      this.check();
+      return;
+    }
+    const message = `container ${spec.name}: ${failure?.message ?? 'its set-up ended early'}${this.#setupLog()}`;
+    await this.fail(failure?.exitCode ?? 128, message);
+    throw new PintleError('CONTAINER_START_FAILED', message, { details: { exitCode: failure?.exitCode ?? 128 } });
+  }
+
+  /** Ends whatever was started and puts the failure on record. */
+  async fail(exitCode: number, message: string): Promise<void> {
+    takeClaim(this.folder);
+    await this.#killAll();
+    recordFailure(this.folder, this.#exitFile, exitCode, message);
+    releaseShim(this.folder);
+    await this.#finish();
+  }
+
+  /** Picks up what an earlier agent left. */
+  async resume(): Promise<void> {
+    const observed = this.#observe();
+    const claimed = recordedProcess(join(this.folder, 'claim')) !== undefined;
+    if (observed.state === 'lost' && !claimed && takeClaim(this.folder)) {
+      await this.fail(128, `container ${this.record.spec.name}: the agent ended before it was started`);
+      return;
+    }
+    if (observed.state === 'created') await this.#awaitOutcome();
+    if (existsSync(join(this.folder, 'stdout.fifo')) && isAlive(recordedProcess(join(this.folder, 'claim'))))
+      this.#follow();
+    this.check();
+  }
+
+  /** Looks whether it has ended. Called on every hint, and now and then without one. */
+  check(): void {
+    if (this.#final !== undefined || this.#finishing !== undefined || this.#starting !== undefined) return;
+    const observed = this.#observe();
+    if (observed.state === 'lost') recordLoss(this.folder, this.#exitFile);
+    if (observed.state === 'exited' || observed.state === 'lost') void this.#finish();
+  }
+
+  async stop(graceMs: number, signal: NodeJS.Signals | number = stopSignal(this.record.stopSignal)): Promise<void> {
+    await this.#starting?.catch(() => undefined);
+    this.check();
+    if (this.#final !== undefined) return;
+    if (graceMs > 0 && this.#finishing === undefined) {
+      signalProcess(this.mainProcess(), signal);
+      await endedWithin(this.ended, graceMs);
+    }
+    if (this.#final === undefined && this.#finishing === undefined) {
+      await this.#killAll();
+      this.check();
+    }
+    await this.ended;
+  }
+
+  /** Removes everything of a container that has ended; the record last. */
+  async remove(): Promise<void> {
+    this.#output?.close();
+    const { spec } = this.record;
+    for (let round = 0; !this.#cgroups.removeContainer(spec.sandboxId, this.id) && round < 100; round++)
+      await pause(20);
+    await rm(join(this.#layout.memory, this.id), { recursive: true, force: true });
+    for (const name of await readdir(this.folder).catch(() => []))
+      if (name !== 'container.json') await rm(join(this.folder, name), { recursive: true, force: true });
+    removeLogFiles(spec.logPath, spec.maxLogFiles);
+    rmSync(this.#exitFile, { force: true });
+    await unlink(join(this.folder, 'container.json')).catch(() => undefined);
+    await rmdir(this.folder).catch(() => undefined);
+  }
+
+  /** Leaves the container to itself and to the next agent. */
+  release(): void {
+    this.#output?.close();
+  }
+
+  get initProcess(): ProcessId | undefined {
+    const init = recordedProcess(join(this.folder, 'init'));
+    return isAlive(init) ? init : undefined;
+  }
+
+  /** The command itself, which is a child of the init. */
+  mainProcess(): ProcessId | undefined {
+    const init = this.initProcess;
+    const inner = parseStat(readText(join(this.folder, 'main')))?.pid;
+    if (init === undefined || inner === undefined) return undefined;
+    const pid = this.record.hostPid ? inner : childrenOf(init.pid).find((child) => innerPid(child) === inner);
+    const stat = pid === undefined ? undefined : statOf(pid);
+    return stat?.parent === init.pid ? stat : undefined;
+  }
+
+  #observe(): Observed {
+    return observe(this.folder, this.#exitFile);
+  }
+
+  #beforeEnd(): Observed {
+    const observed = this.#observe();
+    if (observed.state !== 'exited' || observed.startedMs === undefined) return { state: 'created' };
+    return { state: 'running', startedMs: observed.startedMs, pid: undefined };
+  }
+
+  #follow(): void {
+    const { logPath, maxLogBytes, maxLogFiles } = this.record.spec;
+    const log = new CriLog(logPath, maxLogBytes, maxLogFiles);
+    this.#output = new ContainerOutput(this.folder, log);
+    void this.#output.drained.then(() => {
+      if (this.#finishing !== undefined) log.end();
+    });
+  }
+
+  #finish(): Promise<void> {
+    this.#finishing ??= this.#end();
+    return this.#finishing;
+  }
+
+  async #end(): Promise<void> {
+    const { spec } = this.record;
+    if (this.record.hostPid) await this.#killAll();
+    if (this.#cgroups.wasOutOfMemory(spec.sandboxId, this.id)) writeFileSync(join(this.folder, 'out-of-memory'), '');
+    // The shim keeps the FIFOs open until it is released; after that they end when all has been read.
+    releaseShim(this.folder);
+    // Bounded: a process that got hold of a FIFO by other ways must not keep the container from ending.
+    if (this.#output !== undefined) await endedWithin(this.#output.drained, 10_000);
+    this.#output?.close();
+    this.#final = describeContainer(this.record, this.#observe());
+    this.#resolveEnded();
+    this.#onEnd(this);
+  }
+
+  /** SIGKILL to its init; the kernel ends the rest of the pid namespace. Resolves when the shim has seen it. */
+  async #killAll(): Promise<void> {
+    const init = this.initProcess;
+    const mounts = init === undefined ? undefined : namespaceOf(init.pid, 'mnt');
+    signalProcess(init, 'SIGKILL');
+    if (this.record.hostPid && mounts !== undefined && mounts !== namespaceOf(process.pid, 'mnt'))
+      for (const pid of allPids()) if (namespaceOf(pid, 'mnt') === mounts) signalProcess(statOf(pid), 'SIGKILL');
+    const shim = recordedProcess(join(this.folder, 'claim'));
+    for (let waited = 0; waited < 10_000; waited += 5) {
+      if (existsSync(this.#exitFile) || (!isAlive(init) && !isAlive(shim))) return;
+      signalProcess(this.initProcess, 'SIGKILL');
+      await pause(5);
+    }
+  }
+
+  async #awaitOutcome(): Promise<void> {
+    for (let waited = 0; waited < 10_000 && this.#observe().state === 'created'; waited += 10) await pause(10);
+  }
+
+  #setupLog(): string {
+    const text = (readText(join(this.folder, 'setup.log')) ?? '').trim();
+    return text === '' ? '' : ` (${text.split('\n').slice(0, 3).join('; ')})`;
+  }
+}
+
+/** Opens the container's standard input for writing; undefined when it has none or is gone. */
+export async function openStdin(life: ContainerLife): Promise<number | undefined> {
+  if (!life.record.spec.stdin) return undefined;
+  try {
+    const handle = await open(join(life.folder, 'stdin.fifo'), constants.O_WRONLY | constants.O_NONBLOCK);
+    return handle.fd;
+  } catch {
+    return undefined;
+  }
+}
+
+function stopSignal(name: string | undefined): NodeJS.Signals | number {
+  if (name === undefined || name === '') return 'SIGTERM';
+  if (/^\d+$/.test(name)) return Number(name);
+  const full = name.startsWith('SIG') ? name : `SIG${name}`;
+  return full in osConstants.signals ? (full as NodeJS.Signals) : 'SIGTERM';
+}
+
+function spawned(
+  argv: readonly string[],
+  options: { readonly cwd: string; readonly env: Record<string, string> },
+): Promise<ChildProcess> {
+  const [program = '', ...args] = argv;
+  return new Promise((resolve, reject) => {
+    const child = spawn(program, args, { ...options, detached: true, stdio: ['ignore', 'ignore', 'ignore', 'pipe'] });
+    child.once('spawn', () => resolve(child));
+    child.once('error', (cause) =>
+      reject(
+        (cause as NodeJS.ErrnoException).code === 'E2BIG'
+          ? new PintleError(
+              'CONTAINER_INVALID',
+              'the command and environment are larger than the kernel takes (128 KiB a word, 2 MiB in all)',
+            )
+          : new PintleError('HOST_COMMAND_FAILED', `${program} could not be run: ${cause.message}`, { cause }),
+      ),
+    );
+  });
+}
+
+/** Resolves at the first byte or at the end of the pipe. */
+function announced(pipe: Readable): Promise<void> {
+  return new Promise((resolve) => {
+    const done = (): void => {
+      pipe.destroy();
+      resolve();
+    };
+    pipe.once('data', done).once('end', done).once('error', done);
+  });
+}
+
+function endedWithin(ended: Promise<void>, ms: number): Promise<void> {
+  return new Promise((resolve) => {
+    const timer = setTimeout(resolve, ms);
+    void ended.then(() => {
+      clearTimeout(timer);
+      resolve();
+    });
+  });
+}
+
+export function pause(ms: number): Promise<void> {
+  return new Promise((resolve) => void setTimeout(resolve, ms));
+}
+
+export function readContainerRecord(folder: string): ContainerRecord | undefined {
+  try {
+    return JSON.parse(readFileSync(join(folder, 'container.json'), 'utf8')) as ContainerRecord;
+  } catch {
+    return undefined;
+  }
+}

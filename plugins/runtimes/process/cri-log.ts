@@ -1,0 +1,109 @@
+/**
+ * Container logs in the form of the CRI: "2026-11-20T10:00:00.123456789Z stdout F text". Owns the log file of one
+ * container and its rotation.
+ *
+ * What came is written at once, in the call in which it was read: a read from a FIFO cannot be taken back, so whatever
+ * waited in memory would be lost with the agent. A piece without a newline is written with tag P (partial); readers join
+ * P lines with the F line that ends them.
+ */
+import { closeSync, existsSync, fstatSync, mkdirSync, openSync, renameSync, rmSync, writeSync } from 'node:fs';
+import { dirname } from 'node:path';
+
+/** Longer lines are cut, as containerd and CRI-O do. */
+const maxTextBytes = 16 * 1024;
+const newline = 0x0a;
+
+export class CriLog {
+  readonly #path: string;
+  readonly #maxBytes: number;
+  readonly #maxFiles: number;
+  #fd: number | undefined;
+  #size = 0;
+  /** Streams whose last piece had no newline. */
+  readonly #open = new Set<'stdout' | 'stderr'>();
+
+  constructor(path: string, maxBytes: number, maxFiles: number) {
+    this.#path = path;
+    this.#maxBytes = maxBytes > 0 ? maxBytes : Number.POSITIVE_INFINITY;
+    this.#maxFiles = Math.max(1, maxFiles);
+  }
+
+  write(stream: 'stdout' | 'stderr', chunk: Buffer): void {
+    const time = rfc3339Nano();
+    const pieces: Buffer[] = [];
+    for (let start = 0; start < chunk.length;) {
+      const end = chunk.indexOf(newline, start);
+      const stop = end < 0 ? chunk.length : end;
+      for (let at = start; stop - at > maxTextBytes; at = start) {
+        pieces.push(Buffer.from(`${time} ${stream} P `), chunk.subarray(at, at + maxTextBytes), lineEnd);
+        start += maxTextBytes;
+      }
+      pieces.push(Buffer.from(`${time} ${stream} ${end < 0 ? 'P' : 'F'} `), chunk.subarray(start, stop), lineEnd);
+      start = stop + 1;
+    }
+    if (chunk.at(-1) === newline) this.#open.delete(stream);
+    else this.#open.add(stream);
+    this.#append(Buffer.concat(pieces));
+  }
+
+  /** Ends lines that never got their newline, then closes the file. */
+  end(): void {
+    for (const stream of this.#open) this.#append(Buffer.from(`${rfc3339Nano()} ${stream} F \n`));
+    this.#open.clear();
+    this.close();
+  }
+
+  close(): void {
+    if (this.#fd !== undefined) closeSync(this.#fd);
+    this.#fd = undefined;
+  }
+
+  #append(bytes: Buffer): void {
+    const fd = this.#file();
+    for (let written = 0; written < bytes.length;) written += writeSync(fd, bytes, written);
+    this.#size += bytes.length;
+    if (this.#size >= this.#maxBytes) this.#rotate();
+  }
+
+  #file(): number {
+    if (this.#fd === undefined) {
+      mkdirSync(dirname(this.#path), { recursive: true });
+      this.#fd = openSync(this.#path, 'a', 0o640);
+      this.#size = fstatSync(this.#fd).size;
+    }
+    return this.#fd;
+  }
+
+  #rotate(): void {
+    this.close();
+    for (let index = this.#maxFiles - 1; index >= 1; index--) {
+      const from = index === 1 ? this.#path : `${this.#path}.${index - 1}`;
+      if (existsSync(from)) renameSync(from, `${this.#path}.${index}`);
+    }
+    if (this.#maxFiles === 1) rmSync(this.#path, { force: true });
+    this.#file();
+  }
+}
+
+const lineEnd = Buffer.from('\n');
+
+export function removeLogFiles(path: string, maxFiles: number): void {
+  rmSync(path, { force: true });
+  for (let index = 1; index < Math.max(2, maxFiles); index++) rmSync(`${path}.${index}`, { force: true });
+}
+
+const start = { wallMs: Date.now(), monotonic: process.hrtime.bigint() };
+
+/** The clock of Node has milliseconds; the digits below come from the monotonic clock since start-up. */
+function rfc3339Nano(): string {
+  const elapsed = process.hrtime.bigint() - start.monotonic;
+  const drift = Date.now() - start.wallMs - Number(elapsed / 1_000_000n);
+  // A wall clock that was set is followed; below that, the two clocks differ by rounding.
+  if (Math.abs(drift) > 5) {
+    start.wallMs = Date.now();
+    start.monotonic = process.hrtime.bigint();
+  }
+  const now = BigInt(start.wallMs) * 1_000_000n + (process.hrtime.bigint() - start.monotonic);
+  const seconds = new Date(Number(now / 1_000_000n)).toISOString().slice(0, 19);
+  return `${seconds}.${(now % 1_000_000_000n).toString().padStart(9, '0')}Z`;
+}

@@ -1,0 +1,391 @@
+/**
+ * The runtime: keeps the inventory of sandboxes and containers, orders the calls for one sandbox, and hands out what
+ * the contract promises. What each thing is made of stands in sandbox-life.ts and container-life.ts.
+ */
+import { mkdirSync, readdirSync, realpathSync, watch, writeFileSync, type FSWatcher } from 'node:fs';
+import { rm } from 'node:fs/promises';
+import { join } from 'node:path';
+import {
+  PintleError,
+  isPintleError,
+  type Clock,
+  type Container,
+  type ContainerSpec,
+  type ContainerStats,
+  type Image,
+  type Logger,
+  type ProcessStreams,
+  type Runtime,
+  type RuntimeEvent,
+  type RuntimeStatus,
+  type Sandbox,
+  type SandboxSpec,
+} from '../../../kernel/contract/index.ts';
+import { attachToContainer } from './attach.ts';
+import { Cgroups } from './cgroups.ts';
+import { containerCommand, enterArguments } from './container-command.ts';
+import { ContainerLife, pause, readContainerRecord, type Launch } from './container-life.ts';
+import { containerStats } from './container-stats.ts';
+import { EventStream } from './event-stream.ts';
+import { execInContainer } from './exec.ts';
+import { canBeLayer, formatFstab } from './fstab.ts';
+import { tryHostCommand } from './host-command.ts';
+import { findHostFacts, type HostFacts } from './host-facts.ts';
+import { ImageStore, describeImage, type LocalImage } from './images/image-store.ts';
+import { checkId, layoutOf, makeLayout, type Layout } from './layout.ts';
+import { isMountPoint } from './mount-table.ts';
+import { planRoot } from './root-plan.ts';
+import { SandboxLife } from './sandbox-life.ts';
+import { prepareTools } from './tools.ts';
+
+export interface ProcessRuntimeOptions {
+  readonly stateDir: string;
+  readonly hidden: readonly string[];
+  readonly log: Logger;
+  readonly clock: Clock;
+}
+
+/** How often containers are looked at without a hint. */
+const sweepMs = 2_000;
+
+export class ProcessRuntime implements Runtime, AsyncDisposable {
+  readonly #layout: Layout;
+  readonly #facts: HostFacts;
+  readonly #cgroups: Cgroups;
+  readonly #images: ImageStore;
+  readonly #options: ProcessRuntimeOptions;
+  readonly #sandboxes = new Map<string, SandboxLife>();
+  readonly #containers = new Map<string, ContainerLife>();
+  /** The last call of each sandbox: the next one waits for it. */
+  readonly #tails = new Map<string, Promise<unknown>>();
+  readonly #events = new EventStream<RuntimeEvent>();
+  #watcher: FSWatcher | undefined;
+  #sweep: NodeJS.Timeout | undefined;
+
+  private constructor(layout: Layout, facts: HostFacts, cgroups: Cgroups, options: ProcessRuntimeOptions) {
+    this.#layout = layout;
+    this.#facts = facts;
+    this.#cgroups = cgroups;
+    this.#options = options;
+    this.#images = new ImageStore(layout.images);
+  }
+
+  static async open(options: ProcessRuntimeOptions): Promise<ProcessRuntime> {
+    mkdirSync(options.stateDir, { recursive: true });
+    const layout = layoutOf(realpathSync(options.stateDir));
+    if (!canBeLayer(layout.root))
+      throw new PintleError(
+        'UNSUPPORTED',
+        `state folder ${layout.root}: overlayfs needs a path without blanks, commas, colons, quotes and backslashes; choose another`,
+      );
+    makeLayout(layout);
+    await prepareTools(layout);
+    const facts = await findHostFacts(layout);
+    const runtime = new ProcessRuntime(layout, facts, Cgroups.open(layout.root, facts.isRealRoot), options);
+    await runtime.#recover();
+    return runtime;
+  }
+
+  status(): RuntimeStatus {
+    const limitations = [
+      ...(this.#facts.isRealRoot
+        ? this.#cgroups.limitations()
+        : ['no cgroup: memory, cpu and pids limits are not enforced (the node does not run as root)']),
+      ...this.#facts.limitations,
+    ];
+    return { ready: true, version: 'process://1.0', limitations };
+  }
+
+  ensureSandbox(spec: SandboxSpec): Promise<Sandbox> {
+    checkId(spec.id, 'sandbox');
+    return this.#inOrder(spec.id, async () => {
+      const existing = this.#sandboxes.get(spec.id);
+      if (existing !== undefined && (existing.isReady || existing.isStopped)) return existing.describe();
+      const life = existing ?? new SandboxLife(this.#layout, { spec, createdMs: this.#options.clock.now() });
+      if (existing === undefined) {
+        life.persist();
+        this.#sandboxes.set(spec.id, life);
+      }
+      this.#cgroups.makeSandbox(spec.id, life.spec.limits);
+      await life.build();
+      return life.describe();
+    });
+  }
+
+  stopSandbox(id: string): Promise<void> {
+    return this.#inOrder(id, async () => {
+      const sandbox = this.#sandboxes.get(id);
+      if (sandbox === undefined || sandbox.isStopped) return;
+      await Promise.all(this.#of(id).map((life) => life.stop(0)));
+      await sandbox.stop();
+      this.#events.push({ type: 'sandbox-stopped', sandboxId: id });
+    });
+  }
+
+  removeSandbox(id: string): Promise<void> {
+    return this.#inOrder(id, async () => {
+      const sandbox = this.#sandboxes.get(id);
+      if (sandbox === undefined) return;
+      await Promise.all(this.#of(id).map((life) => this.#remove(life)));
+      await sandbox.stop();
+      for (let round = 0; !this.#cgroups.removeSandbox(id) && round < 100; round++) await pause(20);
+      await sandbox.remove();
+      this.#sandboxes.delete(id);
+      this.#events.push({ type: 'sandbox-stopped', sandboxId: id });
+    });
+  }
+
+  async listSandboxes(): Promise<readonly Sandbox[]> {
+    return [...this.#sandboxes.values()].map((life) => life.describe());
+  }
+
+  startContainer(spec: ContainerSpec): Promise<Container> {
+    checkId(spec.id, 'container');
+    return this.#inOrder(spec.sandboxId, async () => {
+      const existing = this.#containers.get(spec.id);
+      if (existing !== undefined) return existing.describe();
+      const sandbox = this.#sandboxes.get(spec.sandboxId);
+      if (sandbox === undefined || !sandbox.isReady)
+        throw new PintleError(
+          'SANDBOX_NOT_FOUND',
+          `container ${spec.name}: sandbox ${spec.sandboxId} ${sandbox === undefined ? 'does not exist' : 'is stopped'}: ensure it first`,
+        );
+      const image = this.#image(spec.image);
+      const life = this.#track({
+        spec,
+        imageId: image.id,
+        stopSignal: image.config.stopSignal,
+        hostPid: sandbox.spec.hostPid,
+        createdMs: this.#options.clock.now(),
+      });
+      life.persist();
+      await this.#launch(life, sandbox, image);
+      this.#events.push({ type: 'container-started', sandboxId: spec.sandboxId, containerId: spec.id });
+      return life.describe();
+    });
+  }
+
+  async #launch(life: ContainerLife, sandbox: SandboxLife, image: LocalImage): Promise<void> {
+    const { spec } = life.record;
+    let launch: Launch;
+    try {
+      const command = containerCommand(spec, image.config, sandbox.spec.hostname, this.#facts);
+      const entries = await planRoot({
+        layout: this.#layout,
+        facts: this.#facts,
+        spec,
+        sandbox: sandbox.spec,
+        folder: life.folder,
+        rootfs: image.rootfs,
+        hidden: this.#options.hidden,
+        sharedMemory: sandbox.sharedMemory,
+        workingDir: command.workingDir,
+      });
+      writeFileSync(join(life.folder, 'fstab'), formatFstab(entries));
+      const bidirectional = spec.mounts.some(({ propagation }) => propagation === 'Bidirectional');
+      launch = {
+        propagation: bidirectional ? 'unchanged' : 'slave',
+        nsenter: sandbox.nsenter,
+        procsFiles: this.#cgroups.makeContainer(spec.sandboxId, spec.id, spec.limits),
+        argv: enterArguments(spec, command, command.words, this.#facts.uids.isWhole),
+        command: command.words[0] ?? '',
+        path: command.path,
+        workingDir: command.workingDir,
+      };
+    } catch (cause) {
+      const text = cause instanceof Error ? cause.message : String(cause);
+      await life.fail(128, text);
+      if (isPintleError(cause)) throw cause;
+      throw new PintleError(
+        'CONTAINER_START_FAILED',
+        `container ${spec.name}: its file system could not be prepared: ${text}`,
+        { cause },
+      );
+    }
+    await life.start(launch);
+  }
+
+  async stopContainer(id: string, graceMs: number): Promise<void> {
+    await this.#containers.get(id)?.stop(graceMs);
+  }
+
+  async removeContainer(id: string): Promise<void> {
+    const life = this.#containers.get(id);
+    if (life === undefined) return;
+    await life.stop(0);
+    await this.#inOrder(life.record.spec.sandboxId, async () => {
+      if (this.#containers.get(id) === life) await this.#remove(life);
+    });
+  }
+
+  async listContainers(sandboxId?: string): Promise<readonly Container[]> {
+    const lives = sandboxId === undefined ? [...this.#containers.values()] : this.#of(sandboxId);
+    return lives.map((life) => life.describe());
+  }
+
+  events(signal: AbortSignal): AsyncIterable<RuntimeEvent> {
+    return this.#events.subscribe(signal);
+  }
+
+  async exec(
+    containerId: string,
+    request: { readonly command: readonly string[]; readonly stdin: boolean; readonly tty: boolean },
+  ): Promise<ProcessStreams> {
+    const life = this.#running(containerId);
+    const sandbox = this.#sandboxes.get(life.record.spec.sandboxId);
+    const image = this.#images.find(life.record.imageId) ?? this.#image(life.record.spec.image);
+    const command = containerCommand(life.record.spec, image.config, sandbox?.spec.hostname ?? '', this.#facts);
+    const { sandboxId } = life.record.spec;
+    return execInContainer(life, command, request, {
+      procsFiles: this.#cgroups.procsFiles(sandboxId, containerId),
+      mapsWholeIds: this.#facts.uids.isWhole,
+    });
+  }
+
+  async attach(
+    containerId: string,
+    request: { readonly stdin: boolean; readonly tty: boolean },
+  ): Promise<ProcessStreams> {
+    return attachToContainer(this.#running(containerId), request);
+  }
+
+  async stats(containerId: string): Promise<ContainerStats> {
+    const life = this.#running(containerId);
+    const { sandboxId } = life.record.spec;
+    return containerStats(life, this.#cgroups.stats(sandboxId, containerId), this.#options.clock.now());
+  }
+
+  async imageStatus(name: string): Promise<Image | undefined> {
+    const image = this.#images.find(name);
+    return image === undefined ? undefined : describeImage(image);
+  }
+
+  async pullImage(name: string): Promise<Image> {
+    return describeImage(this.#image(name));
+  }
+
+  async listImages(): Promise<readonly Image[]> {
+    return this.#images.list().map(describeImage);
+  }
+
+  async removeImage(name: string): Promise<void> {
+    throw new PintleError('UNSUPPORTED', `image ${name} cannot be removed`);
+  }
+
+  async purge(): Promise<void> {
+    await Promise.all([...this.#sandboxes.keys()].map((id) => this.removeSandbox(id)));
+    await Promise.all([...this.#containers.values()].map((life) => this.#remove(life)));
+    await this.#close();
+    this.#cgroups.purge();
+    if (isMountPoint(this.#layout.memory)) await tryHostCommand(['umount', '--lazy', '--', this.#layout.memory]);
+    for (const name of readdirSync(this.#layout.root))
+      await rm(join(this.#layout.root, name), { recursive: true, force: true });
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#close();
+  }
+
+  async #close(): Promise<void> {
+    clearInterval(this.#sweep);
+    this.#watcher?.close();
+    this.#events.close();
+    for (const life of this.#containers.values()) life.release();
+  }
+
+  /** Takes over what an earlier agent left, and removes what belongs to nothing. */
+  async #recover(): Promise<void> {
+    for (const id of readdirSync(this.#layout.sandboxes)) {
+      const life = SandboxLife.read(this.#layout, id);
+      if (life !== undefined) this.#sandboxes.set(id, life);
+      else await new SandboxLife(this.#layout, { spec: { ...noSpec, id }, createdMs: 0 }).remove();
+    }
+    for (const id of readdirSync(this.#layout.containers)) {
+      const folder = join(this.#layout.containers, id);
+      const record = readContainerRecord(folder);
+      if (record === undefined) await rm(folder, { recursive: true, force: true });
+      else this.#track(record);
+    }
+    for (const folder of [this.#layout.exits, this.#layout.memory])
+      for (const id of readdirSync(folder))
+        if (!this.#containers.has(id)) await rm(join(folder, id), { recursive: true, force: true });
+    for (const id of this.#cgroups.strays(new Set(this.#sandboxes.keys()))) this.#cgroups.removeSandbox(id);
+    this.#watcher = watch(this.#layout.exits, { persistent: false }, (_, name) => {
+      if (name !== null) this.#containers.get(name)?.check();
+    });
+    this.#watcher.on('error', () => undefined);
+    this.#sweep = setInterval(() => {
+      for (const life of this.#containers.values()) life.check();
+    }, sweepMs);
+    this.#sweep.unref();
+    await Promise.all([...this.#containers.values()].map((life) => life.resume()));
+  }
+
+  #track(record: ContainerLife['record']): ContainerLife {
+    const life = new ContainerLife(record, {
+      layout: this.#layout,
+      cgroups: this.#cgroups,
+      onEnd: (ended) =>
+        this.#events.push({ type: 'container-exited', sandboxId: ended.record.spec.sandboxId, containerId: ended.id }),
+    });
+    this.#containers.set(life.id, life);
+    return life;
+  }
+
+  async #remove(life: ContainerLife): Promise<void> {
+    await life.stop(0);
+    await life.remove();
+    this.#containers.delete(life.id);
+  }
+
+  #of(sandboxId: string): readonly ContainerLife[] {
+    return [...this.#containers.values()].filter((life) => life.record.spec.sandboxId === sandboxId);
+  }
+
+  #running(id: string): ContainerLife {
+    const life = this.#containers.get(id);
+    if (life === undefined) throw new PintleError('CONTAINER_NOT_FOUND', `container ${id} does not exist on this node`);
+    if (life.describe().state !== 'running')
+      throw new PintleError(
+        'CONTAINER_NOT_RUNNING',
+        `container ${life.record.spec.name} does not run: it is ${life.describe().state}`,
+      );
+    return life;
+  }
+
+  #image(name: string): LocalImage {
+    const image = this.#images.find(name);
+    if (image !== undefined) return image;
+    throw new PintleError(
+      'IMAGE_NOT_FOUND',
+      `image ${name} is not on this node: runtime process downloads nothing; use image "host", or import one from a folder, a tarball or a docker/OCI archive with: pintle image import ${name} FILE`,
+    );
+  }
+
+  /** One call after the other for one sandbox. */
+  #inOrder<T>(sandboxId: string, work: () => Promise<T>): Promise<T> {
+    const tail = this.#tails.get(sandboxId) ?? Promise.resolve();
+    const next = tail.then(work, work);
+    this.#tails.set(sandboxId, next);
+    const clear = (): void => {
+      if (this.#tails.get(sandboxId) === next) this.#tails.delete(sandboxId);
+    };
+    next.then(clear, clear);
+    return next;
+  }
+}
+
+const noSpec: SandboxSpec = {
+  id: '',
+  podNamespace: '',
+  podName: '',
+  podUid: '',
+  hostname: '',
+  labels: {},
+  hostNetwork: false,
+  hostIpc: false,
+  hostPid: false,
+  resolvConf: '',
+  etcHosts: '',
+  sysctls: {},
+};
