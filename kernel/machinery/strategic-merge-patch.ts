@@ -91,10 +91,14 @@ function mergeObject(original: JsonObject, patch: JsonObject, type: FieldType | 
     mergeOrdered(original, patch, name, listOf(patch[key], key), fieldRules(type, name));
     done.add(name);
   }
-  for (const [key, value] of Object.entries(patch)) {
-    if (key === '$patch' || key === '$retainKeys' || key.startsWith(orderPrefix) || done.has(key)) continue;
+  // Deletions first, so that a value which the same patch also adds stays.
+  for (const [key, value] of Object.entries(patch))
     if (key.startsWith(deletePrefix)) deleteScalars(original, key.slice(deletePrefix.length), listOf(value, key));
-    else if (value === null) delete original[key];
+  for (const [key, value] of Object.entries(patch)) {
+    const isDirective =
+      key === '$patch' || key === '$retainKeys' || key.startsWith(orderPrefix) || key.startsWith(deletePrefix);
+    if (isDirective || done.has(key)) continue;
+    if (value === null) delete original[key];
     else setOwn(original, key, mergeValue(own(original, key), value, fieldRules(type, key), key));
   }
   return original;
