@@ -1,16 +1,8 @@
 /** Pod classes: pods that a policy cannot tell apart. */
 import type { PodClass, SchedulerPolicy } from '../../contract/index.ts';
 import type { Pod } from '../../contract/kubernetes.ts';
+import { stableText } from '../stable-text.ts';
 import { podHostPorts, podRequests } from './pod-requests.ts';
-
-/** JSON with sorted keys, so that equal values have equal text. */
-export function stableText(value: unknown): string {
-  return JSON.stringify(value, (_key, part: unknown) =>
-    typeof part === 'object' && part !== null && !Array.isArray(part)
-      ? Object.fromEntries(Object.entries(part).toSorted(([a], [b]) => (a < b ? -1 : 1)))
-      : part,
-  );
-}
 
 /** All that the filters and scores of this folder look at: requests, host ports, node selection, tolerations. */
 export function nodeClassKey(pod: Pod): string {

@@ -1,0 +1,206 @@
+/** Writes the EndpointSlices of every Service with a selector; slices of other makers are left alone. */
+import { isPintleError, type Clock, type Cluster, type Logger } from '../../../kernel/contract/index.ts';
+import type { Endpoint, EndpointSlice, Node, Pod, Service } from '../../../kernel/contract/kubernetes.ts';
+import type { EventRecorder } from '../../../kernel/machinery/event-recorder.ts';
+import { Expectations } from '../../../kernel/machinery/expectations.ts';
+import { informersFor, type Informer } from '../../../kernel/machinery/informer.ts';
+import { keyOf, ownerReference, splitKey } from '../../../kernel/machinery/metadata.ts';
+import { runReconciler } from '../../../kernel/machinery/reconciler.ts';
+import { resources } from '../../../kernel/machinery/resources.ts';
+import {
+  hasEndpoints,
+  isHeadless,
+  labelIndex,
+  podsOf,
+  selectorIndex,
+  servicesOf,
+} from '../../../kernel/machinery/service-endpoints.ts';
+import { stableText } from '../../../kernel/machinery/stable-text.ts';
+import type { WorkQueue } from '../../../kernel/machinery/work-queue.ts';
+import { planSlices } from './plan-slices.ts';
+import { groupKey, wantedGroups, type EndpointGroup } from './wanted-endpoints.ts';
+
+const serviceNameLabel = 'kubernetes.io/service-name';
+const managedByLabel = 'endpointslice.kubernetes.io/managed-by';
+const headlessLabel = 'service.kubernetes.io/headless';
+const managedBy = 'endpointslice-controller.k8s.io';
+const zoneLabel = 'topology.kubernetes.io/zone';
+
+export interface EndpointSliceControllerOptions {
+  readonly cluster: Cluster;
+  readonly concurrency: number;
+  readonly maxEndpointsPerSlice: number;
+  readonly record: EventRecorder;
+  readonly log: Logger;
+  readonly clock: Clock;
+}
+
+export class EndpointSliceController {
+  readonly #options: EndpointSliceControllerOptions;
+  readonly #services: Informer<Service>;
+  readonly #pods: Informer<Pod>;
+  readonly #nodes: Informer<Node>;
+  readonly #slices: Informer<EndpointSlice>;
+  readonly #expectations: Expectations;
+
+  constructor(options: EndpointSliceControllerOptions) {
+    const informers = informersFor(options.cluster, options.log);
+    this.#options = options;
+    this.#services = informers.get(resources.services);
+    this.#pods = informers.get(resources.pods);
+    this.#nodes = informers.get(resources.nodes);
+    this.#slices = informers.get(resources.endpointSlices);
+    this.#expectations = new Expectations(options.clock);
+  }
+
+  run(signal: AbortSignal): Promise<void> {
+    return runReconciler(
+      {
+        ...this.#options,
+        name: 'endpoint-slice',
+        informers: [this.#services, this.#pods, this.#nodes, this.#slices],
+        watch: (queue) => this.#watch(queue),
+        reconcile: (key, queue) => this.#reconcile(key, queue),
+      },
+      signal,
+    );
+  }
+
+  #watch(queue: WorkQueue<string>): void {
+    this.#services.addIndex('selector', selectorIndex);
+    this.#pods.addIndex('label', labelIndex);
+    this.#pods.addIndex('node', (pod) => (pod.spec.nodeName === undefined ? [] : [pod.spec.nodeName]));
+    this.#slices.addIndex('service', (slice) => {
+      const { namespace, labels = {} } = slice.metadata;
+      const isOurs = labels[managedByLabel] === managedBy && labels[serviceNameLabel] !== undefined;
+      return isOurs ? [`${namespace}/${labels[serviceNameLabel]}`] : [];
+    });
+    const enqueueOf = (pod: Pod) => {
+      for (const service of servicesOf(pod, this.#services)) queue.add(keyOf(service));
+    };
+    this.#services.onChange(({ key }) => queue.add(key));
+    this.#pods.onChange(({ object, previous }) => {
+      for (const pod of [object, previous]) if (pod !== undefined) enqueueOf(pod);
+    });
+    this.#slices.onChange(({ object, previous }) => {
+      for (const slice of [object, previous]) {
+        const name = slice?.metadata.labels?.[serviceNameLabel];
+        if (slice !== undefined && name !== undefined) queue.add(`${slice.metadata.namespace}/${name}`);
+      }
+    });
+    this.#nodes.onChange(({ key, object, previous }) => {
+      if (object?.metadata.labels?.[zoneLabel] === previous?.metadata.labels?.[zoneLabel]) return;
+      for (const pod of this.#pods.byIndex('node', key)) enqueueOf(pod);
+    });
+  }
+
+  async #reconcile(key: string, queue: WorkQueue<string>): Promise<void> {
+    if (!this.#expectations.areMet(key)) {
+      queue.addAfter(key, 1000);
+      return;
+    }
+    const service = this.#services.get(key);
+    const slices = this.#slices.byIndex('service', key);
+    if (service === undefined || service.metadata.deletionTimestamp !== undefined) {
+      this.#expectations.forget(key);
+      for (const slice of slices) await this.#delete(key, slice);
+      return;
+    }
+    if (!hasEndpoints(service)) {
+      if (service.spec.type === 'ExternalName') for (const slice of slices) await this.#delete(key, slice);
+      return;
+    }
+    try {
+      await this.#sync(key, service, slices);
+    } catch (error) {
+      if (!isPintleError(error, 'CONFLICT'))
+        this.#options.record(service, 'Warning', 'FailedToUpdateEndpointSlices', String(error));
+      throw error;
+    }
+  }
+
+  async #sync(key: string, service: Service, slices: readonly EndpointSlice[]): Promise<void> {
+    const groups = wantedGroups(service, podsOf(service, this.#pods), (name) => this.#nodes.get(name));
+    const existing = new Map<string, EndpointSlice[]>();
+    for (const slice of slices) {
+      const id = groupKey(slice.addressType, slice.ports ?? []);
+      const known = existing.get(id);
+      if (known === undefined) existing.set(id, [slice]);
+      else known.push(slice);
+    }
+    const labels = sliceLabels(service);
+    // New endpoints before the removal of old ones, so that a change of ports leaves no gap.
+    const doomed: EndpointSlice[] = [];
+    for (const [id, group] of groups) {
+      const plan = planSlices(group, existing.get(id) ?? [], this.#options.maxEndpointsPerSlice);
+      for (const endpoints of plan.create) await this.#create(key, service, group, labels, endpoints);
+      for (const { slice, endpoints } of plan.update) await this.#update(key, slice, labels, endpoints);
+      const unchanged = (existing.get(id) ?? []).filter(
+        (slice) => !plan.remove.includes(slice) && !plan.update.some((update) => update.slice === slice),
+      );
+      for (const slice of unchanged)
+        if (stableText(slice.metadata.labels) !== stableText(labels))
+          await this.#update(key, slice, labels, slice.endpoints ?? []);
+      doomed.push(...plan.remove);
+    }
+    for (const [id, rest] of existing) if (!groups.has(id)) doomed.push(...rest);
+    for (const slice of doomed) await this.#delete(key, slice);
+  }
+
+  async #create(
+    key: string,
+    service: Service,
+    { addressType, ports }: EndpointGroup,
+    labels: Readonly<Record<string, string>>,
+    endpoints: readonly Endpoint[],
+  ): Promise<void> {
+    const { name, namespace } = service.metadata;
+    const slice = await this.#options.cluster.create(resources.endpointSlices, {
+      metadata: {
+        generateName: `${name}-`,
+        namespace,
+        labels: { ...labels },
+        ownerReferences: [ownerReference(service)],
+      },
+      addressType,
+      ports: [...ports],
+      endpoints: [...endpoints],
+    });
+    this.#expectations.written(key, this.#slices, slice);
+  }
+
+  async #update(
+    key: string,
+    slice: EndpointSlice,
+    labels: Readonly<Record<string, string>>,
+    endpoints: readonly Endpoint[],
+  ): Promise<void> {
+    const written = await this.#options.cluster.update(resources.endpointSlices, {
+      ...slice,
+      metadata: { ...slice.metadata, labels: { ...labels } },
+      endpoints: [...endpoints],
+    });
+    this.#expectations.written(key, this.#slices, written);
+  }
+
+  async #delete(key: string, slice: EndpointSlice): Promise<void> {
+    try {
+      const preconditions = { uid: slice.metadata.uid };
+      await this.#options.cluster.delete(resources.endpointSlices, splitKey(keyOf(slice)), { preconditions });
+    } catch (error) {
+      if (!isPintleError(error, 'NOT_FOUND', 'CONFLICT')) throw error;
+    }
+    this.#expectations.deleted(key, this.#slices, slice);
+  }
+}
+
+function sliceLabels(service: Service): Readonly<Record<string, string>> {
+  const own: Record<string, string> = { ...service.metadata.labels };
+  delete own[headlessLabel];
+  return {
+    ...own,
+    [serviceNameLabel]: service.metadata.name,
+    [managedByLabel]: managedBy,
+    ...(isHeadless(service) ? { [headlessLabel]: '' } : {}),
+  };
+}

@@ -1,0 +1,77 @@
+/** The endpoints that a Service should have, in groups that can share a slice: one address type, one list of ports. */
+import type { DiscoveryV1EndpointPort, Endpoint, Node, Pod, Service } from '../../../kernel/contract/kubernetes.ts';
+import {
+  addressOf,
+  addressTypes,
+  endpointHostname,
+  endpointState,
+  podReference,
+  resolvePorts,
+  type AddressType,
+} from '../../../kernel/machinery/service-endpoints.ts';
+import { stableText } from '../../../kernel/machinery/stable-text.ts';
+
+const zoneLabel = 'topology.kubernetes.io/zone';
+
+export interface EndpointGroup {
+  readonly addressType: AddressType;
+  readonly ports: readonly DiscoveryV1EndpointPort[];
+  readonly endpoints: readonly Endpoint[];
+}
+
+/** Identifies a group: slices of one key may exchange endpoints. */
+export function groupKey(addressType: string, ports: readonly DiscoveryV1EndpointPort[]): string {
+  const known = ports.map(({ name = '', protocol = 'TCP', port, appProtocol }) => [name, protocol, port, appProtocol]);
+  return stableText([addressType, known.toSorted((a, b) => (String(a) < String(b) ? -1 : 1))]);
+}
+
+/** At least one group for each address type: a Service without pods has one empty slice. */
+export function wantedGroups(
+  service: Service,
+  pods: readonly Pod[],
+  nodeOf: (name: string) => Node | undefined,
+): ReadonlyMap<string, EndpointGroup> {
+  const groups = new Map<string, EndpointGroup & { readonly endpoints: Endpoint[] }>();
+  for (const addressType of addressTypes(service)) {
+    let isEmpty = true;
+    for (const pod of pods) {
+      const endpoint = endpointOf(service, pod, addressType, nodeOf);
+      if (endpoint === undefined) continue;
+      const ports = resolvePorts(service, pod).map(({ name, protocol, port, appProtocol }) => ({
+        name,
+        protocol,
+        port,
+        ...(appProtocol === undefined ? {} : { appProtocol }),
+      }));
+      const key = groupKey(addressType, ports);
+      const group = groups.get(key);
+      if (group === undefined) groups.set(key, { addressType, ports, endpoints: [endpoint] });
+      else group.endpoints.push(endpoint);
+      isEmpty = false;
+    }
+    if (isEmpty) groups.set(groupKey(addressType, []), { addressType, ports: [], endpoints: [] });
+  }
+  return groups;
+}
+
+function endpointOf(
+  service: Service,
+  pod: Pod,
+  addressType: AddressType,
+  nodeOf: (name: string) => Node | undefined,
+): Endpoint | undefined {
+  const address = addressOf(pod, addressType);
+  const state = endpointState(service, pod);
+  if (address === undefined || state === undefined) return undefined;
+  const { nodeName } = pod.spec;
+  const hostname = endpointHostname(service, pod);
+  const zone = nodeName === undefined ? undefined : nodeOf(nodeName)?.metadata.labels?.[zoneLabel];
+  return {
+    addresses: [address],
+    conditions: { ready: state.isReady, serving: state.isServing, terminating: state.isTerminating },
+    ...(hostname === undefined ? {} : { hostname }),
+    targetRef: podReference(pod),
+    ...(nodeName === undefined ? {} : { nodeName }),
+    ...(zone === undefined ? {} : { zone }),
+  };
+}
