@@ -11,6 +11,7 @@ import { decodeBody, decodeJson, mediaTypeOf, unsupportedMediaType } from './dec
 import { decodeObject, heedProblems } from './decode-object.ts';
 import { encodeList, encodeObject } from './encode-object.ts';
 import { send, type Exchange } from './http-exchange.ts';
+import { linkSignals } from './linked-signal.ts';
 import { negotiate, type Output } from './negotiation.ts';
 import {
   collectionOptions,
@@ -129,11 +130,7 @@ async function watchAll(
   const output = negotiate(exchange.request.headers.accept);
   const { stream } = collectionOptions(exchange.query);
   const include = includeObjectOf(exchange.query);
-  const ending = new AbortController();
-  const end = (): void => ending.abort();
-  exchange.signal.addEventListener('abort', end, { once: true });
-  context.stopping.addEventListener('abort', end, { once: true });
-  if (exchange.signal.aborted || context.stopping.aborted) end();
+  const ending = linkSignals(exchange.signal, context.stopping);
   // Clients that name no time get one between 30 and 60 minutes, so that they do not all come back at once.
   const timeoutSeconds = stream.timeoutSeconds ?? 1800 + Math.floor(Math.random() * 1800);
   try {
@@ -150,9 +147,7 @@ async function watchAll(
       onEvents: (count) => context.onWatchEvents(resource, count),
     });
   } finally {
-    exchange.signal.removeEventListener('abort', end);
-    context.stopping.removeEventListener('abort', end);
-    end();
+    ending.unlink();
   }
 }
 
@@ -307,7 +302,10 @@ async function deleteOne(
     user: exchange.user,
     warn: exchange.warn,
   });
-  if (!gone || returnedWhenGone.has(`${resource.group}/${resource.resource}`))
+  // RFC 7240; cluster `remote` asks so, to learn what the answer's form alone does not tell.
+  const prefersObject = String(exchange.request.headers['prefer'] ?? '').includes('return=representation');
+  if (prefersObject) exchange.response.setHeader('pintle-gone', String(gone));
+  if (!gone || prefersObject || returnedWhenGone.has(`${resource.group}/${resource.resource}`))
     return sendObject(exchange, 200, object, { resource, output, now: now() });
   const uid = object.metadata.uid;
   await sendJson(

@@ -1,8 +1,9 @@
 /** GET pods/NAME/log: the container's output as plain text, with or without following it. */
-import { once } from 'node:events';
+import type { Readable } from 'node:stream';
 import type { Cluster, ClusterServer, LogRequest, Logger } from '../../../../kernel/contract/index.ts';
 import { PintleError, type Cause } from '../../../../kernel/contract/index.ts';
-import type { Exchange } from '../http-exchange.ts';
+import type { Exchange, HttpResponse } from '../http-exchange.ts';
+import { linkSignals } from '../linked-signal.ts';
 import { badRequest } from '../status.ts';
 import { containerOf, nodeServiceOf, podOf, type PodKey } from './pod-container.ts';
 
@@ -32,31 +33,51 @@ export async function sendLogs(exchange: Exchange, key: PodKey, context: LogCont
     return;
   }
   const service = nodeServiceOf(context.server, pod);
-  const signal = AbortSignal.any([exchange.signal, context.stopping]);
-  const lines = await service.logs(
-    { namespace: key.namespace, pod: key.name, podUid: pod.metadata.uid, container, ...filter },
-    signal,
-  );
-  begin();
-  response.flushHeaders();
+  const { signal, unlink } = linkSignals(exchange.signal, context.stopping);
+  try {
+    const lines = await service.logs(
+      { namespace: key.namespace, pod: key.name, podUid: pod.metadata.uid, container, ...filter },
+      signal,
+    );
+    begin();
+    response.flushHeaders();
+    await carry(lines, response, signal);
+  } catch (error) {
+    if (!response.headersSent) throw error;
+    context.log.warn(`log stream of ${key.namespace}/${key.name} broke: ${String((error as Error).message)}`);
+    response.destroy();
+  } finally {
+    unlink();
+  }
+}
+
+async function carry(lines: Readable, response: HttpResponse, signal: AbortSignal): Promise<void> {
   const stop = (): void => void lines.destroy();
   signal.addEventListener('abort', stop, { once: true });
+  if (signal.aborted) stop();
   try {
     for await (const chunk of lines) {
       if (response.destroyed) break;
-      if (!response.write(chunk)) await Promise.race([once(response, 'drain'), once(response, 'close')]);
+      if (!response.write(chunk)) await drained(response);
     }
     response.end();
   } catch (error) {
-    if (signal.aborted) response.end();
-    else {
-      context.log.warn(`log stream of ${key.namespace}/${key.name} broke: ${String((error as Error).message)}`);
-      response.destroy();
-    }
+    if (!signal.aborted) throw error;
+    response.end();
   } finally {
     signal.removeEventListener('abort', stop);
     lines.destroy();
   }
+}
+
+function drained(response: HttpResponse): Promise<void> {
+  return new Promise((resolve) => {
+    const done = (): void => {
+      response.off('drain', done).off('close', done);
+      resolve();
+    };
+    response.on('drain', done).on('close', done);
+  });
 }
 
 function logFilter(query: URLSearchParams, now: number): LogFilter {
