@@ -1,0 +1,196 @@
+import { execFileSync } from 'node:child_process';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import test, { type ExecutionContext } from 'ava';
+import { pintle } from './cli-runner.ts';
+
+const memoryOnly = `apiVersion: pintle.dev/v1
+kind: ClusterConfiguration
+plugins:
+  use: { store: memory, cluster: [], scheduler: binpack, controller: [], runtime: [], attachment: [], overlay: [], proxy: [], component: [] }
+`;
+
+function configFile(t: ExecutionContext, text: string): string {
+  const folder = mkdtempSync(join(tmpdir(), 'pintle-cli-'));
+  t.teardown(() => rmSync(folder, { recursive: true, force: true }));
+  writeFileSync(join(folder, 'pintle.yaml'), text);
+  return join(folder, 'pintle.yaml');
+}
+
+const usage: readonly (readonly [title: string, argv: readonly string[], says: RegExp])[] = [
+  ['unknown command', ['sever'], /unknown command 'sever'[\s\S]*Did you mean server/],
+  ['unknown flag', ['doctor', '--fast'], /unknown option '--fast'/],
+  ['unknown output format', ['plugins', 'ls', '-o', 'xml'], /Allowed choices are text, json/],
+  ['missing argument', ['config', 'check'], /missing required argument 'file'/],
+  ['too many arguments', ['doctor', 'now'], /too many arguments/],
+  ['agent without a server', ['agent'], /required option '--server <url>' not specified/],
+  ['server that is no URL', ['agent', '--server', 'localhost'], /expected https:\/\/host:port or unix:\/path/],
+  ['node name in capitals', ['agent', '--server', 'unix:/x', '--node-name', 'Node_1'], /expected a DNS name/],
+  ['node address that is none', ['agent', '--server', 'unix:/x', '--node-ip', 'eth0'], /expected an IP address/],
+  ['address without a port', ['server', '--listen', '127.0.0.1'], /expected address:port/],
+  ['port that is too large', ['server', '--listen', '127.0.0.1:65536'], /expected address:port/],
+  ['unknown log level', ['server', '--log-level', 'loud'], /Allowed choices are debug, info, warn, error/],
+  ['two sources of plugins ls', ['plugins', 'ls', '--config', 'a', '--state-dir', 'b'], /cannot be used with/],
+  ['unknown shell', ['completion', 'tcsh'], /Allowed choices are bash, zsh, fish/],
+  ['a bare group', ['plugins'], /Usage: pintle plugins/],
+];
+for (const [title, argv, says] of usage)
+  test(`usage error, exit code 2: ${title}`, async (t) => {
+    const { exitCode, out, err } = await pintle(...argv);
+    t.is(exitCode, 2);
+    t.regex(err, says);
+    t.is(out, '');
+  });
+
+test('help and version go to stdout and are no error', async (t) => {
+  const help = await pintle('--help');
+  t.is(help.exitCode, 0);
+  for (const word of ['server', 'agent', 'plugins', 'config', 'doctor', 'completion', 'Exit codes'])
+    t.true(help.out.includes(word), word);
+  const version = await pintle('--version');
+  t.is(version.exitCode, 0);
+  t.regex(version.out, /^\d+\.\d+\.\d+\n$/);
+});
+
+test('config default is accepted by config check and is the default', async (t) => {
+  const { exitCode, out } = await pintle('config', 'default');
+  t.is(exitCode, 0);
+  const file = configFile(t, out);
+  const checked = await pintle('config', 'check', file);
+  t.is(checked.err, '');
+  t.is(checked.exitCode, 0);
+  t.is(checked.out, `${file}: ok\n`);
+});
+
+test('config check of a wrong file: exit code 3, position, and the same as JSON', async (t) => {
+  const file = configFile(t, memoryOnly.replace('binpack', 'binpak'));
+  const checked = await pintle('config', 'check', file);
+  t.is(checked.exitCode, 3);
+  t.regex(
+    checked.err,
+    /pintle\.yaml:4:49: plugins\.use\.scheduler: no scheduler is named `binpak`; did you mean `binpack`/,
+  );
+  const json = await pintle('config', 'check', file, '-o', 'json');
+  t.is(json.exitCode, 3);
+  t.like(JSON.parse(json.out), {
+    ok: false,
+    code: 'CONFIG_INVALID',
+    issues: [{ line: 4, column: 49, path: 'plugins.use.scheduler' }],
+  });
+});
+
+test('config schema is a JSON Schema that knows every built-in', async (t) => {
+  const { exitCode, out } = await pintle('config', 'schema');
+  t.is(exitCode, 0);
+  const schema = JSON.parse(out) as {
+    $schema: string;
+    properties: { plugins: { properties: { use: { properties: Record<string, unknown> } } } };
+  };
+  t.is(schema.$schema, 'https://json-schema.org/draft/2020-12/schema');
+  const { use } = schema.properties.plugins.properties;
+  t.true(JSON.stringify(use.properties['store']).includes('"const":"lmdb"'));
+  t.true(JSON.stringify(use.properties['component']).includes('"maxPods"'));
+});
+
+test('plugins ls: table and JSON; skipped and chosen are told apart', async (t) => {
+  const file = configFile(t, memoryOnly);
+  const table = await pintle('plugins', 'ls', '-c', file);
+  t.is(table.exitCode, 0);
+  t.regex(table.out, /^KIND +NAME +RUNS IN +STATE/);
+  t.regex(table.out, /store +memory +server +configured +built-in/);
+  t.regex(table.out, /scheduler +spread +server +declared +built-in/);
+  t.false(table.out.includes('\x1b'));
+  const { plugins } = JSON.parse((await pintle('plugins', 'ls', '-c', file, '-o', 'json')).out) as {
+    plugins: { kind: string; name: string; state: string }[];
+  };
+  t.like(
+    plugins.find(({ name }) => name === 'binpack'),
+    { kind: 'scheduler', state: 'configured' },
+  );
+});
+
+test('plugins show: facts, config schema, and a hint for a slip', async (t) => {
+  const shown = await pintle('plugins', 'show', 'store/memory');
+  t.is(shown.exitCode, 0);
+  t.regex(shown.out, /Plugin: +store\/memory\n/);
+  t.regex(shown.out, /"keepSeconds"/);
+  t.like(JSON.parse((await pintle('plugins', 'show', 'scheduler/spread', '-o', 'json')).out), {
+    kind: 'scheduler',
+    name: 'spread',
+  });
+  const slip = await pintle('plugins', 'show', 'store/memry');
+  t.is(slip.exitCode, 1);
+  t.regex(slip.err, /\[PLUGIN_UNKNOWN\] no store is named `memry`; did you mean `memory`/);
+  t.regex(
+    (await pintle('plugins', 'show', 'stor/memory')).err,
+    /is not a plugin: expected kind\/name.*did you mean `store`/,
+  );
+});
+
+test('plugins ls of a folder without a running process says so', async (t) => {
+  const { exitCode, err } = await pintle('plugins', 'ls', '--state-dir', '/nonexistent/state');
+  t.is(exitCode, 1);
+  t.regex(err, /report\.json cannot be read.*--state-dir/);
+});
+
+test('doctor: one line a plugin; a refusal is exit code 3 with reason and fix', async (t) => {
+  const good = await pintle('doctor', '-c', configFile(t, memoryOnly));
+  t.is(good.exitCode, 0);
+  t.is(good.out, 'ok  server  store/memory\nok  server  scheduler/binpack\n');
+  const folder = configFile(
+    t,
+    memoryOnly.replace('plugins:', 'plugins:\n  load: [./never.mjs]').replace('overlay: []', 'overlay: never'),
+  );
+  writeFileSync(
+    join(folder, '..', 'never.mjs'),
+    `export default { kind: 'overlay', name: 'never', api: 1, summary: 's', start: async () => {},
+       config: { '~standard': { version: 1, vendor: 'x', validate: (value) => ({ value }) } },
+       preflight: async () => ({ ok: false, reason: 'no module never', fix: 'modprobe never' }) };`,
+  );
+  const bad = await pintle('doctor', '-c', folder);
+  t.is(bad.exitCode, 3);
+  t.regex(bad.out, /^no {2}node {4}overlay\/never: no module never; fix: modprobe never$/m);
+  t.regex(bad.err, /\[PLUGIN_UNSUPPORTED\]/);
+  const json = await pintle('doctor', '-c', folder, '-o', 'json');
+  t.is(json.exitCode, 3);
+  const { ok, checks } = JSON.parse(json.out) as { ok: boolean; checks: { name: string }[] };
+  t.false(ok);
+  t.like(
+    checks.find(({ name }) => name === 'never'),
+    { role: 'node', ok: false, fix: 'modprobe never' },
+  );
+});
+
+test('a config file that is not there: exit code 1 and its name', async (t) => {
+  const { exitCode, err } = await pintle('doctor', '-c', '/nonexistent/pintle.yaml');
+  t.is(exitCode, 1);
+  t.regex(err, /\/nonexistent\/pintle\.yaml: cannot be read: ENOENT/);
+});
+
+const completions: readonly (readonly [line: string, expected: readonly string[]])[] = [
+  ['pintle pl', ['plugins']],
+  ['pintle plugins ', ['ls', 'show', '--help']],
+  ['pintle plugins ls --o', ['--output']],
+  ['pintle completion z', ['zsh']],
+  ['pintle server --li', ['--listen']],
+];
+test('the bash completion completes commands, flags and choices', async (t) => {
+  const { exitCode, out: script } = await pintle('completion', 'bash');
+  t.is(exitCode, 0);
+  for (const [line, expected] of completions) {
+    const words = line.split(' ');
+    const ask = `${script}
+COMP_WORDS=(${words.map((word) => `'${word}'`).join(' ')}); COMP_CWORD=${words.length - 1}; _pintle; printf '%s\\n' "\${COMPREPLY[@]}"`;
+    const replies = execFileSync('bash', ['-c', ask], { encoding: 'utf8' }).trim().split('\n');
+    t.deepEqual(replies, expected, line);
+  }
+});
+
+test('zsh and fish completions name every command', async (t) => {
+  for (const shell of ['zsh', 'fish']) {
+    const { exitCode, out } = await pintle('completion', shell);
+    t.is(exitCode, 0);
+    for (const word of ['server', 'plugins', 'node-name', 'doctor']) t.true(out.includes(word), `${shell} ${word}`);
+  }
+});

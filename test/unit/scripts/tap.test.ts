@@ -1,0 +1,44 @@
+import test from 'ava';
+import { countTap } from '../../../scripts/tap.ts';
+
+const stream = `TAP version 13
+ok 1 - quantity › 1Ki is 1024
+# quantity › logs something
+not ok 2 - watch › a gap
+  ---
+    name: AssertionError
+    message: 'not ok 9 - quoted inside'
+    values:
+      'Difference (- actual, + expected):': |-
+        - 1
+        + 2
+  ...
+---tty-stream-chunk-separator
+ok 3 - lab › ipvs # SKIP no ip_vs module
+ok 4 - later # TODO
+not ok 5 - broken.test.js exited with a non-zero exit code: 1
+ok 6 - a title with # in it
+
+1..6
+# tests 5
+# pass 2
+# fail 2
+`;
+
+test('passes, failures with their explanation, and skips are counted from the results alone', (t) => {
+  const { passed, failures, skips } = countTap(stream);
+  t.is(passed, 2);
+  t.is(failures.length, 2);
+  t.regex(failures[0]!, /^not ok 2 - watch › a gap\n {2}---\n[\s\S]*\+ 2\n {2}\.\.\.$/);
+  t.is(failures[1], 'not ok 5 - broken.test.js exited with a non-zero exit code: 1');
+  t.deepEqual(skips, ['lab › ipvs # SKIP no ip_vs module', 'later # TODO']);
+});
+
+test('a stream without results counts nothing, whatever its plan says', (t) => {
+  t.deepEqual(countTap('TAP version 13\n1..40\n# pass 40\n'), { passed: 0, failures: [], skips: [] });
+  t.deepEqual(countTap(''), { passed: 0, failures: [], skips: [] });
+});
+
+test('words that begin with ok are no results', (t) => {
+  t.is(countTap('okay then\nokra\n').passed, 0);
+});
