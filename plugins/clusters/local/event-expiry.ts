@@ -37,16 +37,20 @@ export class EventExpiry implements Follower {
     this.#clock = clock;
     this.#ttlMs = ttlMs;
     const { collection } = engine.stored(resources.events, 'delete').storage;
+    this.#unfollow = collection.follow(this);
+    this.reset();
+  }
+
+  /** What is there already counts from when it was last seen. */
+  reset(): void {
+    this.#queue = [];
+    const { collection } = this.#engine.stored(resources.events, 'delete').storage;
     collection.tree.scan('', (key, object) => {
-      this.#queue.push({
-        key,
-        resourceVersion: object.metadata.resourceVersion,
-        expiresMs: lastSeenMs(object) + ttlMs,
-      });
+      const { resourceVersion } = object.metadata;
+      this.#queue.push({ key, resourceVersion, expiresMs: lastSeenMs(object) + this.#ttlMs });
       return true;
     });
     this.#queue.sort((a, b) => a.expiresMs - b.expiresMs);
-    this.#unfollow = collection.follow(this);
   }
 
   changed(change: Change): void {

@@ -22,8 +22,10 @@ import { list, parseRevision } from './list.ts';
 import type { NodeConnections } from './node-connections.ts';
 import { review } from './reviews.ts';
 import { shape } from './shape.ts';
+import type { Shaped } from './shape.ts';
 import { deepFreeze } from './state/frozen-json.ts';
 import { change } from './verbs/change.ts';
+import type { Edit } from './verbs/change.ts';
 import { create } from './verbs/create.ts';
 import { patchEdit } from './verbs/patch.ts';
 import type { Patch } from './verbs/patch.ts';
@@ -163,12 +165,12 @@ export class LocalCluster implements Cluster {
   #change(
     resource: Stored,
     key: string,
-    edit: (shown: KubernetesObject) => KubernetesObject,
+    edit: Edit,
     merge: PartialMerge | undefined,
     options: WriteOptions,
   ): Promise<KubernetesObject> {
     if (!merge) return change(this.#engine, resource, key, edit, options);
-    return change(this.#engine, resource, key, (shown) => merge(resource, edit(shown), shown), options, 'free');
+    return change(this.#engine, resource, key, (shown) => merged(resource, merge, edit(shown), shown), options, 'free');
   }
 
   /** Checks that the subresource has the verb; its merge, unless it is status. */
@@ -220,4 +222,8 @@ export class LocalCluster implements Cluster {
   serveNode(nodeName: string, service: NodeService, signal: AbortSignal): Promise<void> {
     return this.#nodes.serve(nodeName, service, signal);
   }
+}
+
+function merged(resource: Stored, merge: PartialMerge, shaped: Shaped, current: KubernetesObject): Shaped {
+  return { object: merge(resource, shaped.object, current), causes: shaped.causes };
 }

@@ -1,10 +1,12 @@
 /** Puts the parts together: state from the store, engine, bootstrap objects, housekeeping. */
 import type { Clock, Logger, Store } from '../../../kernel/contract/index.ts';
+import { storagePath } from './catalog.ts';
 import { bootstrap } from './bootstrap.ts';
 import { Engine } from './engine.ts';
 import { EventExpiry } from './event-expiry.ts';
 import { LocalCluster } from './local-cluster.ts';
 import { NodeConnections } from './node-connections.ts';
+import { ServiceResources } from './services/service-resources.ts';
 import { State } from './state/state.ts';
 import { strategies } from './strategies/index.ts';
 
@@ -32,7 +34,12 @@ export async function openLocalCluster(
     maxAgeMs: options.history.seconds * 1000,
   });
   const stop = new AbortController();
-  const engine = new Engine(state, strategies(), clock, log);
+  const services = new ServiceResources(
+    state.collection(storagePath('', 'services')),
+    options.serviceCidrs,
+    options.nodePorts,
+  );
+  const engine = new Engine(state, strategies(services), clock, log);
   const checks = () => [
     {
       name: 'store',
@@ -43,7 +50,7 @@ export async function openLocalCluster(
   const cluster = new LocalCluster(engine, new NodeConnections(), checks);
   try {
     await state.start(signal);
-    await bootstrap(cluster, '10.96.0.1', options.apiPort);
+    await bootstrap(cluster, services.firstAddress, options.apiPort);
     signal.throwIfAborted();
   } catch (error) {
     await state.stop();

@@ -13,6 +13,7 @@ import type {
 } from '../../../kernel/contract/kubernetes.ts';
 import { badRequest, invalid } from './api-errors.ts';
 import type { Resource } from './catalog.ts';
+import type { Shaped } from './shape.ts';
 import { FieldErrors } from './validation/field-errors.ts';
 
 /** This process itself, when nobody else is named. */
@@ -50,8 +51,9 @@ function checkAttributes(resource: Resource, review: SubjectAccessReview, needsS
   if (!errors.isEmpty) throw invalid(resource.served, review.metadata.name ?? '', errors.causes);
 }
 
-/** The review with its status: the answer to its creation. `object` is a draft of the call. */
-export function review(resource: Resource, object: KubernetesObject, caller: UserInfo | undefined): KubernetesObject {
+/** The review with its status: the answer to its creation. */
+export function review(resource: Resource, { object, causes }: Shaped, caller: UserInfo | undefined): KubernetesObject {
+  if (causes.length > 0) throw invalid(resource.served, object.metadata.name ?? '', causes);
   const user = caller ?? processUser;
   switch (resource.served.kind) {
     case 'SelfSubjectReview': {

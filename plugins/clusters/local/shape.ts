@@ -1,11 +1,23 @@
 /** From what a client sent to a draft: the right kind, known fields only, right types, defaults filled in. */
-import type { KubernetesObject, WriteOptions } from '../../../kernel/contract/index.ts';
-import { badRequest } from './api-errors.ts';
+import type { Cause, KubernetesObject, WriteOptions } from '../../../kernel/contract/index.ts';
+import { applyDefaults } from '../../../kernel/machinery/schema/defaults.ts';
+import { checkShape } from '../../../kernel/machinery/schema/validate.ts';
+import { badRequest, invalid } from './api-errors.ts';
 import type { Resource } from './catalog.ts';
 import { copyJson } from './state/frozen-json.ts';
 
-/** Refuses an object of another kind or version than the resource's; fills both in when they are missing. */
+export interface Shaped {
+  /** A mutable draft. */
+  readonly object: KubernetesObject;
+  /** What the schema alone finds wrong; the strategy may find more. */
+  readonly causes: readonly Cause[];
+}
+
+/** Refuses an object of another kind or version than the resource's. */
 export function checkKind(apiVersion: string, kind: string, object: KubernetesObject): void {
+  if (typeof object !== 'object' || object === null || Array.isArray(object)) {
+    throw badRequest(`expected an object of kind ${kind}`);
+  }
   if (object.apiVersion && object.apiVersion !== apiVersion) {
     throw badRequest(
       `the API version in the data (${object.apiVersion}) does not match the expected API version (${apiVersion})`,
@@ -16,10 +28,55 @@ export function checkKind(apiVersion: string, kind: string, object: KubernetesOb
   }
 }
 
-export function shape(resource: Resource, input: unknown, options: WriteOptions): KubernetesObject {
-  void options;
-  if (typeof input !== 'object' || input === null || Array.isArray(input)) throw badRequest('expected an object');
-  const object = copyJson(input) as KubernetesObject;
-  checkKind(resource.apiVersion, resource.served.kind, object);
-  return { ...object, apiVersion: resource.apiVersion, kind: resource.served.kind, metadata: object.metadata ?? {} };
+function reportUnknown(kind: string, apiVersion: string, unknown: readonly string[], options: WriteOptions): void {
+  if (unknown.length === 0 || (options.fieldValidation ?? 'Ignore') === 'Ignore') return;
+  if (options.fieldValidation === 'Warn') {
+    for (const field of unknown) options.warn?.(field);
+    return;
+  }
+  throw badRequest(
+    `${kind} in version "${apiVersion}" cannot be handled as a ${kind}: strict decoding error: ${unknown.join(', ')}`,
+  );
+}
+
+/** Any typed body, also of a subresource. */
+export function shapeBody(
+  type: { readonly apiVersion: string; readonly kind: string; readonly schemaType: string | undefined },
+  input: unknown,
+  options: WriteOptions,
+): Shaped {
+  const sent = copyJson(input) as KubernetesObject;
+  checkKind(type.apiVersion, type.kind, sent);
+  const { apiVersion: _apiVersion, kind: _kind, ...rest } = sent;
+  const named = { apiVersion: type.apiVersion, kind: type.kind, ...rest };
+  if (!type.schemaType) return { object: { ...named, metadata: sent.metadata ?? {} }, causes: [] };
+  const { object, causes, unknownFields } = checkShape(type.schemaType, named);
+  reportUnknown(type.kind, type.apiVersion, unknownFields, options);
+  // Rules and defaults may count on what is required being there.
+  const isIncomplete = causes.some((cause) => cause.reason === 'FieldValueRequired');
+  const draft = (isIncomplete ? object : applyDefaults(type.schemaType, object)) as unknown as KubernetesObject;
+  draft.metadata ??= {} as KubernetesObject['metadata'];
+  return { object: draft, causes };
+}
+
+export function shape(resource: Resource, input: unknown, options: WriteOptions): Shaped {
+  const { kind, schemaType } = resource.served;
+  const shaped = shapeBody({ apiVersion: resource.apiVersion, kind, schemaType }, input, options);
+  if (shaped.causes.some((cause) => cause.reason === 'FieldValueRequired')) {
+    throw invalid(resource.served, shaped.object.metadata.name ?? '', shaped.causes);
+  }
+  return shaped;
+}
+
+/** Like `shapeBody`, for bodies that have no rules beside their schema. */
+export function bodyOf<T extends KubernetesObject>(
+  type: { readonly group: string; readonly apiVersion: string; readonly kind: string; readonly schemaType: string },
+  input: unknown,
+  options: WriteOptions,
+): T {
+  const { object, causes } = shapeBody(type, input, options);
+  if (causes.length > 0) {
+    throw invalid({ group: type.group, resource: '', kind: type.kind }, object.metadata.name ?? '', causes);
+  }
+  return object as T;
 }

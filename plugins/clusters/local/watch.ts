@@ -66,6 +66,10 @@ class LogReader implements Follower {
     else this.#next = sequence + 1;
   }
 
+  reset(): void {
+    this.#wake?.();
+  }
+
   /** Events from the place on, at most one batch; moves the place. */
   read(): ObjectEvent[] {
     const events: ObjectEvent[] = [];

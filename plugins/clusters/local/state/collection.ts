@@ -29,6 +29,8 @@ export interface HistoryLimits {
 export interface Follower {
   /** Called in the order of revisions; must not throw and must not wait. */
   changed(change: Change, sequence: number): void;
+  /** Everything has been replaced: what was known of single changes is lost. */
+  reset(): void;
 }
 
 /** The same object with another resourceVersion, frozen. */
@@ -82,6 +84,7 @@ export class Collection {
     // Skips one sequence number, so that whoever stands at the old end finds that its place is gone.
     this.#first = this.end + 1;
     this.#log = [];
+    for (const follower of this.#followers) follower.reset();
   }
 
   apply(key: string, object: KubernetesObject | undefined, revision: number, timeMs: number): Change | undefined {

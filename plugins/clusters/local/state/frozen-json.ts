@@ -22,8 +22,9 @@ function copy(value: unknown, depth: number): unknown {
     throw new PintleError('BAD_REQUEST', `The object is nested more than ${maximumDepth} levels deep.`);
   }
   if (Array.isArray(value)) {
-    const list = new Array<unknown>(value.length);
-    for (let index = 0; index < value.length; index++) list[index] = copy(value[index] ?? null, depth + 1);
+    const list: unknown[] = [];
+    // Holes and undefined become null, as JSON.stringify has it.
+    for (const part of value) list.push(copy(part ?? null, depth + 1));
     return list;
   }
   if (value instanceof Date) return value.toJSON();

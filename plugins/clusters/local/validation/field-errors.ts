@@ -1,4 +1,4 @@
-/** Collects what is wrong with an object: one cause a field, in the words of Kubernetes' field errors. */
+/** Gathers what is wrong with an object: one cause a field, in the words of Kubernetes' field errors. */
 import type { Cause } from '../../../../kernel/contract/index.ts';
 
 function shown(value: unknown): string {
@@ -7,14 +7,20 @@ function shown(value: unknown): string {
 }
 
 export class FieldErrors {
-  readonly causes: Cause[] = [];
+  readonly causes: Cause[];
 
   get isEmpty(): boolean {
     return this.causes.length === 0;
   }
 
+  constructor(causes: readonly Cause[] = []) {
+    this.causes = [...causes];
+  }
+
+  /** One cause a field and reason: the schema and a rule may find the same. */
   add(reason: string, field: string, message: string): void {
-    this.causes.push({ reason, field, message });
+    const isKnown = (cause: Cause) => cause.field === field && cause.reason === reason && cause.message === message;
+    if (!this.causes.some(isKnown)) this.causes.push({ reason, field, message });
   }
 
   required(field: string, detail = ''): void {
@@ -42,7 +48,10 @@ export class FieldErrors {
   }
 
   notSupported(field: string, value: unknown, supported: readonly string[]): void {
-    const list = supported.map((item) => JSON.stringify(item)).join(', ');
+    const list = [...supported]
+      .sort()
+      .map((item) => JSON.stringify(item))
+      .join(', ');
     this.add('FieldValueNotSupported', field, `Unsupported value: ${shown(value)}: supported values: ${list}`);
   }
 

@@ -3,18 +3,19 @@
  * wanted object from the current one; when somebody else writes in between and the caller has not pinned a
  * resourceVersion, it is asked again.
  */
-import type { KubernetesObject, WriteOptions } from '../../../../kernel/contract/index.ts';
+import type { Cause, KubernetesObject, WriteOptions } from '../../../../kernel/contract/index.ts';
 import { badRequest, conflict, invalid, notFound } from '../api-errors.ts';
 import type { Engine, Stored } from '../engine.ts';
 import { copyJson, deepFreeze, sameJson } from '../state/frozen-json.ts';
 import { atRevision } from '../state/collection.ts';
+import type { Shaped } from '../shape.ts';
 import { FieldErrors } from '../validation/field-errors.ts';
 import { validateMutableMeta } from '../validation/object-meta.ts';
 import { changedMeta, serverMeta } from './metadata.ts';
 
 export interface Edit {
   /** The wanted object, a mutable draft in the version of the resource. May throw. */
-  (shown: KubernetesObject): KubernetesObject;
+  (shown: KubernetesObject): Shaped;
 }
 
 /** What part of the object a change may touch; gets drafts in the stored version. */
@@ -84,12 +85,13 @@ function prepare(
   resource: Stored,
   wanted: KubernetesObject,
   current: KubernetesObject,
+  causes: readonly Cause[],
   scope: Scope,
   options: WriteOptions,
 ): { draft: KubernetesObject; errors: FieldErrors } {
   const { strategy } = resource.storage;
   const context = engine.context(options);
-  const errors = new FieldErrors();
+  const errors = new FieldErrors(causes);
   let draft = wanted;
   if (scope === 'status') {
     draft = takeStatus(resource, draft, current);
@@ -128,11 +130,19 @@ export async function change(
   for (let tries = 1; ; tries++) {
     const current = storage.collection.get(key);
     if (!current) throw notFound(served, name);
-    const wanted = edit(engine.catalog.shown(resource, current));
+    const { object: wanted, causes } = edit(engine.catalog.shown(resource, current));
     checkSameName(wanted, current);
     const pinned = wanted.metadata.resourceVersion;
     if (pinned && pinned !== current.metadata.resourceVersion) throw conflict(served, name);
-    const { draft, errors } = prepare(engine, resource, view ? view.toStored(wanted) : wanted, current, scope, options);
+    const { draft, errors } = prepare(
+      engine,
+      resource,
+      view ? view.toStored(wanted) : wanted,
+      current,
+      causes,
+      scope,
+      options,
+    );
     if (sameJson(draft, current)) return engine.catalog.shown(resource, current);
 
     const reservation = scope === 'main' ? strategy.reserve?.(draft, current, errors) : undefined;

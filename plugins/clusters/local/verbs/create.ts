@@ -48,7 +48,7 @@ export async function create(
 ): Promise<KubernetesObject> {
   const { storage, served } = resource;
   const { strategy } = storage;
-  const shaped = shape(resource, input, options);
+  const { object: shaped, causes } = shape(resource, input, options);
   const sent = shaped.metadata;
   if (sent.resourceVersion) throw badRequest('resourceVersion should not be set on objects to be created');
   const draft = resource.view ? resource.view.toStored(shaped) : shaped;
@@ -57,7 +57,7 @@ export async function create(
   if (namespace) checkNamespace(engine, resource, namespace, sent.name || (base ?? ''));
 
   const context = engine.context(options);
-  const errors = new FieldErrors();
+  const errors = new FieldErrors(causes);
   if (!served.namespaced && sent.namespace) errors.forbidden('metadata.namespace', 'not allowed on this type');
   draft.metadata = newMeta(draft.metadata, {
     name: base ? generatedName(base) : (sent.name ?? ''),

@@ -8,8 +8,11 @@ import type { Engine, Stored } from '../../engine.ts';
 import { copyJson } from '../../state/frozen-json.ts';
 import { FieldErrors } from '../../validation/field-errors.ts';
 import { subdomainFaults } from '../../validation/names.ts';
-import { checkKind } from '../../shape.ts';
+import { bodyOf } from '../../shape.ts';
+import type { Shaped } from '../../shape.ts';
 import { change } from '../change.ts';
+
+const bindingType = { group: '', apiVersion: 'v1', kind: 'Binding', schemaType: 'core/v1.Binding' };
 
 export async function bind(
   engine: Engine,
@@ -18,8 +21,7 @@ export async function bind(
   body: KubernetesObject,
   options: WriteOptions,
 ): Promise<KubernetesObject> {
-  checkKind('v1', 'Binding', body);
-  const binding = copyJson(body) as Binding;
+  const binding = bodyOf<Binding>(bindingType, body, options);
   const errors = new FieldErrors();
   const kind = binding.target?.kind ?? '';
   if (kind !== '' && kind !== 'Node') errors.notSupported('target.kind', kind, ['Node', '<empty>']);
@@ -33,7 +35,7 @@ export async function bind(
     );
   }
   const node = binding.target.name!;
-  const edit = (shown: KubernetesObject): Pod => {
+  const edit = (shown: KubernetesObject): Shaped => {
     const pod = copyJson(shown) as Pod;
     const { name } = pod.metadata;
     const refuse = (message: string) => conflict({ ...pods.served, resource: 'pods/binding' }, name, message);
@@ -53,8 +55,8 @@ export async function bind(
     const now = timestamp(engine.clock.now());
     const conditions = setCondition(pod.status?.conditions, { type: 'PodScheduled', status: 'True' }, now);
     pod.status = { ...pod.status, conditions: [...conditions] };
-    return pod;
+    return { object: pod, causes: [] };
   };
   await change(engine, pods, engine.key(pods, parent), edit, options, 'free');
-  return { ...binding, apiVersion: 'v1', kind: 'Binding' };
+  return binding;
 }

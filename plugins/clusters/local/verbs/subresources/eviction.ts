@@ -8,10 +8,13 @@ import { labelSelector } from '../../../../../kernel/machinery/selectors.ts';
 import { badRequest, forbidden, notFound } from '../../api-errors.ts';
 import { timestamp } from '../../engine.ts';
 import type { Engine, Stored } from '../../engine.ts';
-import { checkKind } from '../../shape.ts';
+import { bodyOf } from '../../shape.ts';
+import type { Shaped } from '../../shape.ts';
 import { copyJson } from '../../state/frozen-json.ts';
 import { change } from '../change.ts';
 import { remove } from '../remove.ts';
+
+const evictionType = { group: 'policy', apiVersion: 'policy/v1', kind: 'Eviction', schemaType: 'policy/v1.Eviction' };
 
 function tooMany(budget: PodDisruptionBudget, message: string, retryAfterSeconds: number): PintleError {
   return new PintleError('TOO_MANY_REQUESTS', "Cannot evict pod as it would violate the pod's disruption budget.", {
@@ -57,7 +60,7 @@ function budgetOf(engine: Engine, pod: Pod): PodDisruptionBudget | undefined {
 /** Takes one disruption from the budget, or throws that there is none left. */
 async function takeDisruption(engine: Engine, budgetKey: string, pod: Pod, options: WriteOptions): Promise<void> {
   const budgets = engine.stored(resources.podDisruptionBudgets, 'update');
-  const edit = (shown: KubernetesObject): PodDisruptionBudget => {
+  const edit = (shown: KubernetesObject): Shaped => {
     const budget = copyJson(shown) as PodDisruptionBudget;
     const { name, generation = 0 } = budget.metadata;
     const status = budget.status ?? {};
@@ -85,7 +88,7 @@ async function takeDisruption(engine: Engine, budgetKey: string, pod: Pod, optio
       disruptionsAllowed: allowed - 1,
       disruptedPods: { ...status.disruptedPods, [pod.metadata.name]: timestamp(engine.clock.now()) },
     };
-    return budget;
+    return { object: budget, causes: [] };
   };
   await change(engine, budgets, budgetKey, edit, { ...options, subresource: 'status' });
 }
@@ -105,8 +108,7 @@ export async function evict(
   body: KubernetesObject,
   options: WriteOptions,
 ): Promise<KubernetesObject> {
-  checkKind('policy/v1', 'Eviction', body);
-  const eviction = copyJson(body) as Eviction;
+  const eviction = bodyOf<Eviction>(evictionType, body, options);
   if (eviction.metadata?.name && eviction.metadata.name !== parent.name) {
     throw badRequest(`name in URL does not match name in Eviction object: expected ${parent.name}`);
   }
@@ -133,5 +135,5 @@ export async function evict(
     }
   }
   await remove(engine, pods, key, deleteOptions);
-  return { ...eviction, apiVersion: 'policy/v1', kind: 'Eviction' };
+  return eviction;
 }

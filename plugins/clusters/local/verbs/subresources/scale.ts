@@ -3,7 +3,7 @@ import type { KubernetesObject, WriteOptions } from '../../../../../kernel/contr
 import type { Scale } from '../../../../../kernel/contract/kubernetes.ts';
 import { invalid, unknownResource } from '../../api-errors.ts';
 import type { Engine, Stored } from '../../engine.ts';
-import { checkKind } from '../../shape.ts';
+import { bodyOf } from '../../shape.ts';
 import { copyJson, deepFreeze } from '../../state/frozen-json.ts';
 import { FieldErrors } from '../../validation/field-errors.ts';
 import { change } from '../change.ts';
@@ -14,6 +14,13 @@ interface Scalable extends KubernetesObject {
   spec: { replicas?: number };
   status?: { replicas?: number };
 }
+
+const scaleType = {
+  group: 'autoscaling',
+  apiVersion: 'autoscaling/v1',
+  kind: 'Scale',
+  schemaType: 'autoscaling/v1.Scale',
+};
 
 const made = new WeakMap<KubernetesObject, Scale>();
 
@@ -50,7 +57,6 @@ async function setScale(
     (shown) => {
       const draft = copyJson(shown) as Scalable;
       const scale = wanted(scaleOf(resource, shown));
-      checkKind('autoscaling/v1', 'Scale', scale);
       const replicas = scale.spec?.replicas ?? 0;
       const errors = new FieldErrors();
       if (scale.metadata?.name && scale.metadata.name !== shown.metadata.name) {
@@ -67,7 +73,7 @@ async function setScale(
       draft.spec.replicas = replicas;
       if (scale.metadata?.resourceVersion) draft.metadata.resourceVersion = scale.metadata.resourceVersion;
       if (scale.metadata?.uid) draft.metadata.uid = scale.metadata.uid;
-      return draft;
+      return { object: draft, causes: [] };
     },
     options,
     'main',
@@ -82,7 +88,7 @@ export function updateScale(
   body: unknown,
   options: WriteOptions,
 ): Promise<KubernetesObject> {
-  return setScale(engine, resource, key, () => copyJson(body) as Scale, options);
+  return setScale(engine, resource, key, () => bodyOf<Scale>(scaleType, body, options), options);
 }
 
 export function patchScale(
@@ -92,6 +98,6 @@ export function patchScale(
   patch: Patch,
   options: WriteOptions,
 ): Promise<KubernetesObject> {
-  const edit = (current: Scale) => copyJson(applyPatch(current, patch, 'autoscaling/v1.Scale')) as Scale;
+  const edit = (current: Scale) => bodyOf<Scale>(scaleType, applyPatch(current, patch, scaleType.schemaType), options);
   return setScale(engine, resource, key, edit, options);
 }
