@@ -18,12 +18,14 @@ interface Result {
   readonly stderr: string;
 }
 
-/** Ordinary users' PATH lacks the folders where nft is. */
-const environment = (): NodeJS.ProcessEnv => ({
-  ...process.env,
-  LC_ALL: 'C',
-  PATH: `${process.env['PATH'] ?? ''}:/usr/local/sbin:/usr/sbin:/sbin:/usr/bin:/bin`,
-});
+/**
+ * Where nft is looked for. The system's folders come first (an ordinary user's PATH lacks sbin), and npm's never count: a
+ * well-known npm package also installs a command called nft, which npm puts at the front of PATH for its scripts.
+ */
+function environment(): NodeJS.ProcessEnv {
+  const path = (process.env['PATH'] ?? '').split(':').filter((folder) => !folder.endsWith('node_modules/.bin'));
+  return { ...process.env, LC_ALL: 'C', PATH: ['/usr/local/sbin', '/usr/sbin', '/sbin', ...path].join(':') };
+}
 
 /** Applies the commands in `text` in one transaction. */
 export async function nftTransaction(text: string, options: NftOptions = {}): Promise<void> {

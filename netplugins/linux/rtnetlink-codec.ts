@@ -32,6 +32,8 @@ export function readLink(payload: Buffer): Link {
     mac: mac(found.get(1)) ?? '',
     mtu: number(found.get(4)) ?? 0,
     up: (flags & IFF_UP) !== 0,
+    // IFLA_OPERSTATE: 0 unknown (drivers that do not tell), 6 up.
+    operational: [0, 6].includes(found.get(16)?.[0] ?? 0),
     loopback: (flags & IFF_LOOPBACK) !== 0,
     master: number(found.get(10)),
     peer: number(found.get(5)),

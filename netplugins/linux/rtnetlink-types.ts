@@ -16,6 +16,8 @@ export interface Link {
   readonly mtu: number;
   /** Administratively up (IFF_UP). */
   readonly up: boolean;
+  /** Carries packets: the other end is up too (operational state up or unknown). Follows `up` a moment later. */
+  readonly operational: boolean;
   readonly loopback: boolean;
   /** Index of the bridge that it is a port of. */
   readonly master: number | undefined;

@@ -1,0 +1,203 @@
+import test from 'ava';
+import { BridgeAttachment, bridgeMacOf } from '../../netplugins/attachments/bridge/bridge-attachment.ts';
+import { hostInterfaceOf } from '../../netplugins/attachments/bridge/pod-interface.ts';
+import { isPintleError, type AttachmentRequest, type NodeNetwork } from '../../kernel/contract/index.ts';
+import { deleteNetns } from '../../netplugins/linux/namespaces.ts';
+import { createTopology, podCidr, quiet, snapshot, underlayAddress, until, type Place } from './support/topology.ts';
+
+const network: NodeNetwork = { podCidrs: [podCidr(0)], clusterCidrs: ['10.244.0.0/16'], mtuBytes: 1450 };
+
+function open(node: Place, stateDir: string, bootId = 'boot-1'): BridgeAttachment {
+  return new BridgeAttachment({ bridge: 'cni0', stateDir, log: quiet, netns: node.netns, bootId });
+}
+
+const request = (id: string, pod: Place): AttachmentRequest => ({
+  sandboxId: id,
+  podNamespace: 'default',
+  podName: id,
+  netns: pod.netns,
+  hostPorts: [],
+});
+
+test('pods of one node reach each other, the node and the outside, and purge leaves the node as it was', async (t) => {
+  const { nodes, pod, folder, underlay } = createTopology(t, 1);
+  const node = nodes[0]!;
+  const before = snapshot(node);
+  const attachment = open(node, `${folder}/state`);
+  await attachment.configure(network);
+  const [a, b] = [pod('a'), pod('b')];
+  const one = await attachment.add(request('sandbox-a', a));
+  const two = await attachment.add(request('sandbox-b', b));
+  t.deepEqual([one.ips, two.ips], [['10.244.1.2'], ['10.244.1.3']]);
+  t.deepEqual(one.gateways, ['10.244.1.1']);
+  await b.serve(8080, 'b');
+  await node.serve(9090, 'node');
+  await underlay.serve(7070, 'outside');
+  t.deepEqual(await a.tcp('10.244.1.3', 8080), { answer: 'b 10.244.1.2 0' });
+  t.deepEqual(await node.tcp('10.244.1.3', 8080), { answer: 'b 10.244.1.1 0' });
+  t.deepEqual(await a.tcp('10.244.1.1', 9090), { answer: 'node 10.244.1.2 0' });
+  t.deepEqual(await a.tcp(underlayAddress, 7070), { answer: 'outside 192.168.99.1 0' }, 'masqueraded');
+  t.deepEqual(await attachment.check({ sandboxId: 'sandbox-a', netns: a.netns }), []);
+  t.deepEqual(await attachment.add(request('sandbox-a', a)), one);
+  await attachment.remove({ sandboxId: 'sandbox-a', netns: a.netns });
+  t.true((await a.tcp('10.244.1.3', 8080, { timeoutMs: 500 })).error !== undefined);
+  await attachment.purge();
+  await attachment[Symbol.asyncDispose]();
+  await node.stop();
+  t.is(snapshot(node), before);
+});
+
+test('IPv6 pods reach each other and the outside', async (t) => {
+  const { nodes, pod, folder, underlay } = createTopology(t, 1);
+  const node = nodes[0]!;
+  const before = snapshot(node);
+  const attachment = open(node, `${folder}/state`);
+  await attachment.configure({
+    podCidrs: [podCidr(0), 'fd44:0:0:1::/64'],
+    clusterCidrs: ['10.244.0.0/16', 'fd44::/48'],
+    mtuBytes: 1450,
+  });
+  const [a, b] = [pod('a'), pod('b')];
+  t.deepEqual((await attachment.add(request('a', a))).ips, ['10.244.1.2', 'fd44:0:0:1::2']);
+  t.deepEqual((await attachment.add(request('b', b))).gateways, ['10.244.1.1', 'fd44:0:0:1::1']);
+  await b.serve(8080, 'b');
+  await underlay.serve(7070, 'outside');
+  t.deepEqual(await a.tcp('fd44:0:0:1::3', 8080), { answer: 'b fd44:0:0:1::2 0' });
+  t.deepEqual(await a.tcp('fd99::ffff', 7070), { answer: 'outside fd99::1 0' });
+  await attachment.purge();
+  await attachment[Symbol.asyncDispose]();
+  t.is(snapshot(node), before);
+});
+
+test('a new instance knows the pods of the old one, which stay connected', async (t) => {
+  const { nodes, pod, folder } = createTopology(t, 1);
+  const first = open(nodes[0]!, `${folder}/state`);
+  await first.configure(network);
+  const [a, b] = [pod('a'), pod('b')];
+  const one = await first.add(request('a', a));
+  await first.add(request('b', b));
+  await b.serve(8080, 'b');
+  await first[Symbol.asyncDispose]();
+  t.deepEqual(await a.tcp('10.244.1.3', 8080), { answer: 'b 10.244.1.2 0' });
+  const second = open(nodes[0]!, `${folder}/state`);
+  t.teardown(() => second[Symbol.asyncDispose]());
+  await second.configure(network);
+  t.deepEqual((await second.list()).map(({ sandboxId }) => sandboxId).sort(), ['a', 'b']);
+  t.deepEqual(await second.add(request('a', a)), one);
+  t.deepEqual(await a.tcp('10.244.1.3', 8080), { answer: 'b 10.244.1.2 0' });
+  t.deepEqual(await second.gc(new Set(['b'])), ['a']);
+  t.deepEqual(
+    (await second.list()).map(({ sandboxId }) => sandboxId),
+    ['b'],
+  );
+});
+
+test('addresses of a former boot are collected, whatever the sandboxes say', async (t) => {
+  const { nodes, pod, folder } = createTopology(t, 1);
+  const before = open(nodes[0]!, `${folder}/state`, 'boot-1');
+  await before.configure(network);
+  await before.add(request('a', pod('a')));
+  await before[Symbol.asyncDispose]();
+  const after = open(nodes[0]!, `${folder}/state`, 'boot-2');
+  t.teardown(() => after[Symbol.asyncDispose]());
+  await after.configure(network);
+  t.deepEqual(await after.list(), []);
+  t.deepEqual(await after.gc(new Set(['a'])), ['a']);
+  t.deepEqual(await after.gc(new Set(['a'])), []);
+});
+
+test('what somebody deletes is put back: bridge, masquerade table, a pod interface', async (t) => {
+  const { nodes, pod, folder, underlay } = createTopology(t, 1);
+  const node = nodes[0]!;
+  const attachment = open(node, `${folder}/state`);
+  t.teardown(() => attachment[Symbol.asyncDispose]());
+  await attachment.configure(network);
+  const [a, b] = [pod('a'), pod('b')];
+  await attachment.add(request('a', a));
+  await attachment.add(request('b', b));
+  await b.serve(8080, 'b');
+  await underlay.serve(7070, 'outside');
+  const works = async (): Promise<boolean> =>
+    (await a.tcp('10.244.1.3', 8080, { timeoutMs: 300 })).answer === 'b 10.244.1.2 0' &&
+    (await a.tcp(underlayAddress, 7070, { timeoutMs: 300 })).answer === 'outside 192.168.99.1 0';
+  t.true(await works());
+  for (const [command, ...args] of [
+    ['ip', 'link', 'del', 'cni0'],
+    ['nft', 'flush', 'ruleset'],
+    ['nft', 'flush', 'chain', 'ip', 'pintle-bridge', 'postrouting'],
+    ['ip', 'address', 'del', '10.244.1.1/24', 'dev', 'cni0'],
+    ['ip', 'link', 'set', 'cni0', 'down'],
+    ['ip', 'link', 'del', hostInterfaceOf('a')],
+    ['ip', 'link', 'set', hostInterfaceOf('b'), 'nomaster'],
+  ] as const) {
+    node.run(command, ...args);
+    await until(`the pods work again after ${command} ${args.join(' ')}`, works);
+  }
+  t.deepEqual(await attachment.check({ sandboxId: 'a', netns: a.netns }), []);
+});
+
+test('a bridge of somebody else is refused and left alone', async (t) => {
+  const { nodes, folder } = createTopology(t, 1);
+  const node = nodes[0]!;
+  node.run('ip', 'link', 'add', 'cni0', 'type', 'bridge');
+  const before = snapshot(node);
+  const attachment = open(node, `${folder}/state`);
+  t.teardown(() => attachment[Symbol.asyncDispose]());
+  const error = await t.throwsAsync(attachment.configure(network));
+  t.true(isPintleError(error, 'KERNEL_REFUSED'));
+  t.regex(error.message, /not Pintle's/);
+  t.is(snapshot(node), before);
+  t.not(bridgeMacOf('cni0'), bridgeMacOf('cni1'));
+});
+
+test('a FORWARD policy of DROP is reported with its cure', async (t) => {
+  const { nodes, folder } = createTopology(t, 1);
+  const node = nodes[0]!;
+  const attachment = open(node, `${folder}/state`);
+  t.teardown(() => attachment[Symbol.asyncDispose]());
+  await attachment.configure(network);
+  t.is(attachment.status().reason, undefined);
+  node.run(
+    'nft',
+    'add table ip filter; add chain ip filter FORWARD { type filter hook forward priority 0; policy drop; }',
+  );
+  await until('the policy is noticed', () => attachment.status().reason?.includes('DOCKER-USER') === true);
+  node.run('nft', 'delete table ip filter');
+  await until('its end is noticed', () => attachment.status().reason === undefined);
+  t.true(attachment.status().ready);
+});
+
+test('a full range is refused; a freed address rests before it is used again', async (t) => {
+  const { nodes, pod, folder } = createTopology(t, 1);
+  const attachment = open(nodes[0]!, `${folder}/state`);
+  t.teardown(() => attachment[Symbol.asyncDispose]());
+  await attachment.configure({ ...network, podCidrs: ['10.244.1.0/29'] });
+  const pods = Array.from({ length: 5 }, (_, index) => pod(`p${index}`));
+  for (const [index, place] of pods.entries()) await attachment.add(request(`p${index}`, place));
+  await t.throwsAsync(attachment.add(request('more', pod('more'))), { code: 'ADDRESSES_EXHAUSTED' });
+  await attachment.remove({ sandboxId: 'p1' });
+  await attachment.remove({ sandboxId: 'p3' });
+  t.deepEqual((await attachment.add(request('again', pods[1]!))).ips, ['10.244.1.3']);
+  await attachment.remove({ sandboxId: 'again' });
+  t.deepEqual((await attachment.add(request('next', pods[1]!))).ips, ['10.244.1.5']);
+});
+
+test('a hundred pods come and go, some without their namespace, and nothing is left', async (t) => {
+  const { nodes, pod, folder } = createTopology(t, 1);
+  const node = nodes[0]!;
+  const attachment = open(node, `${folder}/state`);
+  t.teardown(() => attachment[Symbol.asyncDispose]());
+  await attachment.configure(network);
+  const before = snapshot(node);
+  for (let round = 0; round < 100; round += 1) {
+    const place = pod(`r${round}`);
+    await attachment.add(request(`r${round}`, place));
+    if (round % 3 === 0) deleteNetns(place.netns);
+    await attachment.remove({ sandboxId: `r${round}`, netns: place.netns });
+    await attachment.remove({ sandboxId: `r${round}`, netns: place.netns });
+    if (round % 3 !== 0) deleteNetns(place.netns);
+  }
+  t.deepEqual(await attachment.list(), []);
+  const links = (text: string): string => text.replaceAll(/^\d+: |^multicast .*\n/gm, '');
+  t.is(links(snapshot(node)), links(before));
+});

@@ -1,0 +1,200 @@
+/**
+ * Nodes and pods for tests on real packets: network namespaces of this test only, kept under a folder of its own, joined
+ * by an underlay bridge. All of it is gone after the test.
+ */
+import { fork, spawnSync, type ChildProcess } from 'node:child_process';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import type { Logger } from '../../../kernel/contract/index.ts';
+import { createNetns, deleteNetns, runInNetns } from '../../../netplugins/linux/namespaces.ts';
+import { openRtnetlink } from '../../../netplugins/linux/rtnetlink.ts';
+import { writeSysctl } from '../../../netplugins/linux/sysctl.ts';
+import type { Answer, Command } from './prober.ts';
+
+export const quiet: Logger = {
+  debug: () => undefined,
+  info: () => undefined,
+  warn: () => undefined,
+  error: () => undefined,
+};
+
+interface Teardown {
+  teardown(undo: () => unknown): void;
+}
+
+/** npm's folders first would find another program called nft. */
+const env = { PATH: '/usr/sbin:/usr/bin:/sbin:/bin', LC_ALL: 'C' };
+
+export class Place {
+  readonly netns: string;
+  #child: ChildProcess | undefined;
+  #next = 1;
+  readonly #waiting = new Map<number, (answer: Answer) => void>();
+
+  constructor(netns: string) {
+    this.netns = netns;
+  }
+
+  ask(command: Command): Promise<Answer> {
+    this.#child ??= this.#start();
+    const id = this.#next;
+    this.#next += 1;
+    return new Promise((resolve) => {
+      this.#waiting.set(id, resolve);
+      this.#child?.send({ id, command });
+    });
+  }
+
+  tcp(
+    host: string,
+    port: number,
+    options: { localAddress?: string; localPort?: number; timeoutMs?: number; bytes?: number } = {},
+  ): Promise<Answer> {
+    return this.ask({ verb: 'tcp', host, port, ...options });
+  }
+
+  udp(host: string, port: number, options: { localPort?: number; timeoutMs?: number } = {}): Promise<Answer> {
+    return this.ask({ verb: 'udp', host, port, ...options });
+  }
+
+  async serve(port: number, name: string, address?: string): Promise<void> {
+    for (const verb of ['listenTcp', 'listenUdp'] as const) {
+      const answer = await this.ask({ verb, port, name, ...(address === undefined ? {} : { address }) });
+      if (answer.error !== undefined) throw new Error(`${name} cannot listen on ${port}: ${answer.error}`);
+    }
+  }
+
+  /** Output of a command run inside; throws when it fails. */
+  run(command: string, ...args: readonly string[]): string {
+    const result = runInNetns(this.netns, () => spawnSync(command, args, { encoding: 'utf8', env }));
+    if (result.status !== 0) throw new Error(`${command} ${args.join(' ')}: ${result.stderr}`);
+    return result.stdout;
+  }
+
+  async stop(): Promise<void> {
+    const child = this.#child;
+    this.#child = undefined;
+    if (child === undefined || child.exitCode !== null || child.signalCode !== null) return;
+    await new Promise<void>((resolve) => {
+      child.once('exit', () => resolve());
+      child.kill('SIGKILL');
+    });
+  }
+
+  #start(): ChildProcess {
+    const program = fileURLToPath(new URL('./prober.js', import.meta.url));
+    // Without AVA's options in execArgv; forked from this thread, so it starts inside.
+    const child = runInNetns(this.netns, () =>
+      fork(program, { execArgv: [], stdio: ['ignore', 'inherit', 'inherit', 'ipc'] }),
+    );
+    child.on('message', ({ id, answer }: { id: number; answer: Answer }) => {
+      this.#waiting.get(id)?.(answer);
+      this.#waiting.delete(id);
+    });
+    child.on('exit', () => {
+      for (const resolve of this.#waiting.values()) resolve({ error: 'PROBER_GONE' });
+      this.#waiting.clear();
+    });
+    return child;
+  }
+}
+
+/** Text of everything in a namespace that a netplugin could leave behind. */
+export function snapshot(place: Place): string {
+  const commands: readonly (readonly string[])[] = [
+    ['ip', 'link'],
+    ['ip', 'address'],
+    ['ip', 'route', 'show', 'table', 'all'],
+    ['ip', '-6', 'route', 'show', 'table', 'all'],
+    ['ip', 'rule'],
+    ['ip', '-6', 'rule'],
+    ['ip', 'neighbour', 'show', 'nud', 'permanent'],
+    ['bridge', 'fdb'],
+    ['nft', 'list', 'ruleset'],
+  ];
+  return (
+    commands
+      .map(([command = '', ...args]) => `# ${command} ${args.join(' ')}\n${place.run(command, ...args)}`)
+      .join('')
+      .replaceAll(/ (valid_lft|preferred_lft|expires) \S+/g, '')
+      // Whether a bridge has a port that is up: follows a second later.
+      .replaceAll(/NO-CARRIER,|,LOWER_UP| linkdown| state (UP|DOWN)/g, '')
+  );
+}
+
+export interface Topology {
+  readonly folder: string;
+  readonly nodes: readonly Place[];
+  readonly underlay: Place;
+  /** Makes one more namespace: a pod's. */
+  pod(name: string): Place;
+}
+
+export const nodeAddress = (index: number): string => `192.168.99.${index + 1}`;
+export const nodeAddress6 = (index: number): string => `fd99::${index + 1}`;
+export const underlayAddress = '192.168.99.254';
+export const podCidr = (index: number): string => `10.244.${index + 1}.0/24`;
+
+/** `count` nodes with eth0 on an underlay of 1500 bytes, whose bridge is also their default gateway. */
+export function createTopology(t: Teardown, count: number): Topology {
+  const folder = mkdtempSync(join(tmpdir(), 'pintle-net-'));
+  const places: Place[] = [];
+  const place = (name: string): Place => {
+    const path = join(folder, name);
+    createNetns(path);
+    const made = new Place(path);
+    places.push(made);
+    // No link-local addresses: they appear seconds after the link, and snapshots would differ by when they are taken.
+    writeSysctl('net.ipv6.conf.default.addr_gen_mode', 1, { netns: path });
+    const links = openRtnetlink({ netns: path });
+    links.setLink('lo', { up: true });
+    links.close();
+    return made;
+  };
+  t.teardown(async () => {
+    for (const one of places) await one.stop();
+    for (const one of places) deleteNetns(one.netns);
+    rmSync(folder, { recursive: true, force: true });
+  });
+  const underlay = place('underlay');
+  const wire = openRtnetlink({ netns: underlay.netns });
+  wire.createBridge({ name: 'wire' });
+  const bridge = wire.getLink('wire')?.index ?? 0;
+  wire.setLink(bridge, { up: true });
+  wire.addAddress(bridge, `${underlayAddress}/24`);
+  wire.addAddress(bridge, 'fd99::ffff/64');
+  writeSysctl('net.ipv4.ip_forward', 1, { netns: underlay.netns });
+  const nodes = Array.from({ length: count }, (_, index) => {
+    const node = place(`node${index}`);
+    // Forwarding stays on after a purge, by design, and has visible routes of its own in IPv6.
+    writeSysctl('net.ipv6.conf.all.forwarding', 1, { netns: node.netns });
+    const port = `port${index}`;
+    wire.createVeth({ name: port, peer: { name: 'eth0', netns: node.netns } });
+    wire.setLink(port, { master: bridge, up: true });
+    const own = openRtnetlink({ netns: node.netns });
+    const eth0 = own.getLink('eth0')?.index ?? 0;
+    own.setLink(eth0, { up: true });
+    own.addAddress(eth0, `${nodeAddress(index)}/24`);
+    own.addAddress(eth0, `${nodeAddress6(index)}/64`);
+    own.addRoute({ destination: '0.0.0.0/0', gateway: underlayAddress, link: eth0 });
+    own.close();
+    return node;
+  });
+  wire.close();
+  return { folder, nodes, underlay, pod: place };
+}
+
+/** Waits until `condition` holds; fails with `what` after `timeoutMs`. */
+export async function until(
+  what: string,
+  condition: () => boolean | Promise<boolean>,
+  timeoutMs = 10_000,
+): Promise<void> {
+  const end = performance.now() + timeoutMs;
+  while (!(await condition())) {
+    if (performance.now() > end) throw new Error(`Waited ${timeoutMs} ms in vain until ${what}`);
+    await new Promise((resolve) => setTimeout(resolve, 10));
+  }
+}
