@@ -1,5 +1,5 @@
 /** Ends a cluster of `pintle up`, however little of it is left, and removes its folder. */
-import { existsSync, rmSync, readdirSync, rmdirSync } from 'node:fs';
+import { chmodSync, existsSync, readdirSync, rmdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { PintleError } from '../../kernel/contract/errors.ts';
 import { hasEnded, isAlive, signalProcess, type ProcessIdentity } from '../../lab/index.ts';
@@ -34,19 +34,37 @@ export async function downCluster(folder: string, options: { readonly keepState:
   return found;
 }
 
+/** overlayfs makes work folders with mode 0, which their owner may remove only after a chmod. */
+function openFolders(folder: string): void {
+  chmodSync(folder, 0o700);
+  for (const entry of readdirSync(folder, { withFileTypes: true })) {
+    if (entry.isDirectory()) openFolders(join(folder, entry.name));
+  }
+}
+
+function removeFolder(folder: string): void {
+  try {
+    rmSync(folder, { recursive: true, force: true });
+  } catch (error) {
+    if (!['EACCES', 'EPERM'].includes((error as NodeJS.ErrnoException).code ?? '')) throw error;
+    openFolders(folder);
+    rmSync(folder, { recursive: true, force: true });
+  }
+}
+
 /** Removes the cluster's folder; after a failure (`!clean`) the logs stay, so that the reason can be read. */
 export async function removeState(folder: string, clean: boolean): Promise<void> {
   const logs = new Set(['server.log', 'up.log']);
   if (!existsSync(folder)) return;
   if (clean) {
-    rmSync(folder, { recursive: true, force: true });
+    removeFolder(folder);
     return;
   }
   const files = clusterFiles(folder);
   for (const name of readdirSync(folder)) {
     if (logs.has(name)) continue;
     if (name === 'nodes') continue;
-    rmSync(join(folder, name), { recursive: true, force: true });
+    removeFolder(join(folder, name));
   }
   rmSync(files.record, { force: true });
   try {
