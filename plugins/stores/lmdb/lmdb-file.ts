@@ -7,7 +7,17 @@
  *
  * No synchronous transaction may run beside an asynchronous one: lmdb-js would commit the first half of the latter.
  */
-import { closeSync, fsyncSync, mkdirSync, openSync, statfsSync, statSync } from 'node:fs';
+import {
+  closeSync,
+  existsSync,
+  fstatSync,
+  fsyncSync,
+  mkdirSync,
+  openSync,
+  readSync,
+  statfsSync,
+  statSync,
+} from 'node:fs';
 import { dirname, join } from 'node:path';
 import type { Database, RootDatabase } from 'lmdb';
 import { PintleError } from '../../../kernel/contract/errors.ts';
@@ -15,6 +25,10 @@ import type { Version } from '../../../kernel/machinery/store/keyspace.ts';
 import { decodeVersion, encodeLogKey, valueOf } from './record.ts';
 
 const format = 1;
+const dataFile = 'data.mdb';
+/** Of an LMDB meta page: after the page header of 24 bytes, 0xBEEFC0DE in the byte order of the machine. */
+const magic = Buffer.from('dec0efbe', 'hex');
+const magicAt = 24;
 const formatKey = Buffer.from('format');
 const stateKey = Buffer.from('state');
 const probeKey = Buffer.from('probe');
@@ -51,6 +65,7 @@ export class LmdbFile {
   static async open(folder: string): Promise<LmdbFile> {
     const lmdb = await import('lmdb');
     mkdirSync(folder, { recursive: true, mode: 0o700 });
+    checkMagic(join(folder, dataFile));
     const open = (): Tables => {
       const environment = lmdb.open<Buffer, Buffer>({
         path: folder,
@@ -80,7 +95,7 @@ export class LmdbFile {
   }
 
   get sizeBytes(): number {
-    return statSync(join(this.#folder, 'data.mdb')).size;
+    return statSync(join(this.#folder, dataFile)).size;
   }
 
   /** Bytes that a process like this one may still write to the file system. */
@@ -176,6 +191,24 @@ export class LmdbFile {
         { details: { path: this.#folder, format: found } },
       );
     await meta.put(formatKey, Buffer.from(String(format)));
+  }
+}
+
+/** lmdb-js crashes the process on a file that is not LMDB's. */
+function checkMagic(path: string): void {
+  if (!existsSync(path)) return;
+  const descriptor = openSync(path, 'r');
+  try {
+    const found = Buffer.alloc(magic.length);
+    const count = readSync(descriptor, found, 0, magic.length, magicAt);
+    if (fstatSync(descriptor).size > 0 && (count < magic.length || !found.equals(magic)))
+      throw new PintleError(
+        'STORE_FAILED',
+        `store/lmdb: ${path} is damaged or no LMDB file; restore a backup, or move it away to begin with an empty store.`,
+        { details: { path } },
+      );
+  } finally {
+    closeSync(descriptor);
   }
 }
 

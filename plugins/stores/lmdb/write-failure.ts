@@ -1,5 +1,7 @@
 /** Errors after which nothing is written and a later write may succeed, by number (LMDB) and by name (Node). */
 const reasons = new Map<unknown, string>([
+  // LMDB reports a short write, which a full disk or quota causes, as EIO.
+  [5, 'the disk is full or reported an input/output error'],
   [28, 'no space is left on the device'],
   ['ENOSPC', 'no space is left on the device'],
   [122, 'the disk quota is used up'],
