@@ -3,6 +3,8 @@
  * "N passed, N failed, N skipped". Fails on any failure, on a lane that ran nothing, and with REQUIRE_ALL=1 on a skip.
  */
 import { spawn } from 'node:child_process';
+import { existsSync, readdirSync, rmSync } from 'node:fs';
+import { join } from 'node:path';
 import { countTap, type TapResult } from './tap.ts';
 
 interface Lane {
@@ -78,6 +80,12 @@ function run([command, ...argv]: readonly string[]): Promise<Run> {
   });
 }
 
+/** The compiler leaves the output of a deleted test behind, and it would go on passing. */
+function removeOrphans(): void {
+  for (const name of readdirSync('out/test', { recursive: true, encoding: 'utf8' }))
+    if (name.endsWith('.js') && !existsSync(join('test', name.replace(/\.js$/, '.ts')))) rmSync(join('out/test', name));
+}
+
 async function runLane({ name, argv, isTool }: Lane): Promise<TapResult> {
   const began = performance.now();
   const { output, errorOutput, exitCode } = await run(argv);
@@ -111,6 +119,7 @@ if (unknown.length > 0) {
   console.error(`no lane is named ${unknown.join(', ')}; known: ${lanes.map(({ name }) => name).join(', ')}`);
   process.exitCode = 2;
 } else {
+  removeOrphans();
   const results: TapResult[] = [];
   for (const lane of lanes) if (wanted.length === 0 || wanted.includes(lane.name)) results.push(await runLane(lane));
   const total: TapResult = {

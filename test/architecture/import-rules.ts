@@ -25,7 +25,7 @@ export function sourcesBelow(root: string, folder = root): readonly SourceFile[]
   return readdirSync(folder, { withFileTypes: true }).flatMap((entry): readonly SourceFile[] => {
     const path = join(folder, entry.name);
     if (entry.isDirectory()) return skipped.has(entry.name) ? [] : sourcesBelow(root, path);
-    if (!/\.ts$/.test(entry.name)) return [];
+    if (!entry.name.endsWith('.ts')) return [];
     return [{ path: relative(root, path).replaceAll('\\', '/'), text: readFileSync(path, 'utf8') }];
   });
 }
