@@ -91,9 +91,6 @@ function mergeObject(original: JsonObject, patch: JsonObject, type: FieldType | 
     mergeOrdered(original, patch, name, listOf(patch[key], key), fieldRules(type, name));
     done.add(name);
   }
-  // Deletions first, so that a value which the same patch also adds stays.
-  for (const [key, value] of Object.entries(patch))
-    if (key.startsWith(deletePrefix)) deleteScalars(original, key.slice(deletePrefix.length), listOf(value, key));
   for (const [key, value] of Object.entries(patch)) {
     const isDirective =
       key === '$patch' || key === '$retainKeys' || key.startsWith(orderPrefix) || key.startsWith(deletePrefix);
@@ -101,6 +98,9 @@ function mergeObject(original: JsonObject, patch: JsonObject, type: FieldType | 
     if (value === null) delete original[key];
     else setOwn(original, key, mergeValue(own(original, key), value, fieldRules(type, key), key));
   }
+  // Deletions last: a value that one patch both adds and deletes is gone, whatever the order of its keys.
+  for (const [key, value] of Object.entries(patch))
+    if (key.startsWith(deletePrefix)) deleteScalars(original, key.slice(deletePrefix.length), listOf(value, key));
   return original;
 }
 
