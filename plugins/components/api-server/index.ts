@@ -7,6 +7,7 @@
 import { join } from 'node:path';
 import { z } from 'zod';
 import { definePlugin, type Component } from '../../../kernel/contract/index.ts';
+import { firstAddress } from './pki/first-address.ts';
 import { startApiServer } from './server.ts';
 
 const config = z.strictObject({
@@ -48,7 +49,12 @@ export default definePlugin({
       advertise: options.advertise,
       certificates: {
         lifetimeMs: options.certificateLifetimeMinutes * 60_000,
-        extraNames: [...options.names, ...(options.advertise === undefined ? [] : [options.advertise])],
+        extraNames: [
+          `kubernetes.default.svc.${context.cluster.dnsDomain}`,
+          ...context.cluster.serviceCidrs.map(firstAddress),
+          ...options.names,
+          ...(options.advertise === undefined ? [] : [options.advertise]),
+        ],
         nodes: options.nodes,
       },
       limits: { reads: options.maxReads, writes: options.maxWrites },

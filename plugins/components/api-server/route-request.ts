@@ -6,13 +6,13 @@ import { handleResource, sendJson, verbOf } from './handle-resource.ts';
 import { healthAnswer, healthRoots, type Check } from './health.ts';
 import { send, type Exchange } from './http-exchange.ts';
 import type { InFlight } from './in-flight.ts';
-import { openApiGroupVersion, openApiIndex } from './open-api.ts';
+import { openApi } from './open-api.ts';
 import type { RequestMetrics } from './request-metrics.ts';
 import { indexResources, parseTarget, pathSegments, type ResourceTarget } from './request-target.ts';
 import { servedResources } from './served-resources.ts';
 import { isUnexpected, methodNotAllowed, noSuchPath, statusOf } from './status.ts';
 import { sendLogs } from './streams/logs.ts';
-import { kubernetesRelease, versionInfo } from './version.ts';
+import { versionInfo } from './version.ts';
 
 export interface RouterContext {
   readonly cluster: Cluster;
@@ -168,18 +168,14 @@ function sendDiscovery(
 
 async function sendOpenApi(exchange: Exchange, context: RouterContext, segments: readonly string[]): Promise<void> {
   if (segments[1] !== 'v3') throw noSuchPath();
-  const served = servedResources(context.server);
-  if (segments.length === 2)
-    return send(exchange, {
-      status: 200,
-      body: openApiIndex(served, kubernetesRelease),
-      contentType: 'application/json',
-    });
-  const document = await openApiGroupVersion(served, segments.slice(2).join('/'));
+  const document = await openApi(servedResources(context.server), segments.slice(2).join('/'));
   exchange.response.setHeader('etag', document.etag);
-  if (exchange.request.headers['if-none-match'] === document.etag)
-    return send(exchange, { status: 304, body: Buffer.alloc(0), contentType: 'application/json' });
-  return send(exchange, { status: 200, body: document.body, contentType: 'application/json' });
+  const isKnown = exchange.request.headers['if-none-match'] === document.etag;
+  return send(exchange, {
+    status: isKnown ? 304 : 200,
+    body: isKnown ? Buffer.alloc(0) : document.body,
+    contentType: 'application/json',
+  });
 }
 
 function rootPaths(context: RouterContext): readonly string[] {

@@ -1,6 +1,6 @@
 /**
  * One watch as an HTTP answer: newline JSON, headers at once, everything of one tick in one write. Lines are made once per
- * tick and shared by all watchers of the same event. A client that does not read is closed when its backlog passes a limit.
+ * tick and shared by all watchers of the same event. A client that does not read holds back its own watch alone, for a time.
  */
 import type { ResourceType, WatchEvent, KubernetesObject } from '../../../kernel/contract/index.ts';
 import { encodeObject } from './encode-object.ts';
@@ -10,9 +10,10 @@ import type { Output } from './negotiation.ts';
 import { statusOf } from './status.ts';
 import { partialMetadata, tableOf, type IncludeObject } from './table.ts';
 
-/** Besides what the first batch (the state at the beginning) needs. */
-export const maxBacklogBytes = 16 * 1024 * 1024;
-const maxWriteBytes = 1024 * 1024;
+/** What may wait for a client before the watch stops reading from the cluster, which holds its place in a bounded log. */
+const highWaterBytes = 1024 * 1024;
+/** A client that takes nothing for so long is gone, or of no use: its connection is cut. */
+export const stuckClientMs = 60_000;
 
 type Line = (event: WatchEvent<KubernetesObject>) => Buffer;
 
@@ -66,6 +67,8 @@ export interface WatchStreamOptions {
   readonly now: () => number;
   /** Called once with the number of events, for metrics. */
   readonly onEvents?: (count: number) => void;
+  /** Default: `stuckClientMs`. */
+  readonly stuckMs?: number;
 }
 
 /** Resolves when the watch has ended, whoever ended it. Rejects only before the headers are out. */
@@ -82,23 +85,20 @@ export async function streamWatch(
   await refusedAtOnce(first);
   startStream(exchange, options.output);
   const writer = new LineWriter(response);
+  let next: IteratorResult<readonly WatchEvent<KubernetesObject>[]> | undefined;
   try {
-    let next = await first;
+    next = await first;
     while (next.done !== true) {
       options.onEvents?.(next.value.length);
       for (const event of next.value) writer.add(line(event));
-      if (writer.isOverfull || response.destroyed) break;
+      if (!(await writer.hasRoom(options.stuckMs ?? stuckClientMs))) break;
       next = await iterator.next();
     }
   } catch (error) {
     if (!exchange.signal.aborted)
       writer.add(Buffer.from(`${JSON.stringify({ type: 'ERROR', object: statusOf(error) })}\n`));
   }
-  if (writer.isOverfull) {
-    response.destroy();
-    await iterator.return?.();
-    return;
-  }
+  if (next?.done !== true) await iterator.return?.();
   writer.flush();
   response.end();
 }
@@ -129,27 +129,19 @@ class LineWriter {
   #pending: Buffer[] = [];
   #pendingBytes = 0;
   #isScheduled = false;
-  #allowedBytes = maxBacklogBytes;
-  #isFirstTick = true;
 
   constructor(response: HttpResponse) {
     this.#response = response;
   }
 
-  get isOverfull(): boolean {
-    return this.#response.writableLength + this.#pendingBytes > this.#allowedBytes;
-  }
-
   add(line: Buffer): void {
     this.#pending.push(line);
     this.#pendingBytes += line.length;
-    if (this.#isFirstTick) this.#allowedBytes += line.length;
-    if (this.#pendingBytes > maxWriteBytes) this.flush();
+    if (this.#pendingBytes > highWaterBytes) this.flush();
     else if (!this.#isScheduled) {
       this.#isScheduled = true;
       setImmediate(() => {
         this.#isScheduled = false;
-        this.#isFirstTick = false;
         this.flush();
       });
     }
@@ -162,5 +154,28 @@ class LineWriter {
     this.#pending = [];
     this.#pendingBytes = 0;
     if (!this.#response.destroyed && !this.#response.writableEnded) this.#response.write(bytes);
+  }
+
+  /** Waits until the client has taken enough. False: it is gone, or has taken nothing for `stuckMs`. */
+  async hasRoom(stuckMs: number): Promise<boolean> {
+    const response = this.#response;
+    if (response.destroyed) return false;
+    if (this.#pendingBytes + response.writableLength < highWaterBytes) return true;
+    this.flush();
+    return new Promise((resolve) => {
+      const settle = (hasRoom: boolean): void => {
+        clearTimeout(timer);
+        response.off('drain', onDrain).off('close', onClose);
+        resolve(hasRoom);
+      };
+      const onDrain = (): void => settle(true);
+      const onClose = (): void => settle(false);
+      const timer = setTimeout(() => {
+        settle(false);
+        response.destroy();
+      }, stuckMs);
+      response.on('drain', onDrain).on('close', onClose);
+      if (!response.writableNeedDrain) settle(!response.destroyed);
+    });
   }
 }

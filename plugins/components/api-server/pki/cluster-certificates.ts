@@ -30,6 +30,7 @@ const adminRequest = {
   names: [],
 } as const;
 
+/** What every client of the cluster may call the server, beside names of the configuration. */
 export function servingNames(extra: readonly string[]): readonly string[] {
   return [
     ...new Set([
@@ -37,11 +38,9 @@ export function servingNames(extra: readonly string[]): readonly string[] {
       'kubernetes',
       'kubernetes.default',
       'kubernetes.default.svc',
-      'kubernetes.default.svc.cluster.local',
       hostname(),
       '127.0.0.1',
       '::1',
-      '10.96.0.1',
       ...extra,
     ]),
   ];

@@ -6,6 +6,8 @@ export const spdyProcessProtocols = ['v4.channel.k8s.io'] as const;
 /** kube-apiserver's time for all streams to be there. */
 const streamsTimeoutMs = 30_000;
 
+const closeGraceMs = 10_000;
+
 /** Waits for the streams that the request announced. Rejects when they do not come. */
 export async function spdyChannels(
   connection: SpdyConnection,
@@ -41,7 +43,8 @@ export async function spdyChannels(
       streams.get('stdout')?.end();
       streams.get('stderr')?.end();
       const error = streams.get('error');
-      error?.end(JSON.stringify(status), () => connection.close());
+      // The client closes when it has read everything. A close from here could overtake what it has not read yet.
+      error?.end(JSON.stringify(status), () => setTimeout(() => connection.close(), closeGraceMs).unref());
     },
   };
 }
