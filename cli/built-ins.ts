@@ -22,6 +22,13 @@ export const builtIns: readonly CatalogueEntry[] = [
     load: () => import('../plugins/clusters/local/index.ts'),
   },
   {
+    kind: 'cluster',
+    name: 'remote',
+    role: 'any',
+    summary: 'The Kubernetes API of a server, over HTTPS or a unix socket',
+    load: () => import('../plugins/clusters/remote/index.ts'),
+  },
+  {
     kind: 'scheduler',
     name: 'spread',
     summary: 'Puts pods on the nodes with the most room',
@@ -32,6 +39,42 @@ export const builtIns: readonly CatalogueEntry[] = [
     name: 'binpack',
     summary: 'Fills nodes up before it uses the next',
     load: () => import('../plugins/schedulers/binpack/index.ts'),
+  },
+  {
+    kind: 'controller',
+    name: 'deployment',
+    summary: 'Rolls Deployments out, and back, over ReplicaSets',
+    load: () => import('../plugins/controllers/deployment/index.ts'),
+  },
+  {
+    kind: 'controller',
+    name: 'replicaset',
+    summary: 'Keeps as many pods running as each ReplicaSet asks for',
+    load: () => import('../plugins/controllers/replicaset/index.ts'),
+  },
+  {
+    kind: 'controller',
+    name: 'endpoint-slice',
+    summary: 'Keeps the EndpointSlices of Services with a selector',
+    load: () => import('../plugins/controllers/endpoint-slice/index.ts'),
+  },
+  {
+    kind: 'controller',
+    name: 'node-ipam',
+    summary: 'Gives every node its own range of pod addresses',
+    load: () => import('../plugins/controllers/node-ipam/index.ts'),
+  },
+  {
+    kind: 'runtime',
+    name: 'process',
+    summary: 'Containers as processes in namespaces of their own: no daemon, no image download',
+    load: () => import('../plugins/runtimes/process/index.ts'),
+  },
+  {
+    kind: 'runtime',
+    name: 'hollow',
+    summary: 'Nothing runs: states and logs as a real runtime would report them, for scale tests',
+    load: () => import('../plugins/runtimes/hollow/index.ts'),
   },
   {
     kind: 'attachment',

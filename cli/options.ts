@@ -52,7 +52,7 @@ export function parseAddresses(value: string, before: readonly string[] = []): r
 /** Where the API is: https://host:port, http://..., or unix:/path/of/socket. */
 export function parseServer(value: string): string {
   if (/^unix:\/./.test(value)) return value;
-  if (URL.canParse(value) && /^https?:$/.test(new URL(value).protocol)) return value;
+  if (URL.canParse(value) && new URL(value).protocol === 'https:') return value;
   throw new InvalidArgumentError('expected https://host:port or unix:/path');
 }
 

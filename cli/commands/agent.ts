@@ -18,7 +18,8 @@ interface AgentFlags extends LogFlags {
   readonly stateDir: string;
   readonly nodeName: string;
   readonly nodeIp?: readonly string[];
-  readonly server: string;
+  readonly server?: string;
+  readonly kubeconfig?: string;
 }
 
 export function agentCommand(cli: Cli): Command {
@@ -34,11 +35,8 @@ export function agentCommand(cli: Cli): Command {
         parseAddresses,
       ),
     )
-    .addOption(
-      new Option('--server <url>', 'the API: https://host:port or unix:/path')
-        .argParser(parseServer)
-        .makeOptionMandatory(),
-    );
+    .addOption(new Option('--server <url>', 'the API: https://host:port or unix:/path').argParser(parseServer))
+    .addOption(new Option('--kubeconfig <file>', 'where the API is, and who this node is to it'));
   for (const option of logOptions()) command.addOption(option);
   return command.action(
     cli.action(async (flags: AgentFlags) => {
@@ -46,7 +44,11 @@ export function agentCommand(cli: Cli): Command {
         import('../read-config.ts'),
         import('../run-kernel.ts'),
       ]);
-      const { nodeName, nodeIp, server } = flags;
+      const { nodeName, nodeIp, server, kubeconfig } = flags;
+      const endpoint = {
+        ...(server === undefined ? {} : { server }),
+        ...(kubeconfig === undefined ? {} : { kubeconfig: resolve(kubeconfig) }),
+      };
       return runKernel(cli, {
         config: await readConfig(flags.config),
         role: 'node',
@@ -54,7 +56,7 @@ export function agentCommand(cli: Cli): Command {
         nodeName,
         logFlags: flags,
         settings: {
-          'cluster/remote': { server },
+          ...(Object.keys(endpoint).length === 0 ? {} : { 'cluster/remote': endpoint }),
           ...(nodeIp === undefined ? {} : { 'component/node-agent': { addresses: nodeIp } }),
         },
         ready: `pintle agent ${nodeName} is ready`,

@@ -24,7 +24,6 @@ const usage: readonly (readonly [title: string, argv: readonly string[], says: R
   ['unknown output format', ['plugins', 'ls', '-o', 'xml'], /Allowed choices are text, json/],
   ['missing argument', ['config', 'check'], /missing required argument 'file'/],
   ['too many arguments', ['doctor', 'now'], /too many arguments/],
-  ['agent without a server', ['agent'], /required option '--server <url>' not specified/],
   ['server that is no URL', ['agent', '--server', 'localhost'], /expected https:\/\/host:port or unix:\/path/],
   ['node name in capitals', ['agent', '--server', 'unix:/x', '--node-name', 'Node_1'], /expected a DNS name/],
   ['node address that is none', ['agent', '--server', 'unix:/x', '--node-ip', 'eth0'], /expected an IP address/],
