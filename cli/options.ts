@@ -35,7 +35,12 @@ export interface HostPort {
 }
 
 /** "127.0.0.1:6443", "[::1]:6443": checked here, so that a slip is a usage error. */
-export function parseHostPort(value: string): HostPort {
+export function parseHostPort(value: string): string {
+  splitHostPort(value);
+  return value;
+}
+
+export function splitHostPort(value: string): HostPort {
   const [, ipv6, name, port] = /^(?:\[([0-9a-fA-F:.]+)\]|([^:[\]\s]+)):(\d{1,5})$/.exec(value) ?? [];
   const address = ipv6 ?? name;
   if (address === undefined || Number(port) > 65535)
@@ -49,7 +54,7 @@ export function parseAddresses(value: string, before: readonly string[] = []): r
   return [...before, value];
 }
 
-/** Where the API is: https://host:port, http://..., or unix:/path/of/socket. */
+/** Where the API is: https://host:port, or unix:/path/of/socket. */
 export function parseServer(value: string): string {
   if (/^unix:\/./.test(value)) return value;
   if (URL.canParse(value) && new URL(value).protocol === 'https:') return value;

@@ -1,6 +1,6 @@
 import { join, resolve } from 'node:path';
 import { Command, Option } from 'commander';
-import { configOption, type HostPort, type LogFlags, logOptions, parseHostPort, stateDirOption } from '../options.ts';
+import { configOption, type LogFlags, logOptions, parseHostPort, splitHostPort, stateDirOption } from '../options.ts';
 import { applicable } from '../settings.ts';
 import { defaultStateDir } from '../state-dir.ts';
 import type { Cli } from '../terminal.ts';
@@ -8,7 +8,7 @@ import type { Cli } from '../terminal.ts';
 interface ServerFlags extends LogFlags {
   readonly config?: string;
   readonly stateDir: string;
-  readonly listen?: HostPort;
+  readonly listen?: string;
   readonly unixSocket?: string;
 }
 
@@ -29,7 +29,9 @@ export function serverCommand(cli: Cli): Command {
       const stateDir = resolve(flags.stateDir);
       const socket = resolve(flags.unixSocket ?? join(stateDir, 'api.sock'));
       const config = await readConfig(flags.config);
-      const asked = { 'component/api-server': { socket, ...flags.listen } };
+      const asked = {
+        'component/api-server': { socket, ...(flags.listen === undefined ? {} : splitHostPort(flags.listen)) },
+      };
       // a flag must not be ignored in silence; the default socket matters only where there is an api-server
       const isAsked = flags.listen !== undefined || flags.unixSocket !== undefined;
       const settings = isAsked ? asked : applicable(config, asked);
