@@ -59,6 +59,13 @@ export interface History {
   /** Every change after `base`, in order. */
   readonly log: readonly SeenEvent[];
   readonly seen: readonly Seen[];
+  /** What the system does not show, and so cannot be judged. */
+  readonly unseen?: {
+    /** Entries have no `created`, events no `previous`. */
+    readonly versions?: boolean;
+    /** Others write too: revisions may be missing from the log. */
+    readonly revisions?: boolean;
+  };
   /** Revisions up to here may stem from transactions that are not in `seen`. Default: `base.revision`. */
   readonly ownAfter?: number;
 }

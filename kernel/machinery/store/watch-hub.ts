@@ -3,7 +3,7 @@
  * costs nothing and holds nobody up, and finds COMPACTED when the border has passed it.
  */
 import type { StoreEvent, WatchBatch } from '../../contract/store.ts';
-import { PintleError } from '../../contract/errors.ts';
+import type { PintleError } from '../../contract/errors.ts';
 import {
   checkRevision,
   compactedRevision,

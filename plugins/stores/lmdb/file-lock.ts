@@ -7,7 +7,7 @@ import { closeSync, ftruncateSync, openSync, readFileSync, writeSync } from 'nod
 import { PintleError } from '../../../kernel/contract/errors.ts';
 
 /** A process that was just killed may need a moment to end. */
-const waitSeconds = 3;
+const waitSeconds = 2;
 const heldExitCode = 75;
 
 /** Returns the function that frees the lock. */

@@ -4,7 +4,7 @@ import type { Store } from '../../../kernel/contract/store.ts';
 
 export const realClock: Clock = {
   now: () => Date.now(),
-  sleep: async (ms, signal) => void (await sleep(ms, undefined, signal === undefined ? {} : { signal })),
+  sleep: (ms, signal) => sleep(ms, undefined, signal === undefined ? {} : { signal }),
 };
 
 const cluster: ClusterFacts = {
