@@ -6,26 +6,37 @@ export interface TapResult {
   readonly skips: readonly string[];
 }
 
-/** Counts the results of a TAP stream (testanything.org, version 13) as AVA writes it. The plan line is not believed. */
+type Kind = 'passed' | 'failed' | 'skipped';
+interface Result {
+  readonly title: string;
+  readonly lines: string[];
+  kind: Kind;
+}
+
+/**
+ * Counts the results of a TAP stream (testanything.org, version 13) as AVA writes it. The plan line is not believed. A test
+ * that finds out while it runs that this host cannot do it says `t.log('skipped: <reason>')`: that is no pass.
+ */
 export function countTap(tap: string): TapResult {
-  let passed = 0;
-  const failures: string[][] = [];
-  const skips: string[] = [];
-  let open: string[] | undefined;
+  const results: Result[] = [];
   for (const line of tap.split('\n')) {
-    const result = /^(not ok|ok)\b(?: \d+)?(?: - )?(.*)$/.exec(line);
-    if (result === null) {
-      // what belongs to a failure is indented, up to the next result or comment
-      if (/^\s/.test(line)) open?.push(line);
-      else open = undefined;
-      continue;
+    const parsed = /^(not ok|ok)\b(?: \d+)?(?: - )?(.*)$/.exec(line);
+    const last = results.at(-1);
+    if (parsed !== null) {
+      const [, verdict, title = ''] = parsed;
+      const kind = /# (skip|todo)\b/i.test(title) ? 'skipped' : verdict === 'ok' ? 'passed' : 'failed';
+      results.push({ title, lines: [line], kind });
+    } else if (last !== undefined && /^(\s|# {3})/.test(line)) {
+      // what a test logged, and why it failed, is indented below its line
+      last.lines.push(line);
+      const reason = /^# {3}skipped: (.*)$/.exec(line)?.[1];
+      if (reason !== undefined && last.kind === 'passed') last.kind = 'skipped';
     }
-    const [, verdict, text = ''] = result;
-    const directive = /# (skip|todo)\b.*$/i.exec(text);
-    open = undefined;
-    if (directive !== null) skips.push(text);
-    else if (verdict === 'ok') passed += 1;
-    else failures.push((open = [line]));
   }
-  return { passed, failures: failures.map((lines) => lines.join('\n')), skips };
+  const of = (kind: Kind): readonly Result[] => results.filter((result) => result.kind === kind);
+  return {
+    passed: of('passed').length,
+    failures: of('failed').map(({ lines }) => lines.join('\n').trimEnd()),
+    skips: of('skipped').map(({ title, lines }) => [title, ...lines.slice(1)].join('\n').trimEnd()),
+  };
 }
