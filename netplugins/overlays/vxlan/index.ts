@@ -1,0 +1,35 @@
+import { z } from 'zod';
+import { definePlugin } from '../../../kernel/contract/index.ts';
+import { probeVxlan } from '../../linux/probes.ts';
+import { VxlanOverlay } from './vxlan-overlay.ts';
+
+const config = z
+  .strictObject({
+    vni: z.int().min(1).max(16_777_215).default(1).describe('VXLAN network identifier; the same on all nodes'),
+    port: z.int().min(1).max(65_535).default(8472).describe('UDP port; 8472 is the one of Linux and flannel'),
+    txChecksumOffload: z
+      .enum(['auto', 'on', 'off'])
+      .default('auto')
+      .describe('Leave transmit checksums to the device; auto: not on kernels that get them wrong after masquerading'),
+  })
+  .prefault({});
+
+export default definePlugin({
+  kind: 'overlay',
+  name: 'vxlan',
+  api: 1,
+  summary: 'Kernel VXLAN tunnels in the layout and with the annotations of flannel',
+  config,
+  capabilities: ['ipv4', 'ipv6', 'encapsulates'],
+  preflight: async (host) => {
+    if (!host.isPrivileged)
+      return {
+        ok: false,
+        reason: 'VXLAN devices need root of the network namespace',
+        fix: 'run as root, or inside "unshare --user --map-root-user --net --mount"',
+      };
+    const reason = probeVxlan();
+    return reason === undefined ? { ok: true } : { ok: false, reason, fix: 'modprobe vxlan' };
+  },
+  start: async ({ config: options, log }) => new VxlanOverlay({ ...options, log }),
+});

@@ -1,0 +1,76 @@
+/**
+ * What one VXLAN device must have in the kernel, and the changes that get it there. Pure.
+ *
+ * Per peer exactly one ARP entry (its gateway address, the .0 of its pod range, has its VTEP's MAC), one FDB entry (that
+ * MAC is at its underlay address) and one route (its pod range is via its gateway). Added in this order, deleted in the
+ * reverse: a route never exists before the kernel can resolve it.
+ */
+import { networkAddress, parseCidr } from '../../linux/ip-address.ts';
+import type { FdbEntry, Neighbour, Route, RtChange } from '../../linux/rtnetlink.ts';
+import type { PeerVtep } from './flannel-annotations.ts';
+
+export interface Found {
+  readonly neighbours: readonly Neighbour[];
+  readonly fdb: readonly FdbEntry[];
+  readonly routes: readonly Route[];
+}
+
+/** RTPROT_KERNEL: routes that the kernel keeps by itself (multicast, link-local). */
+const byKernel = 2;
+
+export function gatewayOf(podCidr: string): string {
+  return networkAddress(parseCidr(podCidr));
+}
+
+/** The changes of device `link` from `found` to exactly `peers`; none when it is so already. */
+export function planChanges(link: number, peers: readonly PeerVtep[], found: Found): RtChange[] {
+  const neighbours = new Map(peers.map((peer) => [gatewayOf(peer.podCidr), peer.mac]));
+  const fdb = new Map(peers.map((peer) => [peer.mac, peer.publicIp]));
+  const routes = new Map(peers.map((peer) => [peer.podCidr, gatewayOf(peer.podCidr)]));
+
+  const removals: RtChange[] = [];
+  const additions: RtChange[] = [];
+
+  // What is wrong under a key that is wanted is replaced in one step further down, without a moment of nothing.
+  const isGoodRoute = (route: Route): boolean => routes.get(route.destination) === route.gateway && route.onlink;
+  const goodRoutes = new Set(found.routes.filter(isGoodRoute).map(({ destination }) => destination));
+  for (const route of found.routes) {
+    if (route.protocol === byKernel || route.type !== 1 || isGoodRoute(route)) continue;
+    const isReplaced = routes.has(route.destination) && !goodRoutes.has(route.destination) && route.metric === 0;
+    if (!isReplaced) removals.push({ verb: 'deleteRoute', route: { ...pick(route), link } });
+  }
+  const isGoodFdb = (entry: FdbEntry): boolean => fdb.get(entry.mac) === entry.destination && entry.permanent;
+  const goodFdb = new Set(found.fdb.filter(isGoodFdb).map(({ mac }) => mac));
+  const replacedFdb = new Set<string>();
+  for (const entry of found.fdb) {
+    if (isGoodFdb(entry)) continue;
+    if (fdb.has(entry.mac) && !goodFdb.has(entry.mac) && !replacedFdb.has(entry.mac)) replacedFdb.add(entry.mac);
+    // An all-zero MAC is a default destination: ours has none, a foreign one would flood.
+    else removals.push({ verb: 'deleteFdb', fdb: { link, mac: entry.mac, destination: entry.destination } });
+  }
+  const goodNeighbours = new Set<string>();
+  for (const entry of found.neighbours) {
+    if (neighbours.get(entry.address) === entry.mac && entry.permanent) goodNeighbours.add(entry.address);
+    // The kernel's own (multicast) entries are not permanent; a peer's that lost its state is replaced below.
+    else if (entry.permanent && !neighbours.has(entry.address))
+      removals.push({ verb: 'deleteNeighbour', neighbour: { link, address: entry.address } });
+  }
+
+  for (const [address, mac] of neighbours)
+    if (!goodNeighbours.has(address)) additions.push({ verb: 'replaceNeighbour', neighbour: { link, address, mac } });
+  for (const [mac, destination] of fdb)
+    if (!goodFdb.has(mac)) additions.push({ verb: 'replaceFdb', fdb: { link, mac, destination } });
+  for (const [destination, gateway] of routes)
+    if (!goodRoutes.has(destination))
+      additions.push({ verb: 'replaceRoute', route: { destination, gateway, link, onlink: true } });
+  return [...removals, ...additions];
+}
+
+function pick({
+  destination,
+  gateway,
+  table,
+  metric,
+}: Route): Pick<Route, 'destination' | 'gateway' | 'table' | 'metric'> {
+  return { destination, gateway, table, metric };
+}
