@@ -5,7 +5,8 @@
 import { spawn } from 'node:child_process';
 import { existsSync, readdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
-import { countTap, type TapResult } from './tap.ts';
+import { judgeLane, type LaneRun, summary } from './judge-lane.ts';
+import type { TapResult } from './tap.ts';
 
 interface Lane {
   readonly name: string;
@@ -34,13 +35,7 @@ const lanes: readonly Lane[] = [
   { name: 'cluster', argv: ava('ava.cluster.config.js'), isTool: false },
 ];
 
-interface Run {
-  readonly output: string;
-  readonly errorOutput: string;
-  readonly exitCode: number;
-}
-
-function run([command, ...argv]: readonly string[]): Promise<Run> {
+function run([command, ...argv]: readonly string[]): Promise<LaneRun> {
   return new Promise((resolve) => {
     const child = spawn(command!, argv, { stdio: ['ignore', 'pipe', 'pipe'], detached: true });
     const chunks: Buffer[] = [];
@@ -88,30 +83,13 @@ function removeOrphans(): void {
 
 async function runLane({ name, argv, isTool }: Lane): Promise<TapResult> {
   const began = performance.now();
-  const { output, errorOutput, exitCode } = await run(argv);
-  const result = judge(name, isTool, exitCode, output, errorOutput);
+  const result = judgeLane(name, isTool, await run(argv));
   for (const failure of result.failures) console.log(failure);
   for (const skip of result.skips) console.log(`skipped: ${skip}`);
   const seconds = ((performance.now() - began) / 1000).toFixed(1);
   console.log(`${name}: ${summary(result)} (${seconds} s)`);
   return result;
 }
-
-function judge(name: string, isTool: boolean, exitCode: number, output: string, errorOutput: string): TapResult {
-  const story = (what: string): string => `not ok - ${name}: ${what}\n${output}${errorOutput}`;
-  if (isTool)
-    return exitCode === 0
-      ? { passed: 1, failures: [], skips: [] }
-      : { passed: 0, failures: [story(`exit code ${exitCode}`)], skips: [] };
-  const result = countTap(output);
-  if (result.failures.length > 0) return result;
-  if (exitCode !== 0) return { ...result, failures: [story(`exit code ${exitCode} without a failed test`)] };
-  if (result.passed === 0) return { ...result, failures: [story('ran no test')] };
-  return result;
-}
-
-const summary = ({ passed, failures, skips }: TapResult): string =>
-  `${passed} passed, ${failures.length} failed, ${skips.length} skipped`;
 
 const wanted = process.argv.slice(2);
 const unknown = wanted.filter((name) => !lanes.some((lane) => lane.name === name));
