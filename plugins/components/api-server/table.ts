@@ -30,7 +30,9 @@ export function tableOf(
   form: TableForm,
   options: { readonly now: number; readonly withHeaders?: boolean },
 ): object {
-  const columns = columnsFor(type);
+  // A scale has its own columns, whatever it scales.
+  const isScale = objects[0]?.kind === 'Scale';
+  const columns = columnsFor(isScale ? { group: 'autoscaling', version: 'v1', resource: 'scales' } : type);
   return {
     kind: 'Table',
     apiVersion: `meta.k8s.io/${form.version}`,
