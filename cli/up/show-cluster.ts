@@ -2,6 +2,7 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Node } from '../../kernel/contract/kubernetes.ts';
+import { notNeeded } from '../../kernel/registry/plan.ts';
 import type { ReportRow } from '../../kernel/registry/report.ts';
 import { PintleError } from '../../kernel/contract/errors.ts';
 import type { Terminal } from '../terminal.ts';

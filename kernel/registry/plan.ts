@@ -17,6 +17,9 @@ import { describe, pluginId } from './plugin-shape.ts';
 import type { Report } from './report.ts';
 
 /** A plugin with its validated config, ready to start. */
+/** Why a choice was skipped that is no fall-back: one before it in the list runs. */
+export const notNeeded = 'a choice before it can run';
+
 export interface Candidate {
   readonly plugin: Plugin;
   readonly config: unknown;
@@ -122,7 +125,7 @@ export async function choose(
     for (const candidate of candidates) {
       const { plugin } = candidate;
       if (found && !kindFacts[kind].many) {
-        report.set(kind, plugin.name, { state: 'skipped', reason: 'a choice before it can run' });
+        report.set(kind, plugin.name, { state: 'skipped', reason: notNeeded });
         continue;
       }
       const verdict = await preflight(candidate, host).catch((error: unknown) => {
