@@ -141,8 +141,14 @@ export class LocalCluster implements Cluster {
       return (await updateScale(this.#engine, resource, key, object, options)) as T;
     }
     const merge = subresource ? this.#subresource(resource, subresource, 'update') : undefined;
-    const wanted = shape(resource, object, options);
-    return (await this.#change(resource, key, () => wanted, merge, options)) as T;
+    // A draft for each try: one that was offered to the store belongs to the state. Warned is only once.
+    let { warn } = options;
+    const edit = () => {
+      const wanted = shape(resource, object, { ...options, warn });
+      warn = undefined;
+      return wanted;
+    };
+    return (await this.#change(resource, key, edit, merge, options)) as T;
   }
 
   async patch<T extends KubernetesObject>(

@@ -47,9 +47,9 @@ export function shapeBody(
 ): Shaped {
   const sent = copyJson(input) as KubernetesObject;
   checkKind(type.apiVersion, type.kind, sent);
-  const { apiVersion: _apiVersion, kind: _kind, ...rest } = sent;
-  const named = { apiVersion: type.apiVersion, kind: type.kind, ...rest };
-  if (!type.schemaType) return { object: { ...named, metadata: sent.metadata ?? {} }, causes: [] };
+  const { apiVersion: _apiVersion, kind: _kind, metadata, ...rest } = sent;
+  const named = { apiVersion: type.apiVersion, kind: type.kind, metadata: metadata ?? {}, ...rest };
+  if (!type.schemaType) return { object: named as KubernetesObject, causes: [] };
   const { object, causes, unknownFields } = checkShape(type.schemaType, named);
   reportUnknown(type.kind, type.apiVersion, unknownFields, options);
   // Rules and defaults may count on what is required being there.

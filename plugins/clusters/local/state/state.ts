@@ -5,6 +5,7 @@
  * Writes go to the store first; `commit` resolves when the state has seen the revision they made. An object that this
  * process has just encoded is not parsed again when it comes back: its bytes are compared, and the object is taken over.
  */
+import { setMaxListeners } from 'node:events';
 import { PintleError, isPintleError } from '../../../../kernel/contract/index.ts';
 import type {
   Clock,
@@ -60,6 +61,8 @@ export class State {
     this.#clock = clock;
     this.#log = log;
     this.#limits = limits;
+    // Every open watch listens for the end.
+    setMaxListeners(0, this.#stop.signal);
   }
 
   get revision(): number {

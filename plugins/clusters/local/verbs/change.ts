@@ -13,10 +13,8 @@ import { FieldErrors } from '../validation/field-errors.ts';
 import { validateMutableMeta } from '../validation/object-meta.ts';
 import { changedMeta, serverMeta } from './metadata.ts';
 
-export interface Edit {
-  /** The wanted object, a mutable draft in the version of the resource. May throw. */
-  (shown: KubernetesObject): Shaped;
-}
+/** A new draft each time, in the version of the resource. May throw. */
+export type Edit = (shown: KubernetesObject) => Shaped;
 
 /** What part of the object a change may touch; gets drafts in the stored version. */
 export type Scope = 'main' | 'status' | 'free';

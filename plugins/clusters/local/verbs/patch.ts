@@ -38,8 +38,11 @@ export function applyPatch(document: KubernetesObject, patch: Patch, schemaType:
 }
 
 export function patchEdit(resource: Resource, patch: Patch, options: WriteOptions): Edit {
+  let { warn } = options;
   return (shown) => {
     const patched = applyPatch(shown, patch, resource.served.schemaType);
-    return shape(resource, patched, options);
+    const wanted = shape(resource, patched, { ...options, warn });
+    warn = undefined;
+    return wanted;
   };
 }
