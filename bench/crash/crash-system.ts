@@ -1,5 +1,5 @@
 /** What the crash run needs of a system: start it, use it as clients do, kill it. */
-import type { History, SeenBatch, SeenCommit, SeenEntry } from '../../kernel/conformance/store/history.ts';
+import type { History, SeenBatch, SeenCommit, SeenEntry, SeenEvent } from '../../kernel/conformance/store/history.ts';
 
 export interface CrashConnection {
   /** `unknown` when the system died before it answered. */
@@ -9,6 +9,8 @@ export interface CrashConnection {
   list(): Promise<{ readonly entries: readonly SeenEntry[]; readonly revision: number }>;
   /** Ends when the system dies or the signal aborts. */
   watch(after: number, signal: AbortSignal): AsyncIterable<SeenBatch>;
+  /** Every change above `after` up to `until`, a revision that `list` has answered with. */
+  log(after: number, until: number): Promise<readonly SeenEvent[]>;
   /** Lets history below `revision` go. A system that compacts by itself does nothing here. */
   compact(revision: number): Promise<void>;
 }
@@ -23,6 +25,26 @@ export interface CrashSystem {
   /** SIGKILL, at once. Resolves when the process has ended and all that it sent has been read. */
   kill(): Promise<void>;
   dispose(): Promise<void>;
+}
+
+/** Reads a watch until it has told everything up to a revision. */
+export async function readWatch(
+  connection: Pick<CrashConnection, 'watch'>,
+  after: number,
+  until: number,
+): Promise<SeenEvent[]> {
+  const log: SeenEvent[] = [];
+  if (until <= after) return log;
+  const stop = new AbortController();
+  let isComplete = false;
+  for await (const batch of connection.watch(after, stop.signal)) {
+    if (!isComplete) log.push(...batch.events);
+    if (batch.progress < until || isComplete) continue;
+    isComplete = true;
+    stop.abort();
+  }
+  if (!isComplete) throw new Died();
+  return log;
 }
 
 /** The system died before it answered. */

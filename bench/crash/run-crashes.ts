@@ -121,7 +121,7 @@ class CrashRun {
     }
     if (revision < this.#judged)
       this.tally.violations.push(`durable: the revision went back from ${this.#judged} to ${revision}`);
-    const log = await readLog(connection, this.#base.revision, revision);
+    const log = await connection.log(this.#base.revision, revision);
     this.tally.violations.push(
       ...checkHistory({
         base: this.#base,
@@ -213,21 +213,6 @@ class CrashRun {
   #key(): string {
     return this.#keys[Math.floor(this.#random() * this.#keys.length)]!;
   }
-}
-
-async function readLog(connection: CrashConnection, after: number, until: number): Promise<SeenEvent[]> {
-  const log: SeenEvent[] = [];
-  if (until <= after) return log;
-  const stop = new AbortController();
-  let isComplete = false;
-  for await (const batch of connection.watch(after, stop.signal)) {
-    log.push(...batch.events);
-    if (batch.progress < until || isComplete) continue;
-    isComplete = true;
-    stop.abort();
-  }
-  if (!isComplete) throw new Died();
-  return log;
 }
 
 function stateAt(entries: readonly SeenEntry[], log: readonly SeenEvent[], revision: number): SeenEntry[] {

@@ -4,7 +4,7 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { SeenBatch, SeenCommit, SeenEntry } from '../../kernel/conformance/store/history.ts';
-import { Died, type CrashConnection, type CrashSystem } from './crash-system.ts';
+import { Died, readWatch, type CrashConnection, type CrashSystem } from './crash-system.ts';
 import type { StoreAnswer, StoreRequest } from './store-process.ts';
 
 type Body<T> = T extends unknown ? Omit<T, 'id'> : never;
@@ -84,6 +84,7 @@ function connect(child: ChildProcess): CrashConnection & { readonly ready: Promi
     list: () => ask({ kind: 'list' }),
     compact: (revision) => ask({ kind: 'compact', revision }),
     watch: (after, signal) => watch(after, signal),
+    log: (after, until) => readWatch({ watch }, after, until),
   };
 
   async function* watch(after: number, signal: AbortSignal): AsyncGenerator<SeenBatch, void, undefined> {

@@ -108,6 +108,7 @@ class Replay {
 /** Every revision stems from exactly one transaction, and is exactly what that wrote. */
 function attribute(history: History, replay: Replay, commits: readonly SeenCommit[], violations: string[]): void {
   const claimed = new Set<number>();
+  const done = commits.filter((commit) => commit.outcome === 'done');
   const silent = commits.filter((commit) => commit.outcome === 'unknown');
   for (const commit of commits) {
     const { outcome, changes } = commit;
@@ -126,11 +127,17 @@ function attribute(history: History, replay: Replay, commits: readonly SeenCommi
   }
   for (const [revision, changed] of replay.byRevision) {
     if (revision <= (history.ownAfter ?? history.base.revision) || claimed.has(revision)) continue;
-    const author = silent.findIndex((commit) => isWriteOf(changed, commit.changes));
-    if (author === -1)
-      violations.push(`revision ${revision} holds ${changed.map(showEvent).join(', ')}, which nobody committed`);
-    else silent.splice(author, 1);
+    if (takeAuthor(done, changed) || takeAuthor(silent, changed)) continue;
+    violations.push(`revision ${revision} holds ${changed.map(showEvent).join(', ')}, which nobody committed`);
   }
+  for (const { changes } of done)
+    violations.push(`durable: ${writeOf(changes)} was acknowledged and is not in the log`);
+}
+
+function takeAuthor(commits: SeenCommit[], changed: readonly SeenEvent[]): boolean {
+  const author = commits.findIndex(({ changes }) => isWriteOf(changed, changes));
+  if (author !== -1) commits.splice(author, 1);
+  return author !== -1;
 }
 
 /** One that deletes only what is absent changes nothing, and answers with the revision of another. */

@@ -25,11 +25,15 @@ interface Timed {
 export interface SeenCommit extends Timed {
   readonly kind: 'commit';
   readonly changes: readonly { readonly key: string; readonly value: string | undefined; readonly expected?: number }[];
-  /** `unknown`: no answer came, it may or may not have happened. `refused`: it surely has not. */
+  /**
+   * `unknown`: no answer came, it may or may not have happened. `done`: it was acknowledged without its revision.
+   * `refused`: it surely has not happened.
+   */
   readonly outcome:
     | { readonly revision: number }
     | { readonly conflict: string; readonly current: SeenEntry | undefined }
     | 'unknown'
+    | 'done'
     | 'refused';
 }
 export interface SeenGet extends Timed {

@@ -70,6 +70,10 @@ const right: readonly (readonly [string, Partial<History>])[] = [
     { seen: [...commits.slice(0, 3), { ...commits[3], outcome: 'unknown' } as Seen] },
   ],
   [
+    'a deletion that was acknowledged without its revision',
+    { seen: commits.map((one, at) => (at === 2 ? { ...one, outcome: 'done' } : one) as Seen) },
+  ],
+  [
     'a commit without an answer that did not happen',
     {
       seen: [
@@ -125,6 +129,16 @@ const wrong: readonly (readonly [string, RegExp, Partial<History>])[] = [
     'an acknowledged commit became another',
     /durable: revision 2/,
     { log: [event(2, 'a', entry('a', 'other', 2)), ...log.slice(1)] },
+  ],
+  [
+    'a write that was acknowledged without its revision is lost',
+    /durable: c="x"/,
+    {
+      seen: [
+        ...commits,
+        { kind: 'commit', call: 80, return: 90, changes: [{ key: 'c', value: 'x' }], outcome: 'done' },
+      ],
+    },
   ],
   ['half of a transaction is lost', /durable: revision 3/, { log: log.filter((one) => one.key !== 'b') }],
   ['two commits got one revision', /two transactions/, { seen: [...commits, commits[0]!] }],
