@@ -65,6 +65,36 @@ export const builtIns: readonly CatalogueEntry[] = [
     load: () => import('../plugins/controllers/node-ipam/index.ts'),
   },
   {
+    kind: 'controller',
+    name: 'endpoints',
+    summary: 'Keeps the legacy Endpoints object of Services with a selector',
+    load: () => import('../plugins/controllers/endpoints/index.ts'),
+  },
+  {
+    kind: 'controller',
+    name: 'garbage-collector',
+    summary: 'Deletes, or orphans, the dependents of objects that are gone or going',
+    load: () => import('../plugins/controllers/garbage-collector/index.ts'),
+  },
+  {
+    kind: 'controller',
+    name: 'namespace',
+    summary: 'Empties namespaces that are being deleted, and lets them go',
+    load: () => import('../plugins/controllers/namespace/index.ts'),
+  },
+  {
+    kind: 'controller',
+    name: 'node-lifecycle',
+    summary: 'Notices nodes that fall silent, taints nodes in trouble, and evicts the pods that do not tolerate it',
+    load: () => import('../plugins/controllers/node-lifecycle/index.ts'),
+  },
+  {
+    kind: 'controller',
+    name: 'service-account',
+    summary: 'Gives every namespace its default ServiceAccount, and the CA bundle when one is configured',
+    load: () => import('../plugins/controllers/service-account/index.ts'),
+  },
+  {
     kind: 'runtime',
     name: 'process',
     summary: 'Containers as processes in namespaces of their own: no daemon, no image download',
@@ -81,6 +111,12 @@ export const builtIns: readonly CatalogueEntry[] = [
     name: 'bridge',
     summary: 'Pods on a bridge of the node, every packet routed by the node',
     load: () => import('../netplugins/attachments/bridge/index.ts'),
+  },
+  {
+    kind: 'overlay',
+    name: 'vxlan',
+    summary: 'Kernel VXLAN tunnels, wire-compatible with flannel',
+    load: () => import('../netplugins/overlays/vxlan/index.ts'),
   },
   {
     kind: 'component',
