@@ -115,7 +115,7 @@ export const builtIns: readonly CatalogueEntry[] = [
   {
     kind: 'overlay',
     name: 'vxlan',
-    summary: 'Kernel VXLAN tunnels, wire-compatible with flannel',
+    summary: 'Kernel VXLAN tunnels in the layout and with the annotations of flannel',
     load: () => import('../netplugins/overlays/vxlan/index.ts'),
   },
   {
