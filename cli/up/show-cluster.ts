@@ -34,9 +34,10 @@ export function pluginRows(folder: string, nodes: readonly string[]): readonly P
   const rows: PluginRow[] = [];
   for (const report of processes) {
     for (const row of report.filter((each) => each.state === 'running')) {
-      const skipped = report.filter((each) => each.kind === row.kind && each.state === 'skipped');
-      const passed = skipped.map(
-        (each) => `${each.name} cannot run here: ${each.state === 'skipped' ? each.reason : ''}`,
+      const passed = report.flatMap((each) =>
+        each.kind === row.kind && each.state === 'skipped' && each.reason !== notNeeded
+          ? [`${each.name} cannot run here: ${each.reason}`]
+          : [],
       );
       const why = !many.has(row.kind) && passed.length > 0 ? `fall-back; ${passed.join('; ')}` : row.summary;
       rows.push({ kind: row.kind, name: row.name, why });
