@@ -51,14 +51,9 @@ function choicesSchema(kind: Kind, plugins: readonly Plugin[]): Schema {
   const named = own.map((plugin) =>
     strict({ name: { const: plugin.name, description: plugin.summary }, config: configOf(plugin) }, ['name']),
   );
-  // plugins of plugins.load are known to the program alone
-  const foreign = {
-    ...strict({
-      name: { type: 'string', not: { enum: own.map((plugin) => plugin.name) } },
-      config: { type: 'object' },
-    }),
-    required: ['name'],
-  };
+  // plugins of plugins.load are known to the program alone: any other name, any config
+  const otherName = { type: 'string', pattern: `^(?!(?:${own.map((plugin) => plugin.name).join('|')})$)` };
+  const foreign = strict({ name: otherName, config: { type: 'object' } }, ['name']);
   const choice = { anyOf: [...named, foreign, { type: 'string', description: 'A name, with the default config' }] };
   const { many } = kindFacts[kind];
   return {

@@ -3,6 +3,8 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import test, { type ExecutionContext } from 'ava';
+import { parse } from 'yaml';
+import { z } from 'zod';
 import { pintle } from './cli-runner.ts';
 
 const memoryOnly = `apiVersion: pintle.dev/v1
@@ -90,6 +92,30 @@ test('config schema is a JSON Schema that knows every built-in', async (t) => {
   const { use } = schema.properties.plugins.properties;
   t.true(JSON.stringify(use.properties['store']).includes('"const":"lmdb"'));
   t.true(JSON.stringify(use.properties['component']).includes('"maxPods"'));
+});
+
+test('config schema accepts what config check accepts, and refuses what it refuses', async (t) => {
+  const schema = z.fromJSONSchema(
+    JSON.parse((await pintle('config', 'schema')).out) as Parameters<typeof z.fromJSONSchema>[0],
+  );
+  const standard = parse((await pintle('config', 'default')).out) as object;
+  t.deepEqual(schema.safeParse(standard).error?.issues, undefined);
+  const head = { apiVersion: 'pintle.dev/v1', kind: 'ClusterConfiguration' };
+  const using = (use: object) => ({ ...head, plugins: { use } });
+  const verdicts: readonly (readonly [config: object, accepted: boolean])[] = [
+    [head, true],
+    [using({ store: 'memory' }), true],
+    [using({ store: [{ name: 'lmdb', config: {} }, 'memory'] }), true],
+    [using({ scheduler: { name: 'of-a-third-party', config: { anything: 1 } } }), true],
+    [using({ component: ['defaults', { name: 'node-agent', config: { maxPods: 5 } }] }), true],
+    [{ ...head, kind: 'Pod' }, false],
+    [{ ...head, plugin: {} }, false],
+    [using({ stores: 'memory' }), false],
+    [using({ store: { name: 'memory', conf: {} } }), false],
+    [using({ store: { name: 'memory', config: { nope: 1 } } }), false],
+    [using({ component: { name: 'node-agent', config: { maxPods: 'many' } } }), false],
+  ];
+  for (const [config, accepted] of verdicts) t.is(schema.safeParse(config).success, accepted, JSON.stringify(config));
 });
 
 test('plugins ls: table and JSON; skipped and chosen are told apart', async (t) => {
