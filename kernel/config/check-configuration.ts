@@ -1,6 +1,6 @@
 import { BlockList, isIP } from 'node:net';
 import type { Kind } from '../contract/index.ts';
-import { isKind, kinds } from '../registry/kind-facts.ts';
+import { kinds } from '../registry/kind-facts.ts';
 import { suggestion } from '../registry/nearest.ts';
 import { describe } from '../registry/plugin-shape.ts';
 import {
@@ -146,7 +146,7 @@ function checkUse(check: Check, value: unknown, defaults: ConfigDefaults['use'])
     const standard = defaults[kind].map((choice): PluginChoice => ({ config: {}, ...choice }));
     return Object.hasOwn(fields, kind) ? checkChoices(check, fields[kind], [...path, kind], standard) : standard;
   };
-  return Object.fromEntries(kinds.filter(isKind).map((kind) => [kind, choices(kind)])) as Checked['plugins']['use'];
+  return Object.fromEntries(kinds.map((kind) => [kind, choices(kind)])) as Checked['plugins']['use'];
 }
 
 function checkChoices(

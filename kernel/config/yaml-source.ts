@@ -82,7 +82,7 @@ function locateNode(
       at = node;
       continue;
     }
-    const pair = items.find((item) => (item as { key?: { value?: unknown } }).key?.value === step) as
+    const pair = items.find((item) => (item as { key?: { value?: unknown } } | null)?.key?.value === step) as
       { readonly key: Located; readonly value: Located | null } | undefined;
     // a path that ends outside the file (a required key that is missing): the place that should hold it
     if (pair === undefined) break;
