@@ -119,6 +119,12 @@ export const builtIns: readonly CatalogueEntry[] = [
     load: () => import('../netplugins/overlays/vxlan/index.ts'),
   },
   {
+    kind: 'proxy',
+    name: 'nftables',
+    summary: 'Services as nftables maps: one look-up a connection, whatever their number',
+    load: () => import('../netplugins/proxies/nftables/index.ts'),
+  },
+  {
     kind: 'component',
     name: 'api-server',
     role: 'server',
