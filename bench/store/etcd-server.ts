@@ -1,0 +1,79 @@
+/** Debian's etcd on random loopback ports, over a folder of ours; ended when closed. */
+import { spawn } from 'node:child_process';
+import { readFile } from 'node:fs/promises';
+import { createServer, type AddressInfo } from 'node:net';
+
+export interface EtcdServer {
+  readonly url: string;
+  readonly cpuSeconds: () => Promise<number>;
+  readonly close: () => Promise<void>;
+}
+
+const clockTicksPerSecond = 100;
+
+export async function startEtcd(folder: string): Promise<EtcdServer> {
+  const [clientPort, peerPort] = await freePorts(2);
+  const url = `http://127.0.0.1:${clientPort}`;
+  const peerUrl = `http://127.0.0.1:${peerPort}`;
+  const argv = [
+    ...['--name', 'bench', '--data-dir', folder, '--quota-backend-bytes', String(8 * 2 ** 30)],
+    ...['--logger', 'zap', '--log-level', 'error'],
+    ...['--listen-client-urls', url, '--advertise-client-urls', url],
+    ...[
+      '--listen-peer-urls',
+      peerUrl,
+      '--initial-advertise-peer-urls',
+      peerUrl,
+      '--initial-cluster',
+      `bench=${peerUrl}`,
+    ],
+  ];
+  const child = spawn('etcd', argv, { stdio: ['ignore', 'ignore', 'inherit'] });
+  const ended = new Promise<void>((resolve, reject) => {
+    child.once('exit', () => resolve());
+    child.once('error', () => reject(new Error('etcd could not be run; install it: apt-get install etcd-server')));
+  });
+  ended.catch(() => undefined);
+  const close = async (): Promise<void> => {
+    child.kill('SIGTERM');
+    await ended;
+  };
+  try {
+    await Promise.race([untilHealthy(`${url}/health`), ended.then(() => Promise.reject(new Error('etcd ended')))]);
+  } catch (error) {
+    child.kill('SIGKILL');
+    throw error;
+  }
+  return {
+    url,
+    cpuSeconds: async () => {
+      const fields = (await readFile(`/proc/${child.pid}/stat`, 'utf8')).split(') ')[1]!.split(' ');
+      return (Number(fields[11]) + Number(fields[12])) / clockTicksPerSecond;
+    },
+    close,
+  };
+}
+
+async function freePorts(count: number): Promise<number[]> {
+  const servers = Array.from({ length: count }, () => createServer());
+  const ports = await Promise.all(
+    servers.map(
+      (server) =>
+        new Promise<number>((resolve) => {
+          server.listen(0, '127.0.0.1', () => resolve((server.address() as AddressInfo).port));
+        }),
+    ),
+  );
+  await Promise.all(servers.map((server) => new Promise((resolve) => server.close(resolve))));
+  return ports;
+}
+
+async function untilHealthy(url: string): Promise<void> {
+  const deadline = performance.now() + 20_000;
+  while (performance.now() < deadline) {
+    const answer = await fetch(url).catch(() => undefined);
+    if (answer?.ok === true && (await answer.text()).includes('true')) return;
+    await new Promise((resolve) => setTimeout(resolve, 50));
+  }
+  throw new Error('etcd did not become healthy within 20 s');
+}
