@@ -121,7 +121,7 @@ export const builtIns: readonly CatalogueEntry[] = [
   {
     kind: 'proxy',
     name: 'nftables',
-    summary: 'Services as nftables maps: one look-up a connection, whatever their number',
+    summary: 'Service proxy by nftables maps: cost per packet independent of the number of services',
     load: () => import('../netplugins/proxies/nftables/index.ts'),
   },
   {

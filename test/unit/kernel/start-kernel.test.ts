@@ -196,6 +196,11 @@ const badChoices: readonly (readonly [title: string, use: string, says: RegExp])
     '{ store: { name: s, config: { peers: [{ address: a, adress: b }] } } }',
     /^cluster\.yaml:4:60: .*peers\[0\]\.adress: unknown key; did you mean `address`/,
   ],
+  [
+    '__proto__ is an unknown key',
+    '{ store: { name: s, config: { __proto__: { port: 1 } } } }',
+    /config\.__proto__: unknown key; Known: mode, peers, port/,
+  ],
   ['wrong type', '{ store: { name: s, config: { port: x } } }', /^cluster\.yaml:4:44: .*config\.port: .*number/],
   [
     'wrong value',
