@@ -34,7 +34,7 @@ export async function runReconciler(options: ReconcilerOptions, signal: AbortSig
   });
   try {
     watch(queue);
-    await Promise.all(informers.map((informer) => informer.synced(signal)));
+    for (const informer of informers) await informer.synced(signal);
     await queue.run(signal);
   } catch (error) {
     if (!signal.aborted) throw error;

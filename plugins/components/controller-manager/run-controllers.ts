@@ -26,7 +26,8 @@ export async function runControllers(
       const startedAt = clock.now();
       state.failure = undefined;
       try {
-        await controller.run(signal);
+        // A signal of its own: a dozen controllers with a dozen listeners each on one signal would be called a leak.
+        await controller.run(AbortSignal.any([signal]));
         if (signal.aborted) return;
         state.failure = 'run ended before it was told to';
       } catch (error) {

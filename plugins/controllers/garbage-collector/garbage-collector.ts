@@ -54,7 +54,7 @@ export class GarbageCollector {
     });
     try {
       this.#followDiscovery(queue);
-      await Promise.all([...this.#watched.values()].map(({ informer }) => informer.synced(signal)));
+      for (const { informer } of this.#watched.values()) await informer.synced(signal);
       const following = this.#keepFollowing(queue, signal);
       await queue.run(signal);
       await following;

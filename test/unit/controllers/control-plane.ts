@@ -152,7 +152,7 @@ export async function makeNode(
   } = {},
 ): Promise<Node> {
   const allocatable = more.allocatable ?? { cpu: '4', memory: '8Gi', pods: '110' };
-  const node = await cluster.create(resources.nodes, {
+  await cluster.create(resources.nodes, {
     metadata: { name, ...(more.labels === undefined ? {} : { labels: more.labels }) },
     spec: more.spec ?? {},
   });
@@ -161,7 +161,7 @@ export async function makeNode(
     allocatable,
     conditions: more.conditions ?? [{ type: 'Ready', status: 'True', reason: 'KubeletReady', message: '' }],
   };
-  return cluster.update(resources.nodes, { ...node, status }, { subresource: 'status' });
+  return cluster.patch(resources.nodes, { name }, { kind: 'merge', body: { status } }, { subresource: 'status' });
 }
 
 export async function patchStatus(cluster: Cluster, pod: Pod, status: PodStatus): Promise<Pod> {
