@@ -10,7 +10,7 @@ import { openApi } from './open-api.ts';
 import type { RequestMetrics } from './request-metrics.ts';
 import { indexResources, parseTarget, pathSegments, type ResourceTarget } from './request-target.ts';
 import { servedResources } from './served-resources.ts';
-import { isUnexpected, methodNotAllowed, noSuchPath, statusOf } from './status.ts';
+import { badRequest, isUnexpected, methodNotAllowed, noSuchPath, statusOf } from './status.ts';
 import { sendLogs } from './streams/logs.ts';
 import { versionInfo } from './version.ts';
 
@@ -57,6 +57,10 @@ export async function routeRequest(exchange: Exchange, context: RouterContext): 
 }
 
 async function route(exchange: Exchange, context: RouterContext, label: Label): Promise<void> {
+  const { request } = exchange;
+  // Node would refuse this itself, but with no body; RFC 9112 section 3.2 wants the 400.
+  if (request.httpVersion === '1.1' && request.headers.host === undefined)
+    throw badRequest('the Host header is missing');
   const segments = pathSegments(exchange.path);
   const root = segments[0] ?? '';
   if ((healthRoots as readonly string[]).includes(root)) {

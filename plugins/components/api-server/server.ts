@@ -23,6 +23,9 @@ const renewalCheckMs = 60 * 60_000;
 /** Connections that are still busy after this much of a stop are cut. */
 const stopGraceMs = 1000;
 
+/** A command line for exec travels in the URL. */
+const maxHeaderSize = 128 * 1024;
+
 export interface ApiServerOptions {
   readonly cluster: Cluster;
   readonly log: Logger;
@@ -108,6 +111,8 @@ export async function startApiServer(options: ApiServerOptions): Promise<Running
     // What nobody reads is held back by flow control, stream by stream.
     settings: { maxConcurrentStreams: 250, initialWindowSize: 256 * 1024 },
     maxSessionMemory: 32,
+    // Taken by the HTTP/1.1 side of the port; Node's types of http2 do not know them.
+    ...({ maxHeaderSize, requireHostHeader: false } as object),
   });
   limitSlowClients(tls as never, options.headersTimeoutMs);
   tls.on('request', onRequest(tlsUser) as never);
@@ -119,7 +124,7 @@ export async function startApiServer(options: ApiServerOptions): Promise<Running
     session.once('close', () => sessions.delete(session));
     session.on('error', () => undefined);
   });
-  const plain = createHttpServer({ keepAlive: true });
+  const plain = createHttpServer({ keepAlive: true, maxHeaderSize, requireHostHeader: false });
   limitSlowClients(plain as never, options.headersTimeoutMs);
   plain.on('request', onRequest(() => unixUser) as never);
   plain.on(

@@ -115,7 +115,12 @@ export function callSocket(
         method,
         path,
         agent: false,
-        headers: { ...(bytes === undefined ? {} : { 'content-type': 'application/json' }), ...headers },
+        headers: {
+          ...(bytes === undefined
+            ? {}
+            : { 'content-type': 'application/json', 'content-length': String(Buffer.byteLength(bytes)) }),
+          ...headers,
+        },
       },
       (answer) => {
         void readReply(answer).then(resolve, reject);

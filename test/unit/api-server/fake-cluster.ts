@@ -156,6 +156,8 @@ export function fakeCluster(): FakeCluster {
     },
     async patch(type, key, patch, options) {
       call('patch', { ...options, patch });
+      if (patch.kind === 'apply' && !objects.has(pathOf(type, key)))
+        return cluster.seed(type, patch.body as Record<string, unknown>) as never;
       const before = find(type, key);
       return put(type, { ...before, ...(patch.body as object), metadata: before.metadata }) as never;
     },

@@ -8,6 +8,7 @@
  */
 import { X509Certificate } from 'node:crypto';
 import { mkdir, readdir, readFile, rename, writeFile } from 'node:fs/promises';
+import { isIP } from 'node:net';
 import { dirname, join } from 'node:path';
 import { PintleError } from '../../../../kernel/contract/index.ts';
 import type { KeyAndCertificate, LeafRequest } from './issue-certificate.ts';
@@ -70,9 +71,10 @@ function isUsable(pair: KeyAndCertificate, root: X509Certificate, request: LeafR
   const needed = Math.min(request.lifetimeMs, ends - begins) / 3;
   if (ends - now < needed || ends - now > request.lifetimeMs + yearMs) return false;
   if (!certificate.subject.split('\n').includes(`CN=${request.commonName}`)) return false;
-  return request.names.every(
-    (name) =>
-      certificate.checkHost(name, { subject: 'never' }) !== undefined || certificate.checkIP(name) !== undefined,
+  return request.names.every((name) =>
+    isIP(name) === 0
+      ? certificate.checkHost(name, { subject: 'never' }) !== undefined
+      : certificate.checkIP(name) !== undefined,
   );
 }
 
