@@ -1,6 +1,7 @@
 /** From what a client sent to a draft: the right kind, known fields only, right types, defaults filled in. */
 import type { Cause, KubernetesObject, WriteOptions } from '../../../kernel/contract/index.ts';
 import { applyDefaults } from '../../../kernel/machinery/schema/defaults.ts';
+import { schemaOf } from '../../../kernel/machinery/schema/schema.ts';
 import { checkShape } from '../../../kernel/machinery/schema/validate.ts';
 import { badRequest, invalid } from './api-errors.ts';
 import type { Resource } from './catalog.ts';
@@ -65,6 +66,11 @@ export function shape(resource: Resource, input: unknown, options: WriteOptions)
   if (shaped.causes.some((cause) => cause.reason === 'FieldValueRequired')) {
     throw invalid(resource.served, shaped.object.metadata.name ?? '', shaped.causes);
   }
+  // Always there in what the API answers, as the types of objects promise: a node without wishes has an empty spec.
+  const hasSpec =
+    schemaType !== undefined && schemaOf(schemaType)?.fields.some(({ name, struct }) => name === 'spec' && struct);
+  const draft = shaped.object as KubernetesObject & { spec?: unknown };
+  if (hasSpec) draft.spec ??= {};
   return shaped;
 }
 
