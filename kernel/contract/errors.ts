@@ -81,6 +81,8 @@ export interface Cause {
 export interface ErrorDetails {
   readonly causes?: readonly Cause[];
   readonly retryAfterSeconds?: number;
+  /** EXPIRED of a paged list: a token that goes on with the state of now (metadata.continue of the Status). */
+  readonly continue?: string;
   /** API errors: the resource (plural), its group, and the object's name. */
   readonly group?: string;
   readonly resource?: string;

@@ -138,6 +138,8 @@ export class Catalog {
           collection: state.collection(path),
         };
         this.#storages.set(path, storage);
+        const { indexedField } = strategy;
+        if (indexedField) storage.collection.indexBy((object) => strategy.field!(object, indexedField));
       }
       this.#add({
         served: {

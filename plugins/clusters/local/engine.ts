@@ -53,6 +53,7 @@ export class Engine {
     return {
       nowMs,
       timestamp: timestamp(nowMs),
+      user: options.user,
       find: <T extends KubernetesObject>(type: ResourceType<T>, key: ObjectKey) => {
         const resource = this.stored(type, 'get');
         return resource.storage.collection.get(this.key(resource, key)) as T | undefined;

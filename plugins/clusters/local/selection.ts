@@ -3,6 +3,7 @@ import type { KubernetesObject, ListOptions } from '../../../kernel/contract/ind
 import { parseFieldSelector, parseLabelSelector } from '../../../kernel/machinery/selectors.ts';
 import { badRequest } from './api-errors.ts';
 import type { Resource } from './catalog.ts';
+import type { Trigger } from './state/collection.ts';
 
 export interface Selection {
   /** "namespace/" or "": what keys begin with. */
@@ -11,6 +12,8 @@ export interface Selection {
   readonly isEverything: boolean;
   /** Set when at most this one key can match. */
   readonly onlyKey: string | undefined;
+  /** What every change that can match must have. */
+  readonly trigger: Trigger | undefined;
   matches(object: KubernetesObject): boolean;
 }
 
@@ -30,7 +33,10 @@ export function select(
   const known = resource.storage?.strategy.fieldNames ?? [];
   let namespace = namespaced ? options.namespace : undefined;
   let name: string | undefined;
+  let field: string | undefined;
+  const indexed = resource.storage?.strategy.indexedField;
   for (const { path, operator, value } of fields.requirements) {
+    if (path === indexed && operator === '=') field = value;
     if (path === 'metadata.name' && operator === '=') name = value;
     else if (path === 'metadata.namespace' && namespaced && operator === '=') namespace ??= value;
     else if (!path.startsWith('metadata.') && !known.includes(path)) {
@@ -40,10 +46,12 @@ export function select(
     }
   }
   const prefix = namespace ? `${namespace}/` : '';
+  const onlyKey = name === undefined || (namespaced && !namespace) ? undefined : prefix + name;
   return {
     prefix,
     isEverything: labels.isEverything && fields.isEverything,
-    onlyKey: name === undefined || (namespaced && !namespace) ? undefined : prefix + name,
+    onlyKey,
+    trigger: onlyKey !== undefined ? { key: onlyKey } : field !== undefined ? { field } : undefined,
     matches: (object) =>
       (labels.isEverything || labels.matches(object.metadata.labels)) &&
       (fields.isEverything || fields.matches((path) => fieldOf(resource, object, path))),

@@ -60,14 +60,22 @@ class LogReader implements Follower {
     this.#next = next;
   }
 
+  /** Asleep it stands at the end: what does not concern it (or what it never hears of) it has passed. */
   changed(change: Change, sequence: number): void {
-    if (!this.#wake || sequence !== this.#next) return this.#wake?.();
-    if (eventFor(this.#resource, this.#selection, change)) this.#wake();
-    else this.#next = sequence + 1;
+    if (!this.#wake || !eventFor(this.#resource, this.#selection, change)) return;
+    this.#next = sequence;
+    this.#wake();
   }
 
   reset(): void {
     this.#wake?.();
+  }
+
+  /** Wakes up at the end, because nothing that came in the meantime was of concern. */
+  wakeUp(): void {
+    if (!this.#wake) return;
+    this.#next = this.#storage.collection.end;
+    this.#wake();
   }
 
   /** Events from the place on, at most one batch; moves the place. */
@@ -99,10 +107,6 @@ class LogReader implements Follower {
         resolve();
       };
     });
-  }
-
-  wakeUp(): void {
-    this.#wake?.();
   }
 }
 
@@ -170,7 +174,7 @@ export async function* watch(
   if (next === undefined) throw expired(asked, collection.forgotten);
 
   const reader = new LogReader(resource, storage, selection, next);
-  const unfollow = collection.follow(reader);
+  const unfollow = collection.follow(reader, selection.trigger);
   const stop = () => reader.wakeUp();
   signal.addEventListener('abort', stop);
   state.stopped.addEventListener('abort', stop);

@@ -24,6 +24,15 @@ test('__proto__ and its friends are data', async (t) => {
   await cluster
     .create(types.configMaps, configMap('b', { metadata: parse('{"annotations":{"__proto__":"x"}}') }))
     .catch(() => undefined);
+  for (const name of ['constructor', 'toString', '__proto__']) {
+    const metadata = { name: 's', namespace: ns };
+    await cluster.create(types.secrets, { metadata, type: name });
+    await cluster.delete(types.secrets, key('s'));
+    const resources = { requests: parse(`{"${name}":"1"}`), limits: { cpu: '1' } };
+    const body = pod('p', { containers: [{ name: 'main', image: 'host', resources }] });
+    await cluster.create(types.pods, body);
+    await cluster.delete(types.pods, key('p'));
+  }
   t.is(({} as Record<string, unknown>)['polluted'], undefined);
   t.is(Object.prototype.toString.call({}), '[object Object]');
   await cluster[Symbol.asyncDispose]();

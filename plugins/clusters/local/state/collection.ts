@@ -39,6 +39,13 @@ export function atRevision(object: KubernetesObject, revision: number): Kubernet
   return Object.freeze({ ...object, metadata });
 }
 
+/** What concerns a follower: changes of one key, or of objects with this value (before or after) in the indexed field. */
+export type Trigger = { readonly key: string } | { readonly field: string };
+
+function triggerName(trigger: Trigger): string {
+  return 'key' in trigger ? `k${trigger.key}` : `f${trigger.field}`;
+}
+
 export class Collection {
   #tree: ObjectTree = OrderedTree.empty;
   #log: Change[] = [];
@@ -49,6 +56,8 @@ export class Collection {
   #baseRevision = 0;
   readonly #limits: HistoryLimits;
   readonly #followers = new Set<Follower>();
+  readonly #triggered = new Map<string, Set<Follower>>();
+  #indexed: ((object: KubernetesObject) => string) | undefined;
 
   constructor(limits: HistoryLimits) {
     this.#limits = limits;
@@ -67,13 +76,37 @@ export class Collection {
     return this.#tree.get(key);
   }
 
-  follow(follower: Follower): () => void {
-    this.#followers.add(follower);
-    return () => this.#followers.delete(follower);
+  /** The field that triggers can name. Set before the first follower. */
+  indexBy(field: (object: KubernetesObject) => string): void {
+    this.#indexed = field;
   }
 
-  get followers(): number {
-    return this.#followers.size;
+  /** With a trigger the follower hears of nothing else: a thousand watchers of a thousand nodes cost one look-up. */
+  follow(follower: Follower, trigger?: Trigger): () => void {
+    const set = trigger ? this.#followersOf(triggerName(trigger)) : this.#followers;
+    set.add(follower);
+    return () => {
+      set.delete(follower);
+      if (trigger && set.size === 0) this.#triggered.delete(triggerName(trigger));
+    };
+  }
+
+  #followersOf(name: string): Set<Follower> {
+    let set = this.#triggered.get(name);
+    if (!set) this.#triggered.set(name, (set = new Set()));
+    return set;
+  }
+
+  #notify(change: Change, sequence: number): void {
+    for (const follower of this.#followers) follower.changed(change, sequence);
+    if (this.#triggered.size === 0) return;
+    const names = new Set([triggerName({ key: change.key })]);
+    if (this.#indexed) {
+      names.add(triggerName({ field: this.#indexed(change.object) }));
+      if (change.previous) names.add(triggerName({ field: this.#indexed(change.previous) }));
+    }
+    for (const name of names)
+      for (const follower of this.#triggered.get(name) ?? []) follower.changed(change, sequence);
   }
 
   /** Replaces everything: start, or the store forgot what we had not yet seen. Older revisions are no longer known. */
@@ -84,7 +117,7 @@ export class Collection {
     // Skips one sequence number, so that whoever stands at the old end finds that its place is gone.
     this.#first = this.end + 1;
     this.#log = [];
-    for (const follower of this.#followers) follower.reset();
+    for (const set of [this.#followers, ...this.#triggered.values()]) for (const follower of set) follower.reset();
   }
 
   apply(key: string, object: KubernetesObject | undefined, revision: number, timeMs: number): Change | undefined {
@@ -104,7 +137,7 @@ export class Collection {
     const sequence = this.end;
     this.#log.push(change);
     if (this.#log.length > this.#limits.maxChanges * 1.25) this.#forget(this.#log.length - this.#limits.maxChanges);
-    for (const follower of this.#followers) follower.changed(change, sequence);
+    this.#notify(change, sequence);
     return change;
   }
 

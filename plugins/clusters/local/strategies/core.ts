@@ -159,12 +159,12 @@ function takeStringData(object: Secret): void {
 }
 
 /** Keys that a Secret of this type must have. */
-const secretKeys: Readonly<Record<string, readonly string[]>> = {
-  'kubernetes.io/dockercfg': ['.dockercfg'],
-  'kubernetes.io/dockerconfigjson': ['.dockerconfigjson'],
-  'kubernetes.io/ssh-auth': ['ssh-privatekey'],
-  'kubernetes.io/tls': ['tls.crt', 'tls.key'],
-};
+const secretKeys: ReadonlyMap<string, readonly string[]> = new Map([
+  ['kubernetes.io/dockercfg', ['.dockercfg']],
+  ['kubernetes.io/dockerconfigjson', ['.dockerconfigjson']],
+  ['kubernetes.io/ssh-auth', ['ssh-privatekey']],
+  ['kubernetes.io/tls', ['tls.crt', 'tls.key']],
+]);
 
 export const secret: Strategy<Secret> = {
   prepareCreate: (object) => takeStringData(object),
@@ -172,7 +172,7 @@ export const secret: Strategy<Secret> = {
   validate(object, errors) {
     validateKeys('data', object.data, errors);
     if (base64Bytes(object.data) > maximumDataBytes) errors.tooLong('data', maximumDataBytes);
-    for (const key of secretKeys[object.type ?? ''] ?? []) {
+    for (const key of secretKeys.get(object.type ?? '') ?? []) {
       if (!object.data || !Object.hasOwn(object.data, key)) errors.required(`data[${key}]`);
     }
     if (object.type === 'kubernetes.io/basic-auth' && !object.data?.['username'] && !object.data?.['password']) {

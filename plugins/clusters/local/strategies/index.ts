@@ -2,16 +2,21 @@
 import type { ServiceResources } from '../services/service-resources.ts';
 import { cronJob, job } from './batch.ts';
 import { configMap, endpoints, event, namespace, node, resourceQuota, secret } from './core.ts';
-import * as others from './others.ts';
+import { certificateSigningRequest } from './certificates.ts';
+import { horizontalPodAutoscaler } from './autoscaling.ts';
+import { lease } from './coordination.ts';
+import { endpointSlice, ingress, networkPolicy } from './networking.ts';
 import { pod } from './pod.ts';
+import { podDisruptionBudget } from './policy.ts';
+import { clusterRole, clusterRoleBinding, role, roleBinding } from './rbac.ts';
+import { priorityClass } from './scheduling.ts';
+import { persistentVolume, persistentVolumeClaim, storageClass } from './storage.ts';
 import { serviceStrategy } from './service.ts';
 import type { Strategy } from './strategy.ts';
 import * as workloads from './workloads.ts';
 
 /** Kinds whose generation counts, and that need nothing else. */
 const counted: Strategy = { countsGeneration: true };
-/** Kinds whose names are only path segments. */
-const pathNamed: Strategy = { nameRule: 'path' };
 
 export function strategies(services: ServiceResources): ReadonlyMap<string, Strategy> {
   return new Map<string, Strategy>([
@@ -20,8 +25,8 @@ export function strategies(services: ServiceResources): ReadonlyMap<string, Stra
     ['core/events', event],
     ['core/namespaces', namespace],
     ['core/nodes', node],
-    ['core/persistentvolumeclaims', others.persistentVolumeClaim],
-    ['core/persistentvolumes', others.persistentVolume],
+    ['core/persistentvolumeclaims', persistentVolumeClaim],
+    ['core/persistentvolumes', persistentVolume],
     ['core/pods', pod],
     ['core/podtemplates', counted],
     ['core/replicationcontrollers', workloads.replicationController],
@@ -32,22 +37,22 @@ export function strategies(services: ServiceResources): ReadonlyMap<string, Stra
     ['apps/deployments', workloads.deployment],
     ['apps/replicasets', workloads.replicaSet],
     ['apps/statefulsets', workloads.statefulSet],
-    ['autoscaling/horizontalpodautoscalers', others.horizontalPodAutoscaler],
+    ['autoscaling/horizontalpodautoscalers', horizontalPodAutoscaler],
     ['batch/cronjobs', cronJob],
     ['batch/jobs', job],
-    ['coordination.k8s.io/leases', others.lease],
-    ['discovery.k8s.io/endpointslices', others.endpointSlice],
-    ['networking.k8s.io/ingresses', others.ingress],
+    ['coordination.k8s.io/leases', lease],
+    ['discovery.k8s.io/endpointslices', endpointSlice],
+    ['networking.k8s.io/ingresses', ingress],
     ['networking.k8s.io/ingressclasses', counted],
-    ['networking.k8s.io/networkpolicies', others.networkPolicy],
-    ['policy/poddisruptionbudgets', others.podDisruptionBudget],
-    ['rbac.authorization.k8s.io/clusterrolebindings', others.clusterRoleBinding],
-    ['rbac.authorization.k8s.io/clusterroles', others.clusterRole],
-    ['rbac.authorization.k8s.io/rolebindings', others.roleBinding],
-    ['rbac.authorization.k8s.io/roles', others.role],
-    ['scheduling.k8s.io/priorityclasses', others.priorityClass],
-    ['storage.k8s.io/storageclasses', others.storageClass],
-    ['certificates.k8s.io/certificatesigningrequests', pathNamed],
+    ['networking.k8s.io/networkpolicies', networkPolicy],
+    ['policy/poddisruptionbudgets', podDisruptionBudget],
+    ['rbac.authorization.k8s.io/clusterrolebindings', clusterRoleBinding],
+    ['rbac.authorization.k8s.io/clusterroles', clusterRole],
+    ['rbac.authorization.k8s.io/rolebindings', roleBinding],
+    ['rbac.authorization.k8s.io/roles', role],
+    ['scheduling.k8s.io/priorityclasses', priorityClass],
+    ['storage.k8s.io/storageclasses', storageClass],
+    ['certificates.k8s.io/certificatesigningrequests', certificateSigningRequest],
     ['apiextensions.k8s.io/customresourcedefinitions', counted],
     ['admissionregistration.k8s.io/mutatingadmissionpolicies', counted],
     ['admissionregistration.k8s.io/mutatingadmissionpolicybindings', counted],

@@ -116,6 +116,7 @@ export const pod: Strategy<Pod> = {
     const qos = current.status?.qosClass;
     if (object.status && qos) object.status.qosClass ??= qos;
   },
+  indexedField: 'spec.nodeName',
   fieldNames: [
     'spec.nodeName',
     'spec.restartPolicy',

@@ -2,7 +2,7 @@
  * What is special about one kind: a plain value of functions, all optional. The verbs do everything that is the same for
  * all kinds; a kind without a strategy gets just that. Drafts are mutable copies that belong to the running call.
  */
-import type { KubernetesObject, ObjectKey, ResourceType } from '../../../../kernel/contract/index.ts';
+import type { KubernetesObject, ObjectKey, ResourceType, UserInfo } from '../../../../kernel/contract/index.ts';
 import type { FieldErrors } from '../validation/field-errors.ts';
 import type { NameRule } from '../validation/names.ts';
 
@@ -10,6 +10,8 @@ export interface StrategyContext {
   readonly nowMs: number;
   /** RFC 3339 with seconds, as Kubernetes writes times. */
   readonly timestamp: string;
+  /** Undefined: this process itself. */
+  readonly user: UserInfo | undefined;
   /** Reads the current state. */
   find<T extends KubernetesObject>(type: ResourceType<T>, key: ObjectKey): T | undefined;
   all<T extends KubernetesObject>(type: ResourceType<T>, namespace?: string): readonly T[];
@@ -45,6 +47,8 @@ export interface Strategy<T extends KubernetesObject = KubernetesObject> {
   /** Field selectors beside metadata.name and metadata.namespace. */
   readonly fieldNames?: readonly string[];
   field?(object: T, path: string): string;
+  /** One of fieldNames, by which many clients watch: their watches are found by its value. */
+  readonly indexedField?: string;
   /** Where replicas stand, for the scale subresource. */
   readonly scale?: {
     selector(object: T): string;

@@ -106,7 +106,7 @@ export function validateResources(
     }
   }
   for (const [resource, quantity] of Object.entries(requests)) {
-    const limit = limits[resource];
+    const limit = Object.hasOwn(limits, resource) ? limits[resource] : undefined;
     if (limit !== undefined && parseQuantity(quantity) > parseQuantity(limit)) {
       errors.invalid(`${field}.requests`, quantity, `must be less than or equal to ${resource} limit of ${limit}`);
     }
