@@ -4,14 +4,14 @@ import { PintleError, type ProcessStreams } from '../../../kernel/contract/index
 import { openStdin, type ContainerLife } from './container-life.ts';
 import { resizeTerminal } from './terminal.ts';
 
-export async function attachToContainer(
+export function attachToContainer(
   life: ContainerLife,
   request: { readonly stdin: boolean; readonly tty: boolean },
-): Promise<ProcessStreams> {
+): ProcessStreams {
   const { output } = life;
   if (output === undefined)
     throw new PintleError('CONTAINER_NOT_RUNNING', `container ${life.record.spec.name} does not run`);
-  const fd = request.stdin ? await openStdin(life) : undefined;
+  const fd = request.stdin ? openStdin(life) : undefined;
   const stdin = fd === undefined ? undefined : new Socket({ fd, readable: false, writable: true });
   stdin?.on('error', () => stdin.destroy());
   const stdout = output.listen('stdout');

@@ -4,7 +4,7 @@
  * several nodes on one machine do not meet.
  */
 import { createHash } from 'node:crypto';
-import { existsSync, mkdirSync, readdirSync, rmdirSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, rmdirSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { ResourceLimits } from '../../../kernel/contract/index.ts';
 import { readText } from './layout.ts';
@@ -36,7 +36,7 @@ export class Cgroups {
   /** Uses what there is and can be written; nothing at all when not real root. */
   static open(stateDir: string, isRealRoot: boolean, table: readonly MountInfo[] = readMountTable()): Cgroups {
     if (!isRealRoot) return new Cgroups([]);
-    const key = createHash('sha256').update(stateDir).digest('hex').slice(0, 12);
+    const key = cgroupKey(stateDir);
     const found: Hierarchy[] = [];
     for (const mount of table) {
       if (mount.type !== 'cgroup' && mount.type !== 'cgroup2') continue;
@@ -48,6 +48,7 @@ export class Cgroups {
       if (usable.length === 0) continue;
       const base = join(mount.target, 'pintle', key);
       try {
+        removeAbandoned(join(mount.target, 'pintle'));
         mkdirSync(base, { recursive: true });
         if (version === 2)
           for (const folder of [mount.target, join(mount.target, 'pintle'), base]) delegate(folder, usable);
@@ -149,6 +150,29 @@ export class Cgroups {
       removeFolder(one.base);
       removeFolder(join(one.base, '..'));
     }
+  }
+}
+
+/** Names the state folder, so that what a runtime left that is gone for good can be told and removed. */
+export function cgroupKey(stateDir: string): string {
+  const name = encodeURIComponent(stateDir);
+  return name.length <= 200 ? name : createHash('sha256').update(stateDir).digest('hex');
+}
+
+/**
+ * Folders of state folders that are not there any more: their nodes were killed and their files deleted. Only empty ones
+ * of some age go: another mount namespace may have what this one does not see.
+ */
+function removeAbandoned(parent: string): void {
+  for (const key of folders(parent)) {
+    if (!key.startsWith('%2F') || existsSync(decodeURIComponent(key))) continue;
+    const folder = join(parent, key);
+    if (Date.now() - statSync(folder).mtimeMs < 60_000) continue;
+    for (const sandbox of folders(folder)) {
+      for (const container of folders(join(folder, sandbox))) removeFolder(join(folder, sandbox, container));
+      removeFolder(join(folder, sandbox));
+    }
+    removeFolder(folder);
   }
 }
 

@@ -3,6 +3,7 @@ import { PintleError, type ContainerSpec } from '../../../kernel/contract/index.
 import { boundingSet, formatBoundingSet } from './capability-sets.ts';
 import type { IdMap } from './host-facts.ts';
 import type { ImageConfig } from './images/image-config.ts';
+import { terminalWords } from './terminal.ts';
 import { tool } from './tools.ts';
 
 export interface ContainerCommand {
@@ -80,25 +81,32 @@ function checkMapped(container: string, what: 'user' | 'group', id: number, map:
   );
 }
 
+/** How to run words in a container: what drops the rights and starts them, and what a terminal's shell then runs. */
+export interface Invocation {
+  readonly argv: readonly string[];
+  /** With a terminal: what runs on it. */
+  readonly onTerminal: readonly string[];
+}
+
 /**
  * Drops capabilities, becomes the user, sets the environment, runs the command. setpriv runs before the container's
  * environment is set: a variable such as LD_PRELOAD must not reach a program with more rights than the container.
  */
-export function enterArguments(
+export function invocation(
   spec: ContainerSpec,
   command: ContainerCommand,
   words: readonly string[],
-  mapsWholeIds: boolean,
-): readonly string[] {
+  options: { readonly tty: boolean; readonly mapsWholeIds: boolean; readonly enterWorkingDir: boolean },
+): Invocation {
   const set = boundingSet(spec);
   const groups =
     command.groups.length > 0
       ? [`--groups=${command.groups.join(',')}`]
-      : mapsWholeIds
+      : options.mapsWholeIds
         ? ['--clear-groups']
         : ['--keep-groups'];
   const identity =
-    command.uid === 0 && command.gid === 0 && groups[0] === '--keep-groups'
+    command.uid === 0 && command.gid === 0 && !options.mapsWholeIds
       ? []
       : [`--reuid=${command.uid}`, `--regid=${command.gid}`, ...groups];
   const privileges = [
@@ -107,8 +115,23 @@ export function enterArguments(
     '--inh-caps=-all',
     ...(set === undefined ? [] : [`--bounding-set=${formatBoundingSet(set)}`]),
     ...(spec.noNewPrivileges ? ['--no-new-privs'] : []),
+    '--',
   ];
   // env takes every word with "=" for a variable, even the command: such a command goes through a shell's exec.
-  const run = words[0]?.includes('=') === true ? [...tool('dash'), '-c', 'exec "$@"', 'pintle', ...words] : words;
-  return [...privileges, '--', ...tool('env'), '-i', '--default-signal=INT,QUIT', '--', ...command.environment, ...run];
+  const plain = words[0]?.includes('=') === true ? [...tool('dash'), '-c', 'exec "$@"', 'pintle', ...words] : words;
+  const chdir = options.enterWorkingDir ? [`--chdir=${command.workingDir}`] : [];
+  const run = [...tool('env'), '-i', '--default-signal=INT,QUIT', ...chdir, '--', ...command.environment, ...plain];
+  if (!options.tty) return { argv: [...privileges, ...run], onTerminal: [] };
+  return { argv: [...privileges, ...terminalWords], onTerminal: run };
+}
+
+/** The variables in which the scripts find an invocation: names that no container chooses. */
+export function invocationVariables({ argv, onTerminal }: Invocation): Record<string, string> {
+  const variables: Record<string, string> = {
+    PINTLE_ARGC: String(argv.length),
+    PINTLE_TTYC: String(onTerminal.length),
+  };
+  for (const [index, word] of argv.entries()) variables[`PINTLE_ARG_${index}`] = word;
+  for (const [index, word] of onTerminal.entries()) variables[`PINTLE_TTY_${index}`] = word;
+  return variables;
 }

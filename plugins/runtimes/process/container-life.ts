@@ -3,12 +3,13 @@
  * the agent through what is on disk; `resume` picks up a container that an earlier agent started.
  */
 import { spawn, type ChildProcess } from 'node:child_process';
-import { constants, existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { open, readdir, rm, rmdir, unlink } from 'node:fs/promises';
+import { constants, existsSync, mkdirSync, openSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { readdir, rm, rmdir, unlink } from 'node:fs/promises';
 import { constants as osConstants } from 'node:os';
 import { join } from 'node:path';
 import type { Readable } from 'node:stream';
 import { PintleError, type Container } from '../../../kernel/contract/index.ts';
+import { invocationVariables, type Invocation } from './container-command.ts';
 import { ContainerOutput, releaseShim } from './container-output.ts';
 import {
   describeContainer,
@@ -43,8 +44,7 @@ export interface Launch {
   readonly propagation: string;
   readonly nsenter: readonly string[];
   readonly procsFiles: readonly string[];
-  /** Words of the final program, with what drops its rights. */
-  readonly argv: readonly string[];
+  readonly invocation: Invocation;
   readonly command: string;
   readonly path: string;
   readonly workingDir: string;
@@ -114,7 +114,6 @@ export class ContainerLife {
 
   async #start(launch: Launch): Promise<void> {
     const { spec, hostPid } = this.record;
-    const variables = Object.fromEntries(launch.argv.map((word, index) => [`PINTLE_ARG_${index}`, word]));
     const words = [
       hostPid ? 'host' : 'own',
       this.#exitFile,
@@ -127,12 +126,12 @@ export class ContainerLife {
       cwd: this.folder,
       env: {
         ...hostEnvironment,
-        ...variables,
-        PINTLE_ARGC: String(launch.argv.length),
+        ...invocationVariables(launch.invocation),
         PINTLE_LAUNCH: launchScript,
         PINTLE_SHIM: shimScript,
         PINTLE_INIT: initScript,
-        PINTLE_STDIN: spec.stdin ? '1' : '0',
+        // A terminal without input is silent; it has not ended.
+        PINTLE_STDIN: spec.stdin || spec.tty ? '1' : '0',
         PINTLE_PIDS: hostPid ? 'host' : 'own',
         PINTLE_LD: toolLoader.join(' '),
         PINTLE_COMMAND: launch.command,
@@ -194,8 +193,9 @@ export class ContainerLife {
     this.check();
     if (this.#final !== undefined) return;
     if (graceMs > 0 && this.#finishing === undefined) {
-      signalProcess(this.mainProcess(), signal);
-      await endedWithin(this.ended, graceMs);
+      const deadline = Date.now() + graceMs;
+      signalProcess(await this.#awaitMain(deadline), signal);
+      await endedWithin(this.ended, deadline - Date.now());
     }
     if (this.#final === undefined && this.#finishing === undefined) {
       await this.#killAll();
@@ -229,14 +229,26 @@ export class ContainerLife {
     return isAlive(init) ? init : undefined;
   }
 
-  /** The command itself, which is a child of the init. */
+  /** The command itself: a child of the init, or with a terminal a child of script(1) below it. */
   mainProcess(): ProcessId | undefined {
     const init = this.initProcess;
     const inner = parseStat(readText(join(this.folder, 'main')))?.pid;
     if (init === undefined || inner === undefined) return undefined;
     const pid = this.record.hostPid ? inner : childrenOf(init.pid).find((child) => innerPid(child) === inner);
     const stat = pid === undefined ? undefined : statOf(pid);
-    return stat?.parent === init.pid ? stat : undefined;
+    if (stat?.parent !== init.pid) return undefined;
+    if (!this.record.spec.tty) return stat;
+    const onTerminal = childrenOf(stat.pid)[0];
+    return onTerminal === undefined ? undefined : statOf(onTerminal);
+  }
+
+  /** A container counts as started a moment before its command is there to be told anything. */
+  async #awaitMain(deadline: number): Promise<ProcessId | undefined> {
+    for (;;) {
+      const main = this.mainProcess();
+      if (main !== undefined || this.#finishing !== undefined || Date.now() >= deadline) return main;
+      await pause(5);
+    }
   }
 
   #observe(): Observed {
@@ -303,11 +315,10 @@ export class ContainerLife {
 }
 
 /** Opens the container's standard input for writing; undefined when it has none or is gone. */
-export async function openStdin(life: ContainerLife): Promise<number | undefined> {
+export function openStdin(life: ContainerLife): number | undefined {
   if (!life.record.spec.stdin) return undefined;
   try {
-    const handle = await open(join(life.folder, 'stdin.fifo'), constants.O_WRONLY | constants.O_NONBLOCK);
-    return handle.fd;
+    return openSync(join(life.folder, 'stdin.fifo'), constants.O_WRONLY | constants.O_NONBLOCK);
   } catch {
     return undefined;
   }

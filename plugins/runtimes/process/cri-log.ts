@@ -30,20 +30,26 @@ export class CriLog {
 
   write(stream: 'stdout' | 'stderr', chunk: Buffer): void {
     const time = rfc3339Nano();
-    const pieces: Buffer[] = [];
+    let pieces: Buffer[] = [];
+    let size = 0;
+    const add = (tag: 'P' | 'F', start: number, end: number): void => {
+      pieces.push(Buffer.from(`${time} ${stream} ${tag} `), chunk.subarray(start, end), lineEnd);
+      size += time.length + stream.length + 5 + end - start;
+      if (this.#written() + size < this.#maxBytes) return;
+      this.#append(Buffer.concat(pieces));
+      pieces = [];
+      size = 0;
+    };
     for (let start = 0; start < chunk.length;) {
       const end = chunk.indexOf(newline, start);
       const stop = end < 0 ? chunk.length : end;
-      for (let at = start; stop - at > maxTextBytes; at = start) {
-        pieces.push(Buffer.from(`${time} ${stream} P `), chunk.subarray(at, at + maxTextBytes), lineEnd);
-        start += maxTextBytes;
-      }
-      pieces.push(Buffer.from(`${time} ${stream} ${end < 0 ? 'P' : 'F'} `), chunk.subarray(start, stop), lineEnd);
+      for (; stop - start > maxTextBytes; start += maxTextBytes) add('P', start, start + maxTextBytes);
+      add(end < 0 ? 'P' : 'F', start, stop);
       start = stop + 1;
     }
     if (chunk.at(-1) === newline) this.#open.delete(stream);
     else this.#open.add(stream);
-    this.#append(Buffer.concat(pieces));
+    if (pieces.length > 0) this.#append(Buffer.concat(pieces));
   }
 
   /** Ends lines that never got their newline, then closes the file. */
@@ -63,6 +69,11 @@ export class CriLog {
     for (let written = 0; written < bytes.length;) written += writeSync(fd, bytes, written);
     this.#size += bytes.length;
     if (this.#size >= this.#maxBytes) this.#rotate();
+  }
+
+  #written(): number {
+    this.#file();
+    return this.#size;
   }
 
   #file(): number {

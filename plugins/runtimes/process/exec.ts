@@ -1,10 +1,11 @@
 /** Runs a further command inside a running container: all its namespaces, its root, cgroup, user and environment. */
 import { spawn } from 'node:child_process';
 import { PintleError, type ProcessStreams } from '../../../kernel/contract/index.ts';
-import { enterArguments, type ContainerCommand } from './container-command.ts';
+import { invocation, invocationVariables, type ContainerCommand } from './container-command.ts';
 import type { ContainerLife } from './container-life.ts';
 import { hostEnvironment } from './host-command.ts';
 import { childrenOf, signalProcess, statOf } from './procfs.ts';
+import { resizeTerminal } from './terminal.ts';
 
 const execScript = `
 set -f
@@ -29,28 +30,21 @@ export async function execInContainer(
   const init = life.initProcess;
   if (init === undefined) throw new PintleError('CONTAINER_NOT_RUNNING', `container ${spec.name} does not run`);
   if (request.command.length === 0) throw new PintleError('BAD_REQUEST', 'exec: no command given');
-  const words = enterArguments(spec, command, request.command, host.mapsWholeIds);
-  const variables = Object.fromEntries(words.map((word, index) => [`PINTLE_ARG_${index}`, word]));
+  const run = invocation(spec, command, request.command, {
+    tty: request.tty,
+    mapsWholeIds: host.mapsWholeIds,
+    enterWorkingDir: true,
+  });
+  // Not --root or --wd: the mount namespace brings its root, and nsenter would look the folder up from the node's root,
+  // where a symbolic link that the container made leads out of it.
   const namespaces = ['--mount', '--uts', '--ipc', '--net', ...(hostPid ? [] : ['--pid'])];
-  const child = spawn(
-    'dash',
-    [
-      '-c',
-      execScript,
-      'pintle-exec',
-      ...host.procsFiles,
-      '--',
-      `--target=${init.pid}`,
-      ...namespaces,
-      `--root`,
-      `--wd=/proc/${init.pid}/root${command.workingDir}`,
-      '--',
-    ],
-    {
-      env: { ...hostEnvironment, ...variables, PINTLE_ARGC: String(words.length) },
-      stdio: [request.stdin ? 'pipe' : 'ignore', 'pipe', 'pipe'],
-    },
-  );
+  const words = [...host.procsFiles, '--', `--target=${init.pid}`, ...namespaces, '--'];
+  const child = spawn('dash', ['-c', 'eval "$PINTLE_EXEC"', 'pintle-exec', ...words], {
+    cwd: '/',
+    env: { ...hostEnvironment, ...invocationVariables(run), PINTLE_EXEC: execScript },
+    // A terminal without input is silent; it has not ended.
+    stdio: [request.stdin || request.tty ? 'pipe' : 'ignore', 'pipe', 'pipe'],
+  });
   child.stdin?.on('error', () => undefined);
   const exited = new Promise<{ exitCode: number; signal?: number; message?: string }>((resolve) => {
     child.once('error', (error) => resolve({ exitCode: 126, message: error.message }));
@@ -59,10 +53,15 @@ export async function execInContainer(
     );
   });
   return {
-    stdin: child.stdin ?? undefined,
+    stdin: request.stdin ? (child.stdin ?? undefined) : undefined,
     stdout: child.stdout ?? undefined,
     stderr: request.tty ? undefined : (child.stderr ?? undefined),
-    resize: () => undefined,
+    resize: (size) => {
+      // nsenter, then script(1), then what runs on the terminal.
+      const script = child.pid === undefined ? undefined : childrenOf(child.pid)[0];
+      const onTerminal = script === undefined ? undefined : childrenOf(script)[0];
+      if (request.tty && onTerminal !== undefined) void resizeTerminal(onTerminal, size);
+    },
     exited,
     close: () => {
       if (child.pid === undefined) return;

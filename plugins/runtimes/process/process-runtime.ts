@@ -23,7 +23,7 @@ import {
 } from '../../../kernel/contract/index.ts';
 import { attachToContainer } from './attach.ts';
 import { Cgroups } from './cgroups.ts';
-import { containerCommand, enterArguments } from './container-command.ts';
+import { containerCommand, invocation } from './container-command.ts';
 import { ContainerLife, pause, readContainerRecord, type Launch } from './container-life.ts';
 import { containerStats } from './container-stats.ts';
 import { EventStream } from './event-stream.ts';
@@ -187,7 +187,11 @@ export class ProcessRuntime implements Runtime, AsyncDisposable {
         propagation: bidirectional ? 'unchanged' : 'slave',
         nsenter: sandbox.nsenter,
         procsFiles: this.#cgroups.makeContainer(spec.sandboxId, spec.id, spec.limits),
-        argv: enterArguments(spec, command, command.words, this.#facts.uids.isWhole),
+        invocation: invocation(spec, command, command.words, {
+          tty: spec.tty,
+          mapsWholeIds: this.#facts.uids.isWhole,
+          enterWorkingDir: false,
+        }),
         command: command.words[0] ?? '',
         path: command.path,
         workingDir: command.workingDir,

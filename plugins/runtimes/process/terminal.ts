@@ -2,39 +2,39 @@
  * Terminals without compiled code: script(1) opens a pseudo-terminal in the container's own /dev/pts and carries bytes
  * between it and its standard streams. Its size is set from outside through the slave, which the process below has open.
  */
-import { childrenOf } from './procfs.ts';
 import { tryHostCommand } from './host-command.ts';
 import { tool } from './tools.ts';
 
-/** Words that run `words` on a terminal of its own and end with its exit code. */
-export function onTerminal(words: readonly string[]): readonly string[] {
-  return [
-    ...tool('env'),
-    `SHELL=/.pintle/dash`,
-    ...tool('script'),
-    '-q',
-    '-e',
-    '-c',
-    'exec "$@"',
-    '/dev/null',
-    ...words,
-  ];
-}
+const terminalScript = `
+n=0 words=
+while [ "$n" -lt "$PINTLE_TTYC" ]; do
+  words="$words \\"\\$PINTLE_TTY_$n\\""
+  n=$((n + 1))
+done
+eval "exec $words"
+`;
 
-/** Sets the size of the terminal that the children of `scriptPid` run on. */
+/**
+ * Runs what the PINTLE_TTY_ variables hold on a terminal, and ends with its exit code. script(1) takes one string for
+ * a shell, so the shell is the runtime's own, which finds its libraries by LD_LIBRARY_PATH; both end at `env -i`.
+ */
+export const terminalWords: readonly string[] = [
+  ...tool('env'),
+  'SHELL=/.pintle/dash',
+  'LD_LIBRARY_PATH=/.pintle',
+  ...tool('script'),
+  '--quiet',
+  '--return',
+  '--command',
+  terminalScript,
+  '/dev/null',
+];
+
+/** Sets the size of the terminal that a process has as its standard input. */
 export async function resizeTerminal(
-  scriptPid: number,
+  pid: number,
   size: { readonly columns: number; readonly rows: number },
 ): Promise<void> {
-  const child = childrenOf(scriptPid)[0];
-  if (child === undefined) return;
-  await tryHostCommand([
-    'stty',
-    '-F',
-    `/proc/${child}/fd/0`,
-    'rows',
-    String(size.rows),
-    'cols',
-    String(size.columns),
-  ]).catch(() => undefined);
+  const argv = ['stty', '-F', `/proc/${pid}/fd/0`, 'rows', String(size.rows), 'cols', String(size.columns)];
+  await tryHostCommand(argv).catch(() => undefined);
 }

@@ -1,0 +1,86 @@
+/**
+ * Runtime `process` against its kit, as root and as an ordinary user in a user namespace. Needs private mount and pid
+ * namespaces, which the lab lane brings.
+ */
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { chmodSync, chownSync, mkdtempSync, readFileSync, readdirSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import test from 'ava';
+import { skipCase } from '../../kernel/conformance/kit.ts';
+import type { RecordedResult } from '../../kernel/conformance/recorder.ts';
+import { openRuntime, runtimeConformance } from '../../kernel/conformance/runtime.ts';
+import { hostInventory } from './support/host-inventory.ts';
+
+const module = new URL('../../plugins/runtimes/process/index.js', import.meta.url).href;
+const isRealRoot =
+  process.getuid?.() === 0 && /^\s*0\s+0\s+4294967295/.test(readFileSync('/proc/self/uid_map', 'utf8'));
+const before = hostInventory([]);
+const stateDirs: string[] = [];
+
+runtimeConformance(test, {
+  name: isRealRoot ? 'process as root' : 'process in a user namespace',
+  capabilities: isRealRoot ? ['images', 'limits', 'tty', 'real'] : ['images', 'tty', 'real'],
+  image: 'host',
+  module,
+  open: (stateDir) => {
+    stateDirs.push(stateDir);
+    return openRuntime(module, stateDir);
+  },
+});
+
+const title = 'process passes the kit as an ordinary user in a user namespace';
+if (!isRealRoot) skipCase(test, title, 'the whole lane runs in one');
+else
+  test(title, async (t) => {
+    t.timeout(300_000);
+    const folder = mkdtempSync(join(tmpdir(), 'pintle-runtime-user-'));
+    t.teardown(() => rmSync(folder, { recursive: true, force: true }));
+    chownSync(folder, 65534, 65534);
+    chmodSync(folder, 0o700);
+    const runner = fileURLToPath(new URL('support/run-runtime-kit.js', import.meta.url));
+    const asUser = [
+      'setpriv',
+      '--reuid=65534',
+      '--regid=65534',
+      '--clear-groups',
+      '--inh-caps=-all',
+      '--bounding-set=-all',
+    ];
+    const isolated = [
+      'unshare',
+      '--user',
+      '--map-root-user',
+      '--mount',
+      '--pid',
+      '--net',
+      '--fork',
+      '--kill-child',
+      '--mount-proc',
+    ];
+    const [program, ...args] = [...asUser, ...isolated, process.execPath, runner, folder];
+    const child = spawn(program, args, {
+      cwd: '/',
+      env: { PATH: process.env['PATH'] },
+      stdio: ['ignore', 'pipe', 'pipe'],
+    });
+    t.teardown(() => child.kill('SIGKILL'));
+    let stdout = '';
+    let stderr = '';
+    child.stdout.on('data', (chunk: Buffer) => (stdout += chunk.toString()));
+    child.stderr.on('data', (chunk: Buffer) => (stderr += chunk.toString()));
+    await once(child, 'close');
+    const results = (stdout === '' ? [] : JSON.parse(stdout)) as readonly RecordedResult[];
+    t.true(results.length > 40, `the kit did not run: ${stderr}`);
+    for (const { title: name, outcome, failures } of results)
+      t.not(outcome, 'failed', `${name}: ${failures.join('; ')}`);
+    t.is(results.filter(({ outcome }) => outcome === 'skipped').length, 2, 'only the limits cannot be had');
+    t.deepEqual(readdirSync(folder), [], 'folders are left');
+  });
+
+test.after.always('nothing is left on the host', (t) => {
+  t.true(stateDirs.length > 0);
+  t.deepEqual(hostInventory(stateDirs), before);
+});
