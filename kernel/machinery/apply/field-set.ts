@@ -20,7 +20,10 @@ export const emptySet: FieldSet = Object.freeze({ members: new Set<string>(), ch
 export const isEmptySet = (set: FieldSet): boolean => set.members.size === 0 && set.children.size === 0;
 
 function make(members: Iterable<PathElement>, children: Iterable<readonly [PathElement, FieldSet]>): FieldSet {
-  return { members: new Set(members), children: new Map([...children].filter(([, child]) => !isEmptySet(child))) };
+  const below = new Map<PathElement, FieldSet>();
+  for (const [element, child] of children) if (!isEmptySet(child)) below.set(element, child);
+  const here = new Set(members);
+  return here.size === 0 && below.size === 0 ? emptySet : { members: here, children: below };
 }
 export { make as fieldSet };
 

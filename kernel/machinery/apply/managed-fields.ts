@@ -20,6 +20,21 @@ export function identityKey({ manager, operation, apiVersion, subresource }: Man
   return JSON.stringify([operation, manager, subresource, operation === 'Update' ? apiVersion : '']);
 }
 
+/** Sets and the frozen JSON that says the same: objects of the API are frozen and shared, and most entries never change. */
+const decoded = new WeakMap<object, FieldSet>();
+const encoded = new WeakMap<FieldSet, JsonObject>();
+
+function decode(fields: unknown): FieldSet {
+  if (!isObject(fields) || !Object.isFrozen(fields)) return decodeFieldSet(fields);
+  let set = decoded.get(fields);
+  if (!set) {
+    set = decodeFieldSet(fields);
+    decoded.set(fields, set);
+    encoded.set(set, fields);
+  }
+  return set;
+}
+
 /** Throws BAD_REQUEST for fields that cannot be read. */
 export function decodeManagedFields(entries: unknown): ManagedFields {
   const managed: ManagedFields = new Map();
@@ -33,7 +48,7 @@ export function decodeManagedFields(entries: unknown): ManagedFields {
       subresource: entry.subresource ?? '',
     };
     const key = identityKey(identity);
-    const fields = entry.fieldsV1 === undefined ? emptySet : decodeFieldSet(entry.fieldsV1);
+    const fields = entry.fieldsV1 === undefined ? emptySet : decode(entry.fieldsV1);
     const known = managed.get(key);
     managed.set(key, { ...identity, time: entry.time, fields: known ? union(known.fields, fields) : fields });
   }
@@ -53,7 +68,7 @@ export function encodeManagedFields(managed: ManagedFields): ManagedFieldsEntry[
       apiVersion,
       ...(time !== undefined && { time }),
       fieldsType: 'FieldsV1',
-      fieldsV1: encodeFieldSet(fields),
+      fieldsV1: encoded.get(fields) ?? encodeFieldSet(fields),
       ...(subresource !== '' && { subresource }),
     }));
 }

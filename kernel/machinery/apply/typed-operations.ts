@@ -59,23 +59,27 @@ const isBlank = (value: unknown): boolean =>
   value === null ||
   (Array.isArray(value) ? value.length === 0 : isObject(value) && Object.keys(value).length === 0);
 
+interface Difference {
+  readonly self: Kind | undefined;
+  readonly below: Comparison;
+}
+const unchanged: Difference = { self: undefined, below: none };
+
 /** What has to be said of the path of a pair of values itself, and of the paths below it. */
-function difference(
-  before: unknown,
-  after: unknown,
-  unresolved: Shape,
-): { readonly self: Kind | undefined; readonly below: Comparison } {
+function difference(before: unknown, after: unknown, unresolved: Shape): Difference {
+  // Most of an object stays as it is.
+  if (before !== undefined && after !== undefined && equalJson(before, after)) return unchanged;
   const shape = resolve(unresolved, before, after);
   const presenceChange: Kind | undefined = before === undefined ? 'added' : after === undefined ? 'removed' : undefined;
   if (shape.kind === 'leaf' || (isBlank(before) && isBlank(after))) {
-    return { self: presenceChange ?? (equalJson(before, after) ? undefined : 'modified'), below: none };
+    return { self: presenceChange ?? 'modified', below: none };
   }
   const members: Record<Kind, PathElement[]> = { added: [], modified: [], removed: [] };
   const children: Record<Kind, [PathElement, FieldSet][]> = { added: [], modified: [], removed: [] };
   const note = (element: PathElement, left: unknown, right: unknown, child: Shape): void => {
     const found = difference(left, right, child);
     if (found.self) members[found.self].push(element);
-    for (const kind of kinds) children[kind].push([element, found.below[kind]]);
+    for (const kind of kinds) if (!isEmptySet(found.below[kind])) children[kind].push([element, found.below[kind]]);
   };
   if (shape.kind === 'list') {
     const [left, right] = [elementsOf(shape, before), elementsOf(shape, after)];
@@ -90,9 +94,11 @@ function difference(
     for (const key of new Set([...Object.keys(left), ...Object.keys(right)]))
       note(fieldElement(key), own(left, key), own(right, key), shape.child(key));
   }
-  const below = Object.fromEntries(
-    kinds.map((kind) => [kind, fieldSet(members[kind], children[kind])]),
-  ) as unknown as Comparison;
+  const below: Comparison = {
+    added: fieldSet(members.added, children.added),
+    modified: fieldSet(members.modified, children.modified),
+    removed: fieldSet(members.removed, children.removed),
+  };
   return { self: presenceChange, below };
 }
 
