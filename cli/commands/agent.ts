@@ -1,5 +1,6 @@
 import { hostname } from 'node:os';
 import { join, resolve } from 'node:path';
+import { setFlagsFromString } from 'node:v8';
 import { Command, Option } from 'commander';
 import {
   configOption,
@@ -40,6 +41,8 @@ export function agentCommand(cli: Cli): Command {
   for (const option of logOptions()) command.addOption(option);
   return command.action(
     cli.action(async (flags: AgentFlags) => {
+      // an agent does little and lives long beside the pods: a nursery that does not grow saves 14 MB (of 97, idle)
+      setFlagsFromString('--semi-space-growth-factor=1');
       const [{ readConfig }, { runKernel }] = await Promise.all([
         import('../read-config.ts'),
         import('../run-kernel.ts'),
