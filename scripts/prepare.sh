@@ -26,5 +26,5 @@ step() {
   printf '%s: done in %d ms\n' "$name" $((($(date +%s%N) - began) / 1000000))
 }
 
-if ! node scripts/is-installed.js; then step 'install' npm ci --no-progress; fi
+if ! node scripts/is-installed.js; then step 'install' npm ci --no-progress --loglevel=error; fi
 step 'build' node node_modules/typescript/bin/tsc -b
