@@ -37,6 +37,7 @@ import type { PartialMerge } from './verbs/subresources/partial.ts';
 import { patchScale, scaleOf, updateScale } from './verbs/subresources/scale.ts';
 import { watch } from './watch.ts';
 
+const streams = new Set(['attach', 'exec', 'log', 'portforward']);
 /** How many objects of a collection are deleted at a time. */
 const deleteConcurrency = 16;
 
@@ -183,7 +184,8 @@ export class LocalCluster implements Cluster {
   #subresource(resource: Stored, name: string, verb: string): PartialMerge | undefined {
     const served = resource.served.subresources.find((subresource) => subresource.name === name);
     if (!served) throw unknownResource();
-    if (!served.verbs.includes(verb)) throw methodNotAllowed(resource.served, verb);
+    // Streams come from the node, not from the state.
+    if (!served.verbs.includes(verb) || streams.has(name)) throw methodNotAllowed(resource.served, verb);
     return partialSubresources[`${resource.storage.path}/${name}`];
   }
 

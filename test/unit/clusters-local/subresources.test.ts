@@ -187,6 +187,7 @@ test('subresources that do not exist, and verbs that they do not have', async (t
     'NOT_FOUND',
   );
   await refusal(t, cluster.get(types.pods, key('p'), { subresource: 'eviction' }), 'METHOD_NOT_ALLOWED');
+  await refusal(t, cluster.get(types.pods, key('p'), { subresource: 'log' }), 'METHOD_NOT_ALLOWED');
   await refusal(t, cluster.get(types.configMaps, key('p'), { subresource: 'status' }), 'NOT_FOUND');
   t.is((await cluster.get(types.pods, key('p'), { subresource: 'status' })).metadata.name, 'p');
 });
@@ -255,8 +256,18 @@ test('two groups, one object: events, which expire', async (t) => {
   clock.advance(60_000);
   await new Promise((resolve) => setImmediate(resolve));
   t.is((await cluster.list(types.events)).items.length, 2, 'a changed event lives on');
+  const watch = collect(t, cluster, types.events, { resourceVersion: String(cluster.server!.revision) });
+  for (let index = 0; index < 1_100; index++) {
+    await cluster.create(types.events, {
+      metadata: { name: `s${index}`, namespace: ns },
+      involvedObject: { namespace: ns },
+    });
+  }
+  clock.advance(60_000);
   clock.advance(60_000);
   await eventually(async () => (await cluster.list(types.events)).items.length === 0);
+  await watch.until(() => watch.events.length >= 2_202);
+  t.is(watch.lines().filter((line) => line.startsWith('DELETED')).length, 1_102, 'each deletion is seen once');
 });
 
 test('reviews answer the rule of today', async (t) => {

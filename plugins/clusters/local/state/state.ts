@@ -24,6 +24,7 @@ import { deepFreeze } from './frozen-json.ts';
 export const root = '/registry/';
 /** How long a call waits for the state to come up with a revision that the store has. */
 const catchUpMs = 10_000;
+const timerMs = 250;
 
 export interface Write {
   readonly key: string;
@@ -40,6 +41,7 @@ export interface Removal {
 
 interface Waiter {
   readonly revision: number;
+  readonly deadlineMs: number;
   readonly done: (reached: boolean) => void;
 }
 
@@ -52,6 +54,7 @@ export class State {
   readonly #written = new Map<string, Write>();
   readonly #stop = new AbortController();
   #waiters: Waiter[] = [];
+  #timer: NodeJS.Timeout | undefined;
   #revision = 0;
   #failure: string | undefined = 'the state has not been read from the store yet';
   #feeding: Promise<void> = Promise.resolve();
@@ -135,18 +138,8 @@ export class State {
     if (revision <= this.#revision) return;
     if (this.#stop.signal.aborted) throw this.#stop.signal.reason as Error;
     const reached = await new Promise<boolean>((resolve) => {
-      const timer = setTimeout(() => {
-        this.#waiters = this.#waiters.filter((waiter) => waiter !== entry);
-        resolve(false);
-      }, withinMs);
-      const entry: Waiter = {
-        revision,
-        done: (ok) => {
-          clearTimeout(timer);
-          resolve(ok);
-        },
-      };
-      this.#waiters.push(entry);
+      this.#waiters.push({ revision, deadlineMs: performance.now() + withinMs, done: resolve });
+      this.#armTimer();
     });
     if (!reached) {
       if (this.#stop.signal.aborted) throw this.#stop.signal.reason as Error;
@@ -157,6 +150,19 @@ export class State {
         },
       });
     }
+  }
+
+  /** One coarse timer for all: nearly every wait is over long before, and a timer for each would cost more than it. */
+  #armTimer(): void {
+    if (this.#timer) return;
+    this.#timer = setTimeout(() => {
+      this.#timer = undefined;
+      const now = performance.now();
+      const late = this.#waiters.filter(({ deadlineMs }) => deadlineMs <= now);
+      this.#waiters = this.#waiters.filter(({ deadlineMs }) => deadlineMs > now);
+      for (const { done } of late) done(false);
+      if (this.#waiters.length > 0) this.#armTimer();
+    }, timerMs).unref();
   }
 
   /** Forgets history that is older than the limits. */
