@@ -60,22 +60,18 @@ type Model = Map<number, Map<string, { value: string; created: number; modified:
 function stateOf(keyspace: Keyspace, revision: number): unknown[] {
   return keyspace
     .list({ prefix: '', revision })
-    .versions.map(({ key, created, revision: modified, value }) => [key, String(value), created, modified]);
+    .versions.map(({ key, created, revision: modified, value }) => [
+      key,
+      new TextDecoder().decode(value),
+      created,
+      modified,
+    ]);
 }
 
 function expected(model: Model, revision: number): unknown[] {
   return [...model.get(revision)!]
     .sort(([a], [b]) => byBytes(a, b))
-    .map(([key, { value, created, modified }]) => [
-      key,
-      Buffer.from(value)
-        .toString()
-        .split('')
-        .map((c) => c.charCodeAt(0))
-        .join(),
-      created,
-      modified,
-    ]);
+    .map(([key, { value, created, modified }]) => [key, value, created, modified]);
 }
 
 function versionsOf(keyspace: Keyspace, { changes }: Step, revision: number): Version[] {
@@ -87,7 +83,7 @@ function versionsOf(keyspace: Keyspace, { changes }: Step, revision: number): Ve
       index,
       created: isDeletion ? 0 : (keyspace.current(key)?.created ?? revision),
       isDeletion,
-      value: isDeletion ? undefined : new TextEncoder().encode(`${key}@${revision}`.replaceAll(/[^\x00-\x7f]/g, '?')),
+      value: isDeletion ? undefined : new TextEncoder().encode(`${index}@${revision}`),
       previous: undefined,
     }));
 }
