@@ -2,6 +2,7 @@
 import { createHash } from 'node:crypto';
 import type { ServedResource } from '../../../kernel/contract/index.ts';
 import { noSuchPath } from './status.ts';
+import { kubernetesRelease } from './version.ts';
 
 export interface OpenApiBytes {
   readonly body: Buffer;
@@ -19,6 +20,20 @@ export async function openApi(served: readonly ServedResource[], path: string): 
     const body = Buffer.from(JSON.stringify(await documentOf(served, path)));
     bytes = { body, etag: `"${createHash('sha256').update(body).digest('hex').toUpperCase()}"` };
     known.set(path, bytes);
+  }
+  return bytes;
+}
+
+/** /openapi/v2 in protobuf, for kubectl up to 1.28; made when first asked for. */
+export async function openApiV2(served: readonly ServedResource[]): Promise<OpenApiBytes> {
+  let known = sets.get(served);
+  if (known === undefined) sets.set(served, (known = new Map()));
+  let bytes = known.get('v2');
+  if (bytes === undefined) {
+    const { openApiV2: encode } = await import('../../../kernel/machinery/schema/open-api-v2.ts');
+    const body = encode(served, kubernetesRelease);
+    bytes = { body, etag: `"${createHash('sha256').update(body).digest('hex').toUpperCase()}"` };
+    known.set('v2', bytes);
   }
   return bytes;
 }

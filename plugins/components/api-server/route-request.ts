@@ -6,7 +6,7 @@ import { handleResource, sendJson, verbOf } from './handle-resource.ts';
 import { healthAnswer, healthRoots, type Check } from './health.ts';
 import { send, type Exchange } from './http-exchange.ts';
 import type { InFlight } from './in-flight.ts';
-import { openApi } from './open-api.ts';
+import { openApi, openApiV2 } from './open-api.ts';
 import type { RequestMetrics } from './request-metrics.ts';
 import { indexResources, parseTarget, pathSegments, type ResourceTarget } from './request-target.ts';
 import { servedResources } from './served-resources.ts';
@@ -170,15 +170,20 @@ function sendDiscovery(
   return send(exchange, { status: 200, body: document.body, contentType: document.contentType });
 }
 
+/** Asked for with an @ before v1.0, which is no token character in a media type; answered with a dot. */
+const openApiV2Type = 'application/com.github.proto-openapi.spec.v2.v1.0+protobuf';
+
 async function sendOpenApi(exchange: Exchange, context: RouterContext, segments: readonly string[]): Promise<void> {
-  if (segments[1] !== 'v3') throw noSuchPath();
-  const document = await openApi(servedResources(context.server), segments.slice(2).join('/'));
+  const served = servedResources(context.server);
+  const isV2 = segments[1] === 'v2' && segments.length === 2;
+  if (segments[1] !== 'v3' && !isV2) throw noSuchPath();
+  const document = isV2 ? await openApiV2(served) : await openApi(served, segments.slice(2).join('/'));
   exchange.response.setHeader('etag', document.etag);
   const isKnown = exchange.request.headers['if-none-match'] === document.etag;
   return send(exchange, {
     status: isKnown ? 304 : 200,
     body: isKnown ? Buffer.alloc(0) : document.body,
-    contentType: 'application/json',
+    contentType: isV2 ? openApiV2Type : 'application/json',
   });
 }
 
@@ -186,7 +191,18 @@ function rootPaths(context: RouterContext): readonly string[] {
   const versions = new Set<string>();
   for (const resource of context.server.resources())
     versions.add(resource.group === '' ? `/api/${resource.version}` : `/apis/${resource.group}/${resource.version}`);
-  return ['/api', '/apis', ...versions, '/healthz', '/livez', '/metrics', '/openapi/v3', '/readyz', '/version'].sort();
+  return [
+    '/api',
+    '/apis',
+    ...versions,
+    '/healthz',
+    '/livez',
+    '/metrics',
+    '/openapi/v2',
+    '/openapi/v3',
+    '/readyz',
+    '/version',
+  ].sort();
 }
 
 function readOnly(exchange: Exchange): void {

@@ -103,7 +103,7 @@ function openTunnel(
   if ((request.headers.upgrade ?? '').toLowerCase() !== tunnelUpgrade)
     throw badRequest(`a node tunnel needs "Upgrade: ${tunnelUpgrade}"`);
   assertMayServe(user, node);
-  acceptTunnel(node, socket, head, context);
+  void acceptTunnel(node, socket, head, context);
 }
 
 async function openProcess(

@@ -37,12 +37,12 @@ export function assertMayServe(user: UserInfo, nodeName: string): void {
 
 const open = new WeakMap<Cluster, Map<string, AbortController>>();
 
-export function acceptTunnel(
+export async function acceptTunnel(
   nodeName: string,
   socket: Socket,
   head: Buffer,
   context: { readonly cluster: Cluster; readonly log: Logger; readonly stopping: AbortSignal },
-): void {
+): Promise<void> {
   const { cluster, log, stopping } = context;
   let tunnels = open.get(cluster);
   if (tunnels === undefined) open.set(cluster, (tunnels = new Map()));
@@ -53,25 +53,42 @@ export function acceptTunnel(
   previous?.abort();
   socket.setTimeout(0);
   socket.setNoDelay(true);
-  socket.write(`HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: ${tunnelUpgrade}\r\n\r\n`);
+  await written(socket, `HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: ${tunnelUpgrade}\r\n\r\n`);
+  if (socket.destroyed || ending.signal.aborted) {
+    if (tunnels.get(nodeName) === ending) tunnels.delete(nodeName);
+    socket.destroy();
+    return;
+  }
   if (head.length > 0) socket.unshift(head);
   const tunnel = openNodeTunnel(nodeName, socket);
   const stop = (): void => ending.abort();
   stopping.addEventListener('abort', stop, { once: true });
-  if (stopping.aborted) stop();
   ending.signal.addEventListener('abort', () => {
     stopping.removeEventListener('abort', stop);
     if (tunnels.get(nodeName) === ending) tunnels.delete(nodeName);
     tunnel.close();
-    socket.destroy();
   });
+  if (stopping.aborted) stop();
   void tunnel.closed.then(() => {
     log.debug(`tunnel of node ${nodeName} has ended`);
     ending.abort();
+    socket.destroy();
   });
   log.debug(`tunnel of node ${nodeName} is open`);
-  cluster.serveNode(nodeName, tunnel.service, ending.signal).catch((error: unknown) => {
+  await cluster.serveNode(nodeName, tunnel.service, ending.signal).catch((error: unknown) => {
     if (!ending.signal.aborted) log.error(`node ${nodeName} cannot be registered: ${String((error as Error).message)}`);
     ending.abort();
   });
+}
+
+/**
+ * Resolves when the bytes have left, one turn of the loop later. HTTP/2 takes over the socket's handle, and Node 20 ends
+ * the process with "Assertion failed: is_write_in_progress()" when a write from before completes after that.
+ */
+async function written(socket: Socket, text: string): Promise<void> {
+  await new Promise<void>((resolve) => {
+    socket.once('close', resolve);
+    socket.write(text, () => resolve());
+  });
+  await new Promise((resolve) => setImmediate(resolve));
 }
