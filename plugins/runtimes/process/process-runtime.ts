@@ -273,7 +273,14 @@ export class ProcessRuntime implements Runtime, AsyncDisposable {
   }
 
   async removeImage(name: string): Promise<void> {
-    throw new PintleError('UNSUPPORTED', `image ${name} cannot be removed`);
+    const image = this.#images.find(name);
+    const user = [...this.#containers.values()].find(({ record }) => record.imageId === image?.id);
+    if (user !== undefined)
+      throw new PintleError(
+        'UNSUPPORTED',
+        `image ${name} is used by container ${user.record.spec.name}: remove that first`,
+      );
+    await this.#images.remove(name);
   }
 
   async purge(): Promise<void> {
@@ -322,6 +329,7 @@ export class ProcessRuntime implements Runtime, AsyncDisposable {
       for (const life of this.#containers.values()) life.check();
     }, sweepMs);
     this.#sweep.unref();
+    await this.#images.sweep();
     await Promise.all([...this.#containers.values()].map((life) => life.resume()));
   }
 
