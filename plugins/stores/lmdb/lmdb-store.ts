@@ -12,24 +12,23 @@ import type {
   StoreStatus,
   WatchBatch,
 } from '../../../kernel/contract/store.ts';
-import { PintleError } from '../../../kernel/contract/errors.ts';
+import type { PintleError } from '../../../kernel/contract/errors.ts';
 import { checkChanges } from '../../../kernel/machinery/store/check-changes.ts';
 import {
   checkRevision,
-  conflictOf,
   entryOf,
   futureRevision,
-  judge,
   Keyspace,
   readableRevision,
   type Version,
 } from '../../../kernel/machinery/store/keyspace.ts';
 import { runRetention, type RetentionLimits } from '../../../kernel/machinery/store/retention.ts';
 import { WatchHub } from '../../../kernel/machinery/store/watch-hub.ts';
-import type { LmdbFile, LogAppend } from './lmdb-file.ts';
-import { encodeRecord, setCreated, valueOf } from './record.ts';
+import { judgeBatch, type JudgedBatch, type PendingCommit } from './batch.ts';
+import type { LmdbFile } from './lmdb-file.ts';
+import { encodeRecord } from './record.ts';
 import { ValueRing } from './value-ring.ts';
-import { readOnlyReason } from './write-failure.ts';
+import { closedStore, failed, readOnly, readOnlyReason } from './write-failure.ts';
 
 /** Bounds of one disk transaction. */
 const batchCommits = 1_024;
@@ -38,23 +37,6 @@ const batchRemoves = 512;
 /** Values read from the file in one go. */
 const readSlice = 1_000;
 const probeMs = 1_000;
-
-interface PendingCommit {
-  readonly changes: readonly StoreChange[];
-  /** One a change, encoded when the commit was called. */
-  readonly records: readonly Buffer[];
-  readonly bytes: number;
-  readonly resolve: (result: CommitResult) => void;
-  readonly reject: (error: unknown) => void;
-}
-
-/** A batch that was judged: what to write, and what to answer when it is durable. */
-interface JudgedBatch {
-  readonly revisions: { revision: number; versions: Version[] }[];
-  readonly appends: LogAppend[];
-  readonly answers: (() => void)[];
-  revision: number;
-}
 
 export interface LmdbStoreOptions {
   readonly history: RetentionLimits;
@@ -244,7 +226,7 @@ export class LmdbStore implements Store, AsyncDisposable {
 
   async #writeBatch(commits: readonly PendingCommit[], isProbe = false): Promise<void> {
     try {
-      const batch = this.#judge(commits);
+      const batch = judgeBatch(commits, this.#keyspace, this.#readValue);
       const removes = this.#takeRemoves();
       if (
         isProbe ||
@@ -268,51 +250,6 @@ export class LmdbStore implements Store, AsyncDisposable {
     } catch (error) {
       for (const { reject } of commits) reject(error);
     }
-  }
-
-  /** Judges in order; each transaction sees those before it in the batch, which are answered only together with it. */
-  #judge(commits: readonly PendingCommit[]): JudgedBatch {
-    const batch: JudgedBatch = { revisions: [], appends: [], answers: [], revision: this.#keyspace.revision };
-    const pending = new Map<string, Version>();
-    const current = (key: string): Version | undefined => {
-      const version = pending.get(key);
-      if (version === undefined) return this.#keyspace.current(key);
-      return version.isDeletion ? undefined : version;
-    };
-    for (const { changes, records, resolve } of commits) {
-      const verdict = judge(changes, current);
-      if ('conflict' in verdict) {
-        const result = conflictOf(verdict.conflict.key, verdict.found, this.#readValue);
-        batch.answers.push(() => resolve(result));
-        continue;
-      }
-      if (verdict.effective.length > 0) {
-        const revision = ++batch.revision;
-        const versions = verdict.effective.map((change, index): Version => {
-          const record = records[changes.indexOf(change)]!;
-          const isDeletion = change.value === undefined;
-          const created = isDeletion ? 0 : (current(change.key)?.created ?? revision);
-          setCreated(record, created);
-          const value = isDeletion ? undefined : valueOf(record);
-          const version: Version = {
-            key: change.key,
-            revision,
-            index,
-            created,
-            isDeletion,
-            value,
-            previous: undefined,
-          };
-          batch.appends.push({ version, record });
-          return version;
-        });
-        for (const version of versions) pending.set(version.key, version);
-        batch.revisions.push({ revision, versions });
-      }
-      const { revision } = batch;
-      batch.answers.push(() => resolve({ ok: true, revision }));
-    }
-    return batch;
   }
 
   #takeRemoves(): Version[] {
@@ -414,26 +351,4 @@ export class LmdbStore implements Store, AsyncDisposable {
 
 function nextTurn(): Promise<void> {
   return new Promise((resolve) => setImmediate(resolve));
-}
-
-function closedStore(): PintleError {
-  return new PintleError('STORE_CLOSED', 'The lmdb store has been disposed; nothing can be read or written any more.');
-}
-
-function readOnly(cause: unknown): PintleError {
-  return new PintleError(
-    'STORE_READ_ONLY',
-    `store/lmdb cannot write: ${readOnlyReason(cause)}. Nothing of the transaction was written, compaction is stopped, ` +
-      'reads go on. Make room; the store tries again by itself.',
-    { cause },
-  );
-}
-
-function failed(what: string, cause: unknown): PintleError {
-  return new PintleError(
-    'STORE_FAILED',
-    `store/lmdb: ${what} (${cause instanceof Error ? cause.message : String(cause)}); whether the transaction was written ` +
-      'is unknown. Reads go on; check the disk and restart the server.',
-    { cause },
-  );
 }
