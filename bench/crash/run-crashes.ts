@@ -121,7 +121,13 @@ class CrashRun {
     }
     if (revision < this.#judged)
       this.tally.violations.push(`durable: the revision went back from ${this.#judged} to ${revision}`);
-    const log = await connection.log(this.#base.revision, revision);
+    let log: readonly SeenEvent[];
+    try {
+      log = await connection.log(this.#base.revision, revision);
+    } catch (error) {
+      this.tally.violations.push(`resumable: the log after ${this.#base.revision} cannot be read: ${String(error)}`);
+      return;
+    }
     this.tally.violations.push(
       ...checkHistory({
         base: this.#base,
