@@ -56,10 +56,10 @@ function showPlugins(terminal: Terminal, cluster: UpCluster): void {
   const lines = rows.filter((row) => !grouped.includes(row.kind)).map((row) => [row.kind, row.name, row.why]);
   for (const kind of grouped) {
     const names = rows.filter((row) => row.kind === kind).map((row) => row.name);
-    lines.push([kind, names.join(' '), '']);
+    lines.push([kind, `${names.length} of them`, names.join(', ')]);
   }
   terminal.line();
-  terminal.table(['KIND', 'PLUGIN', 'WHY'], lines);
+  terminal.table(['KIND', 'PLUGIN', 'WHAT, OR WHY IT WAS CHOSEN'], lines);
 }
 
 async function showNodes(terminal: Terminal, cluster: UpCluster): Promise<void> {
