@@ -55,11 +55,13 @@ export class LmdbFile {
   readonly #open: () => Tables;
   readonly #folder: string;
   #tables: Tables;
+  #sizeBytes = 0;
 
   private constructor(folder: string, open: () => Tables) {
     this.#folder = folder;
     this.#open = open;
     this.#tables = open();
+    this.#measure();
   }
 
   static async open(folder: string): Promise<LmdbFile> {
@@ -94,8 +96,9 @@ export class LmdbFile {
     return file;
   }
 
+  /** As of the last write: the status is asked for often. */
   get sizeBytes(): number {
-    return statSync(join(this.#folder, dataFile)).size;
+    return this.#sizeBytes;
   }
 
   /** Bytes that a process like this one may still write to the file system. */
@@ -167,6 +170,7 @@ export class LmdbFile {
     } catch (error) {
       throw await causeOf(error);
     }
+    this.#measure();
   }
 
   /** After a failed write LMDB may be unusable (MDB_PANIC), and lmdb-js would then wait forever. */
@@ -177,6 +181,10 @@ export class LmdbFile {
 
   async close(): Promise<void> {
     await this.#tables.environment.close();
+  }
+
+  #measure(): void {
+    this.#sizeBytes = statSync(join(this.#folder, dataFile)).size;
   }
 
   async #checkFormat(): Promise<void> {

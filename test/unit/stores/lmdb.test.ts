@@ -152,7 +152,7 @@ test('an entry that was listed is not changed by compaction and later writes', a
   t.true(entries.every(({ key, value }) => new TextDecoder().decode(value) === `first ${key.slice(1)}`));
 });
 
-const synced = 'an acknowledged commit was synced: the disk was asked to flush in between';
+const synced = 'an acknowledged commit was synced before, and commits at once share a sync';
 const hasStrace = spawnSync('strace', ['--version']).status === 0;
 if (!hasStrace) skipCase(test, synced, 'strace is not installed: apt-get install strace');
 (hasStrace ? test : test.skip)(synced, async (t) => {
@@ -171,4 +171,9 @@ if (!hasStrace) skipCase(test, synced, 'strace is not installed: apt-get install
   const meta = between.findIndex((line) => line.includes(`pwrite64(${dataDescriptor},`));
   t.true(flushed !== -1, 'the pages were synced');
   t.true(meta > flushed, 'then the meta page was written through');
+  const many = lines.findIndex((line) => line.includes('"many'));
+  const got = lines.findIndex((line) => line.includes('"got 64 revisions'));
+  t.true(many !== -1 && got > many, 'each commit has its own revision');
+  const syncs = lines.slice(many, got).filter((line) => line.includes('fdatasync(')).length;
+  t.true(syncs >= 1 && syncs <= 4, `64 commits at once took ${syncs} syncs`);
 });
