@@ -120,18 +120,22 @@ async function measure(label: string, createFirst: boolean): Promise<number> {
     await bound(cluster, 'init', initCount);
   } else await createPods(cluster, 'measured', podCount);
   const startedAt = performance.now();
+  const cpuBefore = process.cpuUsage();
   const done = bound(cluster, 'measured', podCount);
   if (createFirst) component = await start<Component>(scheduler, uses);
   else await createPods(cluster, 'measured', podCount);
   await done;
   const seconds = (performance.now() - startedAt) / 1000;
   const rate = podCount / seconds;
+  const cpu = process.cpuUsage(cpuBefore);
+  const cpuSeconds = (cpu.user + cpu.system) / 1e6;
   const used = new Set(
     (await cluster.list(resources.pods, { namespace: 'measured' })).items.map((pod) => pod.spec.nodeName),
   );
   if (!values.json)
     process.stdout.write(
       `${label}: ${Math.round(rate)} pods/s (${podCount} pods on ${nodeCount} nodes in ${seconds.toFixed(2)} s, ` +
+        `${cpuSeconds.toFixed(2)} s of processor time, ` +
         `${used.size} nodes used, ${Math.round(process.memoryUsage().rss / 2 ** 20)} MiB resident)\n`,
     );
   await component?.[Symbol.asyncDispose]();

@@ -5,11 +5,26 @@ import { byteCount, cpuMillis } from '../quantity.ts';
 
 type Amounts = Record<string, number>;
 
+/** Pods and nodes come in few sizes, and exact parsing costs a microsecond each time. */
+const parsed = new Map<string, number>();
+const maxParsed = 4096;
+
+function amount(name: string, text: string): number {
+  const isCpu = name === 'cpu';
+  const key = isCpu ? `cpu ${text}` : text;
+  let value = parsed.get(key);
+  if (value === undefined) {
+    value = isCpu ? cpuMillis(text) : byteCount(text);
+    if (parsed.size >= maxParsed) parsed.clear();
+    parsed.set(key, value);
+  }
+  return value;
+}
+
 /** Quantities as the API writes them → millicores, bytes, pieces. */
 export function amounts(quantities: Readonly<Record<string, string>> | undefined): Amounts {
   const result: Amounts = {};
-  for (const [name, text] of Object.entries(quantities ?? {}))
-    result[name] = name === 'cpu' ? cpuMillis(text) : byteCount(text);
+  for (const [name, text] of Object.entries(quantities ?? {})) result[name] = amount(name, text);
   return result;
 }
 

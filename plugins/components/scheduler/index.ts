@@ -20,7 +20,7 @@ export default definePlugin({
   start: async ({ config, uses, log, clock }) => {
     const profiles: ReadonlyMap<string, SchedulerPolicy> = choosePolicies(config.profiles, uses.scheduler);
     const { cluster } = uses;
-    const record = eventRecorder(cluster, { component: 'scheduler', clock, log });
+    const record = eventRecorder(cluster, { component: 'default-scheduler', clock, log });
     const stop = new AbortController();
     let loop: SchedulingLoop | undefined;
     let failure: string | undefined;

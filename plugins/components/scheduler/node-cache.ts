@@ -4,6 +4,7 @@
  */
 import type { ClusterState, NodeState, Resources } from '../../../kernel/contract/index.ts';
 import type { Node, Pod } from '../../../kernel/contract/kubernetes.ts';
+import { equalJson } from '../../../kernel/machinery/json-value.ts';
 import {
   addAmounts,
   amounts,
@@ -17,8 +18,6 @@ interface PlacedPod {
   readonly nodeName: string;
   readonly requests: Resources;
   readonly hostPorts: readonly string[];
-  /** What a policy may look at, to tell a change of it from a change of status. */
-  readonly shape: string;
 }
 
 interface NodeEntry extends NodeState {
@@ -30,7 +29,6 @@ interface NodeEntry extends NodeState {
   hostPorts: Set<string>;
   /** False while only pods name it. */
   exists: boolean;
-  shape: string;
 }
 
 export class NodeCache implements ClusterState {
@@ -54,10 +52,9 @@ export class NodeCache implements ClusterState {
   setNode(node: Node): void {
     const { name } = node.metadata;
     const entry = this.#entry(name);
-    const shape = nodeShape(node);
+    const isSame = entry.exists && isSameNode(entry.node, node);
     entry.node = node;
-    if (entry.exists && entry.shape === shape) return;
-    entry.shape = shape;
+    if (isSame) return;
     entry.allocatable = amounts(node.status?.allocatable ?? node.status?.capacity);
     entry.exists = true;
     this.nodes.set(name, entry);
@@ -76,13 +73,16 @@ export class NodeCache implements ClusterState {
   /** Puts the pod onto the node that it names, away from any other. */
   setPod(key: string, pod: Pod, nodeName: string): void {
     const before = this.#placed.get(key);
-    const shape = podShape(pod);
-    if (before !== undefined && before.nodeName === nodeName && before.shape === shape) {
-      this.#entry(nodeName).pods.set(key, pod);
-      return;
+    if (before !== undefined) {
+      const pods = this.#entry(before.nodeName).pods;
+      const known = pods.get(key);
+      if (before.nodeName === nodeName && known !== undefined && isSamePod(known, pod)) {
+        pods.set(key, pod);
+        return;
+      }
+      this.removePod(key);
     }
-    if (before !== undefined) this.removePod(key);
-    const placed = { nodeName, requests: podRequests(pod), hostPorts: podHostPorts(pod).map(hostPortKey), shape };
+    const placed = { nodeName, requests: podRequests(pod), hostPorts: podHostPorts(pod).map(hostPortKey) };
     this.#placed.set(key, placed);
     const entry = this.#entry(nodeName);
     addAmounts(entry.requested, placed.requests);
@@ -119,7 +119,6 @@ export class NodeCache implements ClusterState {
         pods: new Map(),
         hostPorts: new Set(),
         exists: false,
-        shape: '',
       };
       this.#entries.set(name, entry);
     }
@@ -138,9 +137,9 @@ export class NodeCache implements ClusterState {
   }
 }
 
-/** Everything of a node that a policy may look at: without heartbeats, of which there is one a node every few seconds. */
-function nodeShape({ metadata, spec, status = {} }: Node): string {
-  return JSON.stringify([
+/** Whether a policy could tell them apart: not by heartbeats, of which there is one a node every few seconds. */
+function isSameNode(a: Node, b: Node): boolean {
+  const visible = ({ metadata, spec, status = {} }: Node) => [
     metadata.uid,
     metadata.labels,
     metadata.annotations,
@@ -149,9 +148,17 @@ function nodeShape({ metadata, spec, status = {} }: Node): string {
     status.capacity,
     status.images?.length,
     status.conditions?.map((condition) => [condition.type, condition.status]),
-  ]);
+  ];
+  return equalJson(visible(a), visible(b));
 }
 
-function podShape({ metadata, spec }: Pod): string {
-  return JSON.stringify([metadata.uid, metadata.labels, metadata.annotations, { ...spec, nodeName: undefined }]);
+/** Whether a policy could tell them apart: not by status. */
+function isSamePod(a: Pod, b: Pod): boolean {
+  const visible = ({ metadata, spec }: Pod) => [
+    metadata.uid,
+    metadata.labels,
+    metadata.annotations,
+    { ...spec, nodeName: '' },
+  ];
+  return equalJson(visible(a), visible(b));
 }

@@ -133,6 +133,8 @@ export class ReplicaSetController {
         this.#expectations.written(key, this.#pods, pod);
         record(set, 'Normal', 'SuccessfulCreate', `Created pod: ${pod.metadata.name}`);
       } catch (error) {
+        // Nothing can be created in a namespace on its way out, and nobody needs to hear of it.
+        if (isTerminatingNamespace(error)) return;
         const message = error instanceof Error ? error.message : String(error);
         record(set, 'Warning', 'FailedCreate', `Error creating: ${message}`);
         throw error;
@@ -186,4 +188,11 @@ export class ReplicaSetController {
       if (!isPintleError(error, 'NOT_FOUND')) throw error;
     }
   }
+}
+
+function isTerminatingNamespace(error: unknown): boolean {
+  return (
+    isPintleError(error, 'FORBIDDEN') &&
+    (error.details.causes ?? []).some((cause) => cause.reason === 'NamespaceTerminating')
+  );
 }
