@@ -3,6 +3,7 @@ import { chmodSync, existsSync, readdirSync, rmdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { PintleError } from '../../kernel/contract/errors.ts';
 import { hasEnded, isAlive, signalProcess, type ProcessIdentity } from '../../lab/index.ts';
+import { removeCgroups } from '../../plugins/runtimes/process/cgroups.ts';
 import { clusterFiles, readRecord } from './cluster-files.ts';
 
 async function end(identity: ProcessIdentity | undefined, graceMs: number): Promise<void> {
@@ -52,10 +53,24 @@ function removeFolder(folder: string): void {
   }
 }
 
+/** The nodes' cgroups are the one thing of the lab that does not go with its namespaces. */
+async function removeLimits(folder: string): Promise<void> {
+  const nodes = join(folder, 'nodes');
+  if (!existsSync(nodes)) return;
+  for (const node of readdirSync(nodes)) {
+    const stateDir = join(nodes, node, 'agent', 'runtime', 'process');
+    // Killed processes leave their cgroup a moment later.
+    for (let tries = 0; !removeCgroups(stateDir) && tries < 100; tries += 1) {
+      await new Promise((resolve) => setTimeout(resolve, 20));
+    }
+  }
+}
+
 /** Removes the cluster's folder; after a failure (`!clean`) the logs stay, so that the reason can be read. */
 export async function removeState(folder: string, clean: boolean): Promise<void> {
   const logs = new Set(['server.log', 'up.log']);
   if (!existsSync(folder)) return;
+  await removeLimits(folder);
   if (clean) {
     removeFolder(folder);
     return;

@@ -159,6 +159,23 @@ export function cgroupKey(stateDir: string): string {
   return name.length <= 200 ? name : createHash('sha256').update(stateDir).digest('hex');
 }
 
+/** Removes what a runtime with this state folder left, once all its processes have ended. False: some are still there. */
+export function removeCgroups(stateDir: string, table: readonly MountInfo[] = readMountTable()): boolean {
+  const bases = table
+    .filter((mount) => mount.type === 'cgroup' || mount.type === 'cgroup2')
+    .map((mount) => join(mount.target, 'pintle', cgroupKey(stateDir)))
+    .filter((base) => existsSync(base));
+  for (const base of bases) {
+    for (const sandbox of folders(base)) {
+      for (const container of folders(join(base, sandbox))) removeFolder(join(base, sandbox, container));
+      removeFolder(join(base, sandbox));
+    }
+    removeFolder(base);
+    removeFolder(join(base, '..'));
+  }
+  return bases.every((base) => !existsSync(base));
+}
+
 /**
  * Folders of state folders that are not there any more: their nodes were killed and their files deleted. Only empty ones
  * of some age go: another mount namespace may have what this one does not see.
