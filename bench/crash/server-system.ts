@@ -117,13 +117,13 @@ function connect(socket: string, agent: Agent): CrashConnection {
     }
     if (response.statusCode !== 200) throw new Error(`a watch was answered with ${response.statusCode}`);
     try {
-      for await (const line of createInterface({ input: response })) {
+      for await (const line of linesOf(response)) {
         const { type, object } = JSON.parse(line) as { type: string; object: ConfigMap & { code?: number } };
         if (type === 'ERROR') throw new Error(`a watch failed with ${object.code}`);
         yield batchOf(type, object);
       }
     } catch (error) {
-      if (error instanceof SyntaxError || (error as NodeJS.ErrnoException).code !== undefined) return;
+      if ((error as NodeJS.ErrnoException).code !== undefined) return;
       throw error;
     }
   }
@@ -161,6 +161,17 @@ function connect(socket: string, agent: Agent): CrashConnection {
     },
     compact: async () => undefined,
   };
+}
+
+/** A stream's own iterator ends with an error when the other side dies; that of readline may wait forever. */
+async function* linesOf(response: IncomingMessage): AsyncGenerator<string, void, undefined> {
+  let rest = '';
+  response.setEncoding('utf8');
+  for await (const chunk of response) {
+    const lines = (rest + String(chunk)).split('\n');
+    rest = lines.pop()!;
+    yield* lines.filter((line) => line !== '');
+  }
 }
 
 function outcomeOf({ status, body }: Answer, hasRevision: boolean): SeenCommit['outcome'] {
