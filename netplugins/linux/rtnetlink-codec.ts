@@ -36,10 +36,17 @@ export function readLink(payload: Buffer): Link {
     operational: [0, 6].includes(found.get(16)?.[0] ?? 0),
     loopback: (flags & IFF_LOOPBACK) !== 0,
     master: number(found.get(10)),
+    hairpin: readHairpin(infoAttributes?.get(5)),
     peer: number(found.get(5)),
     kind,
     vxlan: kind === 'vxlan' && data !== undefined ? readVxlan(data) : undefined,
   };
+}
+
+/** IFLA_INFO_SLAVE_DATA of a bridge's port; IFLA_BRPORT_MODE is 4. */
+function readHairpin(port: Buffer | undefined): boolean | undefined {
+  const mode = port === undefined ? undefined : attributes(port).get(4)?.[0];
+  return mode === undefined ? undefined : mode !== 0;
 }
 
 function readVxlan(data: Buffer): Vxlan {

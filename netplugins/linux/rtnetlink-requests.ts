@@ -35,6 +35,11 @@ export function linkInfo(kind: string, data?: Uint8Array): Buffer {
   return data === undefined ? name : Buffer.concat([name, nested(IFLA_INFO_DATA, data)]);
 }
 
+/** IFLA_INFO_SLAVE_KIND 4 and IFLA_INFO_SLAVE_DATA 5 with IFLA_BRPORT_MODE 4. */
+export function bridgePortInfo({ hairpin }: { readonly hairpin: boolean }): Buffer {
+  return Buffer.concat([attribute(4, 'bridge'), nested(5, attribute(4, u8(hairpin ? 1 : 0)))]);
+}
+
 export function linkBody(link: { index?: number; up?: boolean | undefined; attrs?: LinkMessage['attrs'] }): Buffer {
   const flags =
     link.up === undefined ? {} : { flags: link.up ? { up: true as const } : {}, change: { up: true as const } };

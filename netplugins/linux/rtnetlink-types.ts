@@ -21,6 +21,8 @@ export interface Link {
   readonly loopback: boolean;
   /** Index of the bridge that it is a port of. */
   readonly master: number | undefined;
+  /** For a bridge's port: frames may leave by the port they came in by. */
+  readonly hairpin: boolean | undefined;
   /** For a veth: index of the peer, in the peer's namespace. For a vxlan: of the underlay link. */
   readonly peer: number | undefined;
   /** veth, bridge, vxlan, tun ...; undefined for physical links and loopback. */
@@ -109,6 +111,8 @@ export interface LinkChange {
   readonly mtu?: number | undefined;
   /** Index of a bridge; 0: none. */
   readonly master?: number | undefined;
+  /** For a bridge's port. */
+  readonly hairpin?: boolean | undefined;
   /** Path of the namespace to move the link to. */
   readonly netns?: string | undefined;
 }

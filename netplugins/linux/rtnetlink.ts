@@ -35,6 +35,7 @@ import {
 import { isFdbEntry, readAddress, readLink, readNeighbour, readRoute } from './rtnetlink-codec.ts';
 import {
   addressRequest,
+  bridgePortInfo,
   changeRequest,
   hardware,
   linkBody,
@@ -195,7 +196,7 @@ export function openRtnetlink(options: { readonly netns?: string | undefined } =
       );
     },
 
-    setLink(which, { up, name, mac, mtu, master, netns }) {
+    setLink(which, { up, name, mac, mtu, master, hairpin, netns }) {
       const fd = netns === undefined ? undefined : openSync(netns, 'r');
       try {
         const index = typeof which === 'number' ? which : indexOf(which);
@@ -206,6 +207,7 @@ export function openRtnetlink(options: { readonly netns?: string | undefined } =
             ...(name === undefined ? {} : { ifname: name }),
             ...hardware(mac, mtu),
             ...(master === undefined ? {} : { master }),
+            ...(hairpin === undefined ? {} : { linkinfo: bridgePortInfo({ hairpin }) }),
             ...(fd === undefined ? {} : { netNsFd: fd }),
           },
         });

@@ -220,6 +220,11 @@ export class BridgeAttachment implements Attachment, AsyncDisposable {
     this.#leases.release(lease.sandboxId);
   }
 
+  #plug(port: Link, bridge: Link): void {
+    this.#host.setLink(port.index, { master: bridge.index, up: true });
+    this.#host.setLink(port.index, { hairpin: true });
+  }
+
   /** Our bridge, or undefined. Throws when a link of its name is somebody else's. */
   #bridge(): Link | undefined {
     const { bridge: name } = this.#options;
@@ -267,7 +272,7 @@ export class BridgeAttachment implements Attachment, AsyncDisposable {
       writeSysctl(`net.ipv4.conf.${sysctlName(name)}.send_redirects`, 0, this.#options);
       for (const lease of this.#leases.list()) {
         const port = this.#host.getLink(hostInterfaceOf(lease.sandboxId));
-        if (port !== undefined) this.#host.setLink(port.index, { master: bridge.index, up: true });
+        if (port !== undefined) this.#plug(port, bridge);
       }
     }
     return bridge;
@@ -384,8 +389,7 @@ export class BridgeAttachment implements Attachment, AsyncDisposable {
       if (port === undefined) {
         if (this.#leases.isOfThisBoot(lease) && isNetns(lease.netns))
           connectPod(this.#host, { lease, netns: lease.netns, bridge, mtuBytes: network.mtuBytes });
-      } else if (port.master !== bridge.index || !port.up)
-        this.#host.setLink(port.index, { master: bridge.index, up: true });
+      } else if (port.master !== bridge.index || !port.up || port.hairpin !== true) this.#plug(port, bridge);
     }
   }
 }

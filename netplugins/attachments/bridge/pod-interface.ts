@@ -3,7 +3,9 @@
  * pod's end a MAC that follows from its address, so every step can be repeated or undone without a record of it.
  *
  * The pod has its address as a /32 (or /128) and reaches everything through the gateway: every packet of a pod is routed by
- * the node, where connection tracking sees both directions, on kernels with and without br_netfilter.
+ * the node, where connection tracking sees both directions. With br_netfilter on (sysctl net.bridge.bridge-nf-call-iptables)
+ * a packet whose destination was translated to a pod of the same bridge is bridged instead; to the sender itself it then
+ * needs the port's hairpin mode.
  */
 import { createHash } from 'node:crypto';
 import { AF_INET, familyOf, formatMac, parseIp } from '../../linux/ip-address.ts';
@@ -57,6 +59,7 @@ export function connectPod(host: Rtnetlink, { lease, netns, bridge, mtuBytes }: 
   const mac = macOf(lease.ips[0] ?? '');
   host.createVeth({ name, mtu: mtuBytes, peer: { name: podInterface, netns, mac, mtu: mtuBytes } });
   host.setLink(name, { master: bridge.index, up: true });
+  host.setLink(name, { hairpin: true });
   const pod = openRtnetlink({ netns });
   try {
     pod.setLink('lo', { up: true });
@@ -78,6 +81,7 @@ export function checkPod(host: Rtnetlink, { lease, netns, bridge, mtuBytes }: Po
   else {
     if (hostEnd.master !== bridge.index) wrong.push(`${name} is not a port of bridge ${bridge.name}`);
     if (!hostEnd.up) wrong.push(`${name} is down`);
+    if (hostEnd.hairpin !== true) wrong.push(`${name} has hairpin off`);
   }
   if (!isNetns(netns)) return [...wrong, `the network namespace ${netns} does not exist`];
   const pod = openRtnetlink({ netns });

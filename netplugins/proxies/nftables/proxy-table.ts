@@ -1,0 +1,179 @@
+/**
+ * One nft table (`ip pintle-proxy` or `ip6 pintle-proxy`) and the in-memory picture of it. Owns the table. Never lists it
+ * on the hot path: changes are the difference of two pictures. Reads it only when it begins (what a predecessor left) and
+ * when somebody else changed it.
+ */
+import { isPintleError, PintleError } from '../../../kernel/contract/index.ts';
+import { nftList, nftTransaction, nftTry, type NftOptions } from '../../linux/nft.ts';
+import { difference, emptyPicture, parts, settled, sizeOf, type Picture } from './picture.ts';
+import type { NftFamily } from './render-port.ts';
+import {
+  namesOf,
+  otherGeneration,
+  renderDeletions,
+  renderDifference,
+  renderFlushes,
+  renderRemoval,
+  renderSets,
+  renderSwitch,
+  tableName,
+  type Generation,
+  type Leftovers,
+} from './render-table.ts';
+
+/**
+ * Elements in one transaction: few enough that the kernel's lock is held for milliseconds and that the notifications fit in
+ * the buffer of an ordinary user's socket.
+ */
+const chunkElements = 1_500;
+
+const nothing: Leftovers = { chains: [], sets: [], maps: [] };
+
+export class ProxyTable {
+  readonly family: NftFamily;
+  readonly #options: NftOptions;
+  #picture: Picture = emptyPicture;
+  #generation: Generation = '-a';
+  /** False until built by this instance, and after damage or a failure: then the next `apply` builds anew. */
+  #isSound = false;
+  /** Emptied, to be deleted when the kernel lets us. */
+  #leftovers: Leftovers = nothing;
+
+  constructor(family: NftFamily, options: NftOptions) {
+    this.family = family;
+    this.#options = options;
+  }
+
+  get isSound(): boolean {
+    return this.#isSound;
+  }
+
+  /** Somebody else changed the table. */
+  markDamaged(): void {
+    this.#isSound = false;
+  }
+
+  /** Brings the kernel to `desired`. Returns how many objects were added, changed or deleted. */
+  async apply(desired: Picture): Promise<number> {
+    if (!this.#isSound) return this.#build(desired);
+    const change = difference(this.#picture, desired);
+    const changed = sizeOf(change);
+    if (changed === 0) {
+      await this.#tidy();
+      return 0;
+    }
+    // Until all parts are in, the picture is not what the kernel has.
+    this.#isSound = false;
+    for (const part of parts(change, chunkElements))
+      await this.#run(renderDifference(part, this.family, this.#generation));
+    this.#isSound = true;
+    this.#picture = settled(this.#picture, desired);
+    this.#leftovers = {
+      chains: [...this.#leftovers.chains, ...change.staleChains.map((name) => this.#named(name))],
+      sets: [...this.#leftovers.sets, ...change.staleAffinity],
+      maps: this.#leftovers.maps,
+    };
+    await this.#tidy();
+    return changed;
+  }
+
+  /** Removes the table, whoever made it. */
+  async remove(): Promise<void> {
+    await this.#run(renderRemoval(this.family));
+    this.#isSound = false;
+    this.#picture = emptyPicture;
+    this.#leftovers = nothing;
+  }
+
+  /** Whether the hooks and all maps are still there; the elements are not looked at. */
+  async looksWhole(): Promise<boolean> {
+    const present = await this.#list();
+    const names = new Set([...present.chains, ...present.sets, ...present.maps]);
+    return (
+      [...namesOf(this.#picture, this.#generation)].every((name) => names.has(name)) &&
+      present.live === this.#generation
+    );
+  }
+
+  #named(name: string): string {
+    return name.replaceAll('%', this.#generation);
+  }
+
+  #run(text: string): Promise<void> {
+    return nftTransaction(text, this.#options);
+  }
+
+  /**
+   * Builds everything under the generation that is not live, then switches the hooks to it in one transaction: traffic
+   * meets the old rules or the new ones, never none. Sets of sticky clients have no generation, so they keep their clients.
+   */
+  async #build(desired: Picture): Promise<number> {
+    this.#isSound = false;
+    const found = await this.#list();
+    const generation = found.live === undefined ? '-a' : otherGeneration(found.live);
+    try {
+      await this.#discard(pick(found, (name) => name.endsWith(generation)));
+      await this.#run(renderSets(this.family, generation));
+      const change = difference(emptyPicture, desired);
+      for (const part of parts(change, chunkElements)) await this.#run(renderDifference(part, this.family, generation));
+      await this.#run(renderSwitch(this.family, generation));
+    } catch (error) {
+      // What is there cannot be built upon (another version's hooks, a half-deleted generation): all in one transaction.
+      if (!isPintleError(error, 'HOST_COMMAND_FAILED')) throw error;
+      await this.#replaceWhole(desired, generation, error);
+    }
+    this.#generation = generation;
+    this.#picture = desired;
+    this.#isSound = true;
+    const keep = namesOf(desired, generation);
+    this.#leftovers = pick(await this.#list(), (name) => !keep.has(name));
+    const flushes = renderFlushes(this.#leftovers, this.family);
+    if (flushes !== '') await nftTry(flushes, this.#options);
+    await this.#tidy();
+    return sizeOf(difference(emptyPicture, desired));
+  }
+
+  async #replaceWhole(desired: Picture, generation: Generation, cause: PintleError): Promise<void> {
+    const change = difference(emptyPicture, desired);
+    const text = [
+      renderRemoval(this.family),
+      renderSets(this.family, generation),
+      renderDifference(change, this.family, generation),
+      renderSwitch(this.family, generation),
+    ];
+    try {
+      await this.#run(text.join(''));
+    } catch (error) {
+      if (!isPintleError(error)) throw error;
+      throw new PintleError('HOST_COMMAND_FAILED', error.message, { details: error.details, cause });
+    }
+  }
+
+  async #discard(old: Leftovers): Promise<void> {
+    await this.#run(renderFlushes(old, this.family));
+    await this.#run(renderDeletions(old, this.family));
+  }
+
+  /** Deletes leftovers; what the kernel still holds on to is tried again with the next call. */
+  async #tidy(): Promise<void> {
+    // A chain that went and came back meanwhile is in use again.
+    const inUse = namesOf(this.#picture, this.#generation);
+    this.#leftovers = pick(this.#leftovers, (name) => !inUse.has(name));
+    const text = renderDeletions(this.#leftovers, this.family);
+    if (text === '' || (await nftTry(text, this.#options))) this.#leftovers = nothing;
+  }
+
+  async #list(): Promise<Leftovers & { readonly live: Generation | undefined }> {
+    const objects = (await nftList(['table', this.family, tableName], { ...this.#options, terse: true })) ?? [];
+    const names = (kind: string): string[] =>
+      objects.flatMap((object) => (object[kind] === undefined ? [] : [String(object[kind]['name'])]));
+    const dispatch = objects.filter((object) => object['rule']?.['chain'] === 'nat-prerouting');
+    const text = JSON.stringify(dispatch);
+    const live = text.includes('@services-a') ? '-a' : text.includes('@services-b') ? '-b' : undefined;
+    return { chains: names('chain'), sets: names('set'), maps: names('map'), live };
+  }
+}
+
+function pick(from: Leftovers, wanted: (name: string) => boolean): Leftovers {
+  return { chains: from.chains.filter(wanted), sets: from.sets.filter(wanted), maps: from.maps.filter(wanted) };
+}

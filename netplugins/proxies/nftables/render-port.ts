@@ -1,0 +1,285 @@
+/**
+ * One port of one Service as map elements and chains. Pure; the semantics of the proxy are here.
+ *
+ * The usual case makes no chain of its own: the map `services` sends an address to the chain `pick-N`, which draws a number
+ * n below N and goes to the chain `slot-n`, which finds the endpoint in the map `slots-n`. So a packet costs three look-ups
+ * however many services there are, and a service costs elements only. Session affinity needs chains: one a service, one an
+ * endpoint. (One map with the number in its key would do, but nft 1.0 mistakes its type when it reads it back.)
+ */
+import { createHash } from 'node:crypto';
+import type { ProxyEndpoint, ProxyPort, ProxyState } from '../../../kernel/contract/index.ts';
+import { canonicalCidr, canonicalIp, contains, parseCidr, rangeSize } from '../../linux/ip-address.ts';
+import { isIPv4, isIPv6 } from 'node:net';
+import type { AffinitySet, Chain, Element, Fragment, SlotMap } from './picture.ts';
+
+export type NftFamily = 'ip' | 'ip6';
+
+export interface Context {
+  readonly family: NftFamily;
+  readonly nodeAddresses: readonly string[];
+  readonly clusterCidrs: readonly string[];
+}
+
+/** Keeps endpoints at the numbers they had: adding or removing one moves at most one other. */
+export type Ordering = (list: string, endpoints: readonly string[]) => readonly string[];
+
+export const keepOrder: Ordering = (_, endpoints) => endpoints;
+
+/** Those that new connections may go to: the ready ones; when there is none, those that terminate but still serve. */
+export function usable(endpoints: readonly ProxyEndpoint[]): readonly ProxyEndpoint[] {
+  const ready = endpoints.filter((endpoint) => endpoint.ready);
+  return ready.length > 0 ? ready : endpoints.filter(({ serving, terminating }) => serving && terminating);
+}
+
+export function isOfFamily(address: string, family: NftFamily): boolean {
+  return family === 'ip' ? isIPv4(address) : isIPv6(address) && !address.includes('%');
+}
+
+/** Valid addresses of the family, canonical, each once. */
+export function addressesOf(addresses: readonly string[], family: NftFamily): string[] {
+  return [...new Set(addresses.filter((address) => isOfFamily(address, family)).map(canonicalIp))];
+}
+
+/** Valid ranges of the family without those that lie in another: an interval set refuses overlaps. */
+export function rangesOf(ranges: readonly string[], family: NftFamily): string[] {
+  const cidrs = [
+    ...new Set(ranges.filter((range) => isOfFamily(range.split('/')[0] ?? '', family)).map(canonicalCidr)),
+  ].map((text) => ({ text, cidr: parseCidr(text) }));
+  return cidrs
+    .filter(({ text, cidr }) =>
+      cidrs.every(
+        (other) =>
+          other.text === text || !contains(other.cidr, cidr.address) || rangeSize(other.cidr) < rangeSize(cidr),
+      ),
+    )
+    .map(({ text }) => text);
+}
+
+export function contextOf(state: ProxyState, family: NftFamily): Context {
+  return {
+    family,
+    nodeAddresses: addressesOf(state.nodeAddresses, family),
+    clusterCidrs: rangesOf(state.clusterCidrs, family),
+  };
+}
+
+export function portId(port: ProxyPort): string {
+  return `${port.namespace}/${port.service}/${port.name}/${port.protocol}/${port.port}`;
+}
+
+/** What every table has, whatever the services. */
+export function renderCommon({ clusterCidrs }: Context): Fragment {
+  return {
+    elements: clusterCidrs.map((key) => ({ set: 'cluster-cidrs', key, data: '' })),
+    chains: [
+      { name: 'reject-new%', rules: ['meta l4proto tcp reject with tcp reset', 'reject'] },
+      { name: 'masquerade-always%', rules: ['masquerade fully-random'] },
+    ],
+    affinity: [],
+  };
+}
+
+/** Chains whose rules name the family. */
+export function renderMasqueradeChains({ family }: Context): Fragment {
+  return {
+    elements: [],
+    chains: [
+      {
+        name: 'masquerade-outside%',
+        rules: [`${family} saddr @cluster-cidrs% return`, 'masquerade fully-random'],
+      },
+      {
+        name: 'masquerade-node%',
+        rules: [`${family} saddr @cluster-cidrs% return`, 'fib saddr type local masquerade fully-random'],
+      },
+    ],
+    affinity: [],
+  };
+}
+
+const hash = (text: string): string => createHash('sha256').update(text).digest('hex').slice(0, 16);
+
+interface Endpoint {
+  readonly address: string;
+  readonly port: number;
+}
+
+/** "10.244.1.2 . 8080": as the slot maps have it. */
+const slotOf = ({ address, port }: Endpoint): string => `${address} . ${port}`;
+
+/** The rule that goes to one of `chains`, each as likely. */
+function draw(chains: readonly string[]): string {
+  if (chains.length === 1) return `goto ${chains[0]}`;
+  const targets = chains.map((chain, index) => `${index} : goto ${chain}`);
+  return `numgen random mod ${chains.length} vmap { ${targets.join(', ')} }`;
+}
+
+class PortRenderer {
+  readonly elements: Element[] = [];
+  readonly chains = new Map<string, readonly string[]>();
+  readonly affinity: AffinitySet[] = [];
+  readonly #port: ProxyPort;
+  readonly #context: Context;
+  readonly #protocol: string;
+  readonly #all: readonly string[];
+  readonly #local: readonly string[];
+
+  constructor(port: ProxyPort, context: Context, order: Ordering) {
+    this.#port = port;
+    this.#context = context;
+    this.#protocol = port.protocol.toLowerCase();
+    const endpoints = port.endpoints.filter(({ address }) => isOfFamily(address, context.family));
+    const slots = (list: readonly ProxyEndpoint[]): string[] => [
+      ...new Set(list.map((endpoint) => slotOf({ address: canonicalIp(endpoint.address), port: endpoint.port }))),
+    ];
+    this.#all = order('all', slots(usable(endpoints)));
+    this.#local = order('local', slots(usable(endpoints.filter(({ local }) => local))));
+    for (const { address, local } of endpoints)
+      if (local) this.#element('hairpin', `${canonicalIp(address)} . ${canonicalIp(address)}`);
+  }
+
+  render(): void {
+    const { family, nodeAddresses, clusterCidrs } = this.#context;
+    const port = this.#port;
+    for (const ip of addressesOf(port.clusterIps, family)) {
+      this.#element('cluster-ips', ip);
+      const key = this.#key(ip, port.port);
+      this.#internal(key);
+      // Without known pod ranges a pod cannot be told from an outsider: then every client keeps its address.
+      if (clusterCidrs.length > 0) this.#element('masquerade', key, 'goto masquerade-outside%');
+    }
+    for (const ip of addressesOf(port.externalIps, family)) this.#external(this.#key(ip, port.port));
+    for (const ip of addressesOf(port.loadBalancerIps, family)) {
+      const key = this.#key(ip, port.port);
+      this.#external(key);
+      this.#restrict(key, ip);
+    }
+    if (port.nodePort !== undefined) for (const ip of nodeAddresses) this.#external(this.#key(ip, port.nodePort));
+  }
+
+  #key(ip: string, port: number): string {
+    return `${ip} . ${this.#protocol} . ${port}`;
+  }
+
+  #element(set: Element['set'], key: string, data = ''): void {
+    this.elements.push({ set, key, data });
+  }
+
+  #internal(key: string): void {
+    const isLocal = this.#port.internalPolicy === 'Local';
+    const list = isLocal ? this.#local : this.#all;
+    if (this.#all.length === 0) this.#element('no-endpoints', key);
+    else if (list.length === 0) this.#element('services', key, 'drop');
+    else this.#element('services', key, `goto ${this.#picker(key, isLocal ? 'internal' : 'all', list)}`);
+  }
+
+  #external(key: string): void {
+    if (this.#all.length === 0) return this.#element('no-endpoints', key);
+    if (this.#port.externalPolicy === 'Cluster') {
+      this.#element('services', key, `goto ${this.#picker(key, 'all', this.#all)}`);
+      this.#element('masquerade', key, 'goto masquerade-always%');
+      return;
+    }
+    // Pods and the node itself are not "external": they reach all endpoints, as through the cluster address.
+    const all = this.#picker(key, 'all', this.#all);
+    const local = this.#local.length === 0 ? 'drop' : `goto ${this.#picker(key, 'local', this.#local)}`;
+    const name = this.#hasAffinity
+      ? `external-service-${this.#hash()}%`
+      : `external-${this.#all.length}-${this.#local.length}%`;
+    this.chains.set(name, [
+      `${this.#context.family} saddr @cluster-cidrs% goto ${all}`,
+      `fib saddr type local goto ${all}`,
+      local,
+    ]);
+    this.#element('services', key, `goto ${name}`);
+    this.#element('masquerade', key, 'goto masquerade-node%');
+  }
+
+  get #hasAffinity(): boolean {
+    return this.#port.affinitySeconds !== undefined;
+  }
+
+  /**
+   * The chain that sends to one of `list`. `all` and `internal` are never both used for one key, so both have their slots
+   * in the maps `slots-n`; the local endpoints of an external address have theirs in `local-slots-n`.
+   */
+  #picker(key: string, kind: 'all' | 'internal' | 'local', list: readonly string[]): string {
+    if (this.#hasAffinity) return this.#stickyPicker(kind, list);
+    const { family } = this.#context;
+    const prefix = kind === 'local' ? 'local-' : '';
+    const slots = list.map((slot, index) => {
+      const chain = `${prefix}slot-${index}%`;
+      const map: SlotMap = kind === 'local' ? `local-slots-${index}` : `slots-${index}`;
+      this.chains.set(chain, [`dnat ${family} to ${family} daddr . meta l4proto . th dport map @${map}%`]);
+      this.#element(map, key, slot);
+      return chain;
+    });
+    const name = `${prefix}pick-${list.length}%`;
+    this.chains.set(name, [draw(slots)]);
+    return name;
+  }
+
+  #hash(): string {
+    const { namespace, service, name, protocol } = this.#port;
+    return hash(`${namespace}/${service}/${name}/${protocol}`);
+  }
+
+  /** A client that was here within the time-out goes where it went; any other is drawn an endpoint and remembered there. */
+  #stickyPicker(kind: string, list: readonly string[]): string {
+    const { family } = this.#context;
+    const service = this.#hash();
+    const seconds = this.#port.affinitySeconds ?? 0;
+    const endpoints = list.map((slot) => {
+      const id = hash(`${service} ${slot}`);
+      const set = `sticky-${service}-${id}-${seconds}`;
+      const [address = '', port = ''] = slot.split(' . ');
+      const target = family === 'ip' ? `${address}:${port}` : `[${address}]:${port}`;
+      const chain = `endpoint-${service}-${id}%`;
+      this.chains.set(chain, [
+        `update @${set} { ${family} saddr }`,
+        `meta l4proto ${this.#protocol} dnat to ${target}`,
+      ]);
+      if (!this.affinity.some(({ name }) => name === set)) this.affinity.push({ name: set, seconds });
+      return { set, chain };
+    });
+    const name = `service-${kind}-${service}%`;
+    this.chains.set(name, [
+      ...endpoints.map(({ set, chain }) => `${family} saddr @${set} goto ${chain}`),
+      draw(endpoints.map(({ chain }) => chain)),
+    ]);
+    return name;
+  }
+
+  #restrict(key: string, ip: string): void {
+    const ranges = this.#port.loadBalancerSourceRanges;
+    const { family, nodeAddresses } = this.#context;
+    const own = rangesOf(ranges, family);
+    if (ranges.length === 0 || own.some((range) => range.endsWith('/0'))) return;
+    this.#element('restricted', key);
+    const cidrs = own.map((range) => parseCidr(range));
+    // A balancer's address may be bound to the node: then the node's own packets to it come from that very address.
+    const isNodeAllowed = nodeAddresses.some((node) => cidrs.some((cidr) => contains(cidr, node)));
+    const isCovered = cidrs.some((cidr) => contains(cidr, ip));
+    for (const source of isNodeAllowed && !isCovered ? [...own, ip] : own)
+      this.#element('allowed', `${key} . ${source}`);
+  }
+}
+
+export function renderPort(port: ProxyPort, context: Context, order: Ordering = keepOrder): Fragment {
+  const renderer = new PortRenderer(port, context, order);
+  renderer.render();
+  const chains: Chain[] = [...renderer.chains].map(([name, rules]) => ({ name, rules }));
+  return { elements: renderer.elements, chains, affinity: renderer.affinity };
+}
+
+/** `next` in an order in which those that were in `previous` keep their places as far as possible. */
+export function stableOrder(previous: readonly string[], next: readonly string[]): string[] {
+  const wanted = new Set(next);
+  const placed: (string | undefined)[] = next.map((_, index) => {
+    const before = previous[index];
+    return before !== undefined && wanted.has(before) ? before : undefined;
+  });
+  const there = new Set(placed);
+  const rest = next.filter((endpoint) => !there.has(endpoint));
+  return placed.map((endpoint) => endpoint ?? rest.shift() ?? '').filter((endpoint) => endpoint !== '');
+}

@@ -1,0 +1,183 @@
+/** The nft text of transactions: the table's maps and hooks, differences, the switch of generations, removal. Pure. */
+import { fixedSets, isSlotMap, type Difference, type Element, type Picture, type SetName } from './picture.ts';
+import type { NftFamily } from './render-port.ts';
+
+export const tableName = 'pintle-proxy';
+export type Generation = '-a' | '-b';
+
+export function otherGeneration(generation: Generation): Generation {
+  return generation === '-a' ? '-b' : '-a';
+}
+
+/** Chains that hang on hooks. Everything else belongs to a generation. */
+export const hookNames = [
+  'filter-prerouting',
+  'filter-output',
+  'unknown-prerouting',
+  'unknown-output',
+  'nat-prerouting',
+  'nat-output',
+  'nat-postrouting',
+] as const;
+
+function definitionOf(set: SetName, family: NftFamily): string {
+  const address = family === 'ip' ? 'ipv4_addr' : 'ipv6_addr';
+  const key = `${address} . inet_proto . inet_service`;
+  if (isSlotMap(set)) return `map NAME { type ${key} : ${address} . inet_service; }`;
+  switch (set) {
+    case 'services':
+    case 'masquerade':
+      return `map NAME { type ${key} : verdict; }`;
+    case 'no-endpoints':
+    case 'restricted':
+      return `set NAME { type ${key}; }`;
+    case 'hairpin':
+      return `set NAME { type ${address} . ${address}; }`;
+    case 'cluster-ips':
+      return `set NAME { type ${address}; }`;
+    case 'cluster-cidrs':
+      return `set NAME { type ${address}; flags interval; }`;
+    case 'allowed':
+      return `set NAME { type ${key} . ${address}; flags interval; }`;
+  }
+}
+
+/** Makes the table, when missing, and the empty maps and sets of a generation. */
+export function renderSets(family: NftFamily, generation: Generation): string {
+  const lines = fixedSets.map((set) => definitionLine(set, family, generation));
+  return `${[`add table ${family} ${tableName}`, ...lines].join('\n')}\n`;
+}
+
+function definitionLine(set: SetName, family: NftFamily, generation: Generation): string {
+  const [kind = '', rest = ''] = definitionOf(set, family).split(' NAME ');
+  return `add ${kind} ${family} ${tableName} ${set}${generation} ${rest}`;
+}
+
+interface Hook {
+  readonly name: (typeof hookNames)[number];
+  readonly type: string;
+  readonly rules: readonly string[];
+}
+
+/**
+ * Where packets enter. Filters before the translation see the service's address; what still has a cluster address after it
+ * belongs to no port of any service.
+ */
+function hooksOf(family: NftFamily): readonly Hook[] {
+  const service = `${family} daddr . meta l4proto . th dport`;
+  const filter = [
+    `ct state new ${service} @restricted% ${service} . ${family} saddr != @allowed% drop`,
+    `ct state new ${service} @no-endpoints% goto reject-new%`,
+  ];
+  const unknown = [`ct state new ${family} daddr @cluster-ips% goto reject-new%`];
+  const dispatch = [`${service} vmap @services%`];
+  return [
+    { name: 'filter-prerouting', type: 'type filter hook prerouting priority -110', rules: filter },
+    { name: 'filter-output', type: 'type filter hook output priority -110', rules: filter },
+    { name: 'unknown-prerouting', type: 'type filter hook prerouting priority -95', rules: unknown },
+    { name: 'unknown-output', type: 'type filter hook output priority -95', rules: unknown },
+    { name: 'nat-prerouting', type: 'type nat hook prerouting priority -100', rules: dispatch },
+    { name: 'nat-output', type: 'type nat hook output priority -100', rules: dispatch },
+    {
+      name: 'nat-postrouting',
+      type: 'type nat hook postrouting priority 100',
+      rules: [
+        `ct status dnat ${family} saddr . ${family} daddr @hairpin% masquerade fully-random`,
+        // The protocols are named because nft knows the size of proto-dst only then.
+        `ct status dnat meta l4proto { tcp, udp, sctp } ct original ${family} daddr . meta l4proto . ct original proto-dst vmap @masquerade%`,
+      ],
+    },
+  ];
+}
+
+/** One transaction after which packets use `generation`. */
+export function renderSwitch(family: NftFamily, generation: Generation): string {
+  const lines: string[] = [];
+  for (const { name, type, rules } of hooksOf(family)) {
+    lines.push(`add chain ${family} ${tableName} ${name} { ${type}; policy accept; }`);
+    lines.push(`flush chain ${family} ${tableName} ${name}`);
+    for (const rule of rules) lines.push(`add rule ${family} ${tableName} ${name} ${rule.replaceAll('%', generation)}`);
+  }
+  return `${lines.join('\n')}\n`;
+}
+
+function elementLines(
+  verb: 'add' | 'delete',
+  elements: readonly Element[],
+  family: NftFamily,
+  generation: Generation,
+): string[] {
+  const bySet = new Map<SetName, string[]>();
+  for (const { set, key, data } of elements) {
+    let of = bySet.get(set);
+    if (of === undefined) bySet.set(set, (of = []));
+    of.push(verb === 'add' && data !== '' ? `${key} : ${data.replaceAll('%', generation)}` : key);
+  }
+  return [...bySet].map(
+    ([set, of]) => `${verb} element ${family} ${tableName} ${set}${generation} { ${of.join(', ')} }`,
+  );
+}
+
+/** One transaction. Stale chains are only emptied: see `renderDeletions`. */
+export function renderDifference(change: Difference, family: NftFamily, generation: Generation): string {
+  const table = `${family} ${tableName}`;
+  const address = family === 'ip' ? 'ipv4_addr' : 'ipv6_addr';
+  const named = (name: string): string => name.replaceAll('%', generation);
+  const lines = change.slotMaps.map((set) => definitionLine(set, family, generation));
+  for (const { name, seconds } of change.affinity)
+    lines.push(`add set ${table} ${name} { type ${address}; flags dynamic,timeout; timeout ${seconds}s; }`);
+  for (const { name } of change.chains) lines.push(`add chain ${table} ${named(name)}`);
+  for (const { name, rules } of change.chains) {
+    lines.push(`flush chain ${table} ${named(name)}`);
+    for (const rule of rules) lines.push(`add rule ${table} ${named(name)} ${named(rule)}`);
+  }
+  lines.push(...elementLines('delete', change.removed, family, generation));
+  lines.push(...elementLines('add', change.added, family, generation));
+  for (const name of change.staleChains) lines.push(`flush chain ${table} ${named(name)}`);
+  return lines.length === 0 ? '' : `${lines.join('\n')}\n`;
+}
+
+export interface Leftovers {
+  readonly chains: readonly string[];
+  readonly sets: readonly string[];
+  readonly maps: readonly string[];
+}
+
+/**
+ * Deletes what nothing uses any more, in a transaction of its own: kernels before 6.2 notice only after the commit that a
+ * removed map element no longer refers to a chain.
+ */
+export function renderDeletions({ chains, sets, maps }: Leftovers, family: NftFamily): string {
+  const table = `${family} ${tableName}`;
+  return [
+    ...chains.map((name) => `delete chain ${table} ${name}\n`),
+    ...maps.map((name) => `delete map ${table} ${name}\n`),
+    ...sets.map((name) => `delete set ${table} ${name}\n`),
+  ].join('');
+}
+
+/** Empties them first, so that none refers to another. */
+export function renderFlushes({ chains, sets, maps }: Leftovers, family: NftFamily): string {
+  const table = `${family} ${tableName}`;
+  return [
+    ...chains.map((name) => `flush chain ${table} ${name}\n`),
+    ...maps.map((name) => `flush map ${table} ${name}\n`),
+    ...sets.map((name) => `flush set ${table} ${name}\n`),
+  ].join('');
+}
+
+/** Adding a table that exists changes nothing, so that the deletion never fails. */
+export function renderRemoval(family: NftFamily): string {
+  return `add table ${family} ${tableName}\ndelete table ${family} ${tableName}\n`;
+}
+
+/** Everything in the table by the names that a generation has there. */
+export function namesOf(picture: Picture, generation: Generation): Set<string> {
+  return new Set([
+    ...hookNames,
+    ...fixedSets.map((name) => `${name}${generation}`),
+    ...[...picture.elements.keys()].map((name) => `${name}${generation}`),
+    ...[...picture.chains.keys()].map((name) => name.replaceAll('%', generation)),
+    ...picture.affinity.keys(),
+  ]);
+}

@@ -1,0 +1,489 @@
+import test from 'ava';
+import type { ProxyEndpoint, ProxyPort, ProxyState } from '../../kernel/contract/index.ts';
+import { NftablesProxy } from '../../netplugins/proxies/nftables/nftables-proxy.ts';
+import { openConntrack } from '../../netplugins/linux/conntrack.ts';
+import { readSysctl, writeSysctl } from '../../netplugins/linux/sysctl.ts';
+import { clusterCidrs, createCluster, type Member } from './support/cluster.ts';
+import { nodeAddress, quiet, snapshot, underlayAddress, until, type Place } from './support/topology.ts';
+
+interface Scope {
+  teardown(undo: () => unknown): void;
+}
+
+function openProxy(node: Place, families: readonly ('ip' | 'ip6')[] = ['ip', 'ip6']): NftablesProxy {
+  return new NftablesProxy({ families, log: quiet, clock: { now: () => Date.now() }, netns: node.netns });
+}
+
+const vip = '10.96.0.1';
+
+function port(change: Partial<ProxyPort> = {}): ProxyPort {
+  return {
+    namespace: 'default',
+    service: 'web',
+    name: 'http',
+    protocol: 'TCP',
+    port: 8000,
+    clusterIps: [vip],
+    externalIps: [],
+    loadBalancerIps: [],
+    loadBalancerSourceRanges: [],
+    nodePort: undefined,
+    affinitySeconds: undefined,
+    internalPolicy: 'Cluster',
+    externalPolicy: 'Cluster',
+    endpoints: [],
+    ...change,
+  };
+}
+
+/** Endpoints on port 80 of the pods, seen from the node of `at`. */
+function endpoints(at: Member, ...members: readonly Member[]): ProxyEndpoint[] {
+  return members.map((member) => ({
+    address: member.ip,
+    port: 80,
+    local: member === at,
+    ready: true,
+    serving: true,
+    terminating: false,
+  }));
+}
+
+function state(index: number, ...ports: readonly ProxyPort[]): ProxyState {
+  return { nodeAddresses: [nodeAddress(index)], clusterCidrs, ports };
+}
+
+async function setUp(
+  t: Scope,
+  count = 2,
+): Promise<{ members: Member[]; proxy: NftablesProxy; outside: Place; pod: (name: string) => Place }> {
+  const { members, topology } = await createCluster(t, count);
+  const proxy = openProxy(topology.nodes[0]!);
+  t.teardown(() => proxy[Symbol.asyncDispose]());
+  return { members, proxy, outside: topology.underlay, pod: (name) => topology.pod(name) };
+}
+
+/** The names that answer `count` connections. */
+async function answers(from: Place, host: string, to: number, count = 24): Promise<string[]> {
+  const all: string[] = [];
+  for (let index = 0; index < count; index += 1) {
+    const { answer, error } = await from.tcp(host, to, { timeoutMs: 1_000 });
+    all.push(error ?? answer?.split(' ')[0] ?? '');
+  }
+  return [...new Set(all)].sort();
+}
+
+test('a pod and the node reach every endpoint of a Service over TCP and UDP; a pod keeps its address', async (t) => {
+  const { members, proxy } = await setUp(t);
+  const [one, two] = members as [Member, Member];
+  const tcp = port({ endpoints: endpoints(one, one, two) });
+  const udp = port({ protocol: 'UDP', name: 'dns', endpoints: endpoints(one, one, two) });
+  const { changed } = await proxy.sync(state(0, tcp, udp));
+  t.true(changed > 0);
+  t.deepEqual(await answers(one.pod, vip, 8000), ['node-0', 'node-1']);
+  t.deepEqual(await answers(one.node, vip, 8000), ['node-0', 'node-1']);
+  const remote = port({ service: 'remote', clusterIps: ['10.96.0.2'], endpoints: endpoints(one, two) });
+  await proxy.sync(state(0, tcp, udp, remote));
+  t.deepEqual(await one.pod.tcp('10.96.0.2', 8000), { answer: `node-1 ${one.ip} 0` });
+  t.deepEqual(await one.pod.tcp('10.96.0.2', 8000, { bytes: 500_000 }), { answer: `node-1 ${one.ip} 500000` });
+  t.deepEqual(await one.node.tcp('10.96.0.2', 8000), { answer: 'node-1 10.244.1.0 0' }, 'the node is masqueraded');
+  t.regex((await one.pod.udp(vip, 8000)).answer ?? '', /^node-[01] 10\.244\.1\.[12]$/);
+});
+
+test('a second identical sync changes nothing, from equal objects too', async (t) => {
+  const { members, proxy } = await setUp(t);
+  const [one, two] = members as [Member, Member];
+  const make = (): ProxyState =>
+    state(
+      0,
+      port({ endpoints: endpoints(one, one, two), nodePort: 30080 }),
+      port({ service: 'sticky', clusterIps: ['10.96.0.3'], affinitySeconds: 60, endpoints: endpoints(one, one, two) }),
+      port({ service: 'empty', clusterIps: ['10.96.0.4'] }),
+    );
+  const first = make();
+  t.true((await proxy.sync(first)).changed > 0);
+  const before = snapshot(one.node);
+  t.deepEqual(await proxy.sync(first), { changed: 0 });
+  t.deepEqual(await proxy.sync(make()), { changed: 0 });
+  t.is(snapshot(one.node), before);
+});
+
+for (const bridgeNetfilter of ['0', '1']) {
+  test(`a pod reaches itself and its neighbour through a Service, bridge-nf-call-iptables=${bridgeNetfilter}`, async (t) => {
+    const { members, proxy, pod } = await setUp(t);
+    const [one] = members as [Member];
+    for (const name of ['net.bridge.bridge-nf-call-iptables', 'net.bridge.bridge-nf-call-ip6tables'])
+      if (readSysctl(name, one.node) !== undefined) writeSysctl(name, bridgeNetfilter, one.node);
+    const neighbour = pod('neighbour');
+    const request = { sandboxId: 'n', podNamespace: 'default', podName: 'n', netns: neighbour.netns, hostPorts: [] };
+    const { ips } = await one.attachment.add(request);
+    await neighbour.serve(80, 'neighbour');
+    const both = [one.ip, ips[0] ?? ''].map((address) => ({ ...endpoints(one, one)[0]!, address }));
+    await proxy.sync(state(0, port({ endpoints: both }), port({ protocol: 'UDP', endpoints: both })));
+    t.deepEqual(await answers(one.pod, vip, 8000), ['neighbour', 'node-0']);
+    t.deepEqual(await answers(neighbour, vip, 8000), ['neighbour', 'node-0']);
+    await proxy.sync(
+      state(0, port({ endpoints: both.slice(1) }), port({ protocol: 'UDP', endpoints: both.slice(0, 1) })),
+    );
+    t.deepEqual(await one.pod.tcp(vip, 8000), { answer: 'neighbour 10.244.1.2 0' }, 'the client keeps its address');
+    t.deepEqual(await neighbour.tcp(vip, 8000), { answer: 'neighbour 10.244.1.1 0' });
+    t.deepEqual(await one.pod.udp(vip, 8000), { answer: 'node-0 10.244.1.1' });
+    t.deepEqual(await one.pod.tcp('10.244.1.3', 80), { answer: 'neighbour 10.244.1.2 0' });
+  });
+}
+
+test('a pod reaches itself through its Service', async (t) => {
+  const { members, proxy } = await setUp(t);
+  const [one] = members as [Member];
+  await proxy.sync(
+    state(0, port({ endpoints: endpoints(one, one) }), port({ protocol: 'UDP', endpoints: endpoints(one, one) })),
+  );
+  t.deepEqual(await one.pod.tcp(vip, 8000), { answer: 'node-0 10.244.1.1 0' });
+  t.deepEqual(await one.pod.udp(vip, 8000), { answer: 'node-0 10.244.1.1' });
+});
+
+test('a Service without endpoints refuses at once, TCP and UDP, from pods, the node and outside', async (t) => {
+  const { members, proxy, outside } = await setUp(t);
+  const [one] = members as [Member];
+  await proxy.sync(state(0, port({ nodePort: 30080 }), port({ protocol: 'UDP', nodePort: 30080 })));
+  for (const from of [one.pod, one.node]) {
+    t.deepEqual(await from.tcp(vip, 8000), { error: 'ECONNREFUSED' });
+    t.deepEqual(await from.udp(vip, 8000), { error: 'ECONNREFUSED' });
+  }
+  t.deepEqual(await outside.tcp(nodeAddress(0), 30080), { error: 'ECONNREFUSED' });
+  t.deepEqual(await outside.udp(nodeAddress(0), 30080), { error: 'ECONNREFUSED' });
+  t.deepEqual(await one.pod.tcp(vip, 8001), { error: 'ECONNREFUSED' }, 'a port that the Service does not have');
+  t.deepEqual(await one.node.tcp(vip, 8001), { error: 'ECONNREFUSED' });
+});
+
+test('a NodePort answers at the node addresses, from outside, pods and the node itself', async (t) => {
+  const { members, proxy, outside } = await setUp(t);
+  const [one, two] = members as [Member, Member];
+  await proxy.sync(state(0, port({ nodePort: 30080, endpoints: endpoints(one, one, two) })));
+  t.deepEqual(await answers(outside, nodeAddress(0), 30080), ['node-0', 'node-1']);
+  t.deepEqual(await answers(one.pod, nodeAddress(0), 30080), ['node-0', 'node-1']);
+  t.deepEqual(await answers(one.node, nodeAddress(0), 30080), ['node-0', 'node-1']);
+  t.deepEqual(await outside.tcp('10.244.1.1', 30080, { timeoutMs: 300 }).then(({ answer }) => answer), undefined);
+});
+
+test('external and load-balancer addresses are served, the latter to its source ranges only', async (t) => {
+  const { members, proxy, outside } = await setUp(t);
+  const [one, two] = members as [Member, Member];
+  outside.run('ip', 'route', 'add', '198.51.100.0/24', 'via', nodeAddress(0));
+  const open = port({
+    externalIps: ['198.51.100.1'],
+    loadBalancerIps: ['198.51.100.2'],
+    endpoints: endpoints(one, one, two),
+  });
+  await proxy.sync(state(0, open));
+  t.deepEqual(await answers(outside, '198.51.100.1', 8000), ['node-0', 'node-1']);
+  t.deepEqual(await answers(outside, '198.51.100.2', 8000), ['node-0', 'node-1']);
+  await proxy.sync(
+    state(0, { ...open, loadBalancerSourceRanges: ['203.0.113.0/24', '203.0.113.128/25', '10.244.0.0/16'] }),
+  );
+  t.deepEqual(await outside.tcp('198.51.100.2', 8000, { timeoutMs: 500 }), { error: 'TIMEOUT' });
+  t.deepEqual(await answers(one.pod, '198.51.100.2', 8000), ['node-0', 'node-1'], 'pods are in the range');
+  t.deepEqual(
+    await answers(outside, '198.51.100.1', 8000, 4),
+    ['node-0', 'node-1'].filter(() => true),
+    'not restricted',
+  );
+  await proxy.sync(state(0, { ...open, loadBalancerSourceRanges: [`${underlayAddress}/32`] }));
+  t.deepEqual(await answers(outside, '198.51.100.2', 8000), ['node-0', 'node-1']);
+});
+
+test('session affinity holds a client at one endpoint across addresses of the port, until its time-out', async (t) => {
+  const { members, proxy } = await setUp(t);
+  const [one, two] = members as [Member, Member];
+  const sticky = port({ affinitySeconds: 2, nodePort: 30080, endpoints: endpoints(one, one, two) });
+  await proxy.sync(state(0, sticky));
+  const first = await answers(two.pod, nodeAddress(0), 30080);
+  t.is(first.length, 1, 'one endpoint for one client');
+  const pod = await answers(one.pod, vip, 8000);
+  t.is(pod.length, 1);
+  t.deepEqual(await answers(one.pod, nodeAddress(0), 30080), pod);
+  await until(
+    'another endpoint is drawn after the time-out',
+    async () => {
+      await new Promise((resolve) => setTimeout(resolve, 2_100));
+      return (await answers(one.pod, vip, 8000, 1))[0] !== pod[0];
+    },
+    60_000,
+  );
+  const now = await answers(one.pod, vip, 8000);
+  t.is(now.length, 1);
+  const other = now[0] === 'node-0' ? two : one;
+  await proxy.sync(state(0, { ...sticky, endpoints: endpoints(one, other) }));
+  t.deepEqual(await answers(one.pod, vip, 8000), [other.peer.name], 'its endpoint is gone');
+});
+
+test('local policies: only endpoints of the node, else dropped; pods and the node are not external', async (t) => {
+  const { members, proxy, outside } = await setUp(t);
+  const [one, two] = members as [Member, Member];
+  const local = port({
+    internalPolicy: 'Local',
+    externalPolicy: 'Local',
+    nodePort: 30080,
+    endpoints: endpoints(one, one, two),
+  });
+  await proxy.sync(state(0, local));
+  t.deepEqual(await answers(one.pod, vip, 8000), ['node-0']);
+  t.deepEqual(
+    await outside.tcp(nodeAddress(0), 30080),
+    { answer: `node-0 ${underlayAddress} 0` },
+    "the client's address is kept",
+  );
+  t.deepEqual(await answers(outside, nodeAddress(0), 30080), ['node-0']);
+  t.deepEqual(await answers(one.pod, nodeAddress(0), 30080), ['node-0', 'node-1']);
+  t.deepEqual(await answers(one.node, nodeAddress(0), 30080), ['node-0', 'node-1']);
+  await proxy.sync(state(0, { ...local, endpoints: endpoints(one, two) }));
+  t.deepEqual(await one.pod.tcp(vip, 8000, { timeoutMs: 300 }), { error: 'TIMEOUT' });
+  t.deepEqual(await outside.tcp(nodeAddress(0), 30080, { timeoutMs: 300 }), { error: 'TIMEOUT' });
+  t.deepEqual(await answers(one.pod, nodeAddress(0), 30080), ['node-1']);
+  await proxy.sync(state(0, { ...local, endpoints: [] }));
+  t.deepEqual(await one.pod.tcp(vip, 8000), { error: 'ECONNREFUSED' });
+  t.deepEqual(await outside.tcp(nodeAddress(0), 30080), { error: 'ECONNREFUSED' });
+});
+
+test('terminating endpoints that serve are used only when none is ready', async (t) => {
+  const { members, proxy } = await setUp(t);
+  const [one, two] = members as [Member, Member];
+  const [ready, leaving] = endpoints(one, one, two) as [ProxyEndpoint, ProxyEndpoint];
+  const terminating = { ...leaving, ready: false, terminating: true };
+  await proxy.sync(state(0, port({ endpoints: [ready, terminating] })));
+  t.deepEqual(await answers(one.pod, vip, 8000), ['node-0']);
+  await proxy.sync(state(0, port({ endpoints: [{ ...ready, ready: false, serving: false }, terminating] })));
+  t.deepEqual(await answers(one.pod, vip, 8000), ['node-1']);
+  await proxy.sync(state(0, port({ endpoints: [{ ...terminating, serving: false }] })));
+  t.deepEqual(await one.pod.tcp(vip, 8000), { error: 'ECONNREFUSED' });
+});
+
+test('one address has several ports and protocols, each with its own endpoints', async (t) => {
+  const { members, proxy } = await setUp(t);
+  const [one, two] = members as [Member, Member];
+  await proxy.sync(
+    state(
+      0,
+      port({ endpoints: endpoints(one, one) }),
+      port({ name: 'admin', port: 9000, endpoints: endpoints(one, two) }),
+      port({ name: 'udp', protocol: 'UDP', endpoints: endpoints(one, two) }),
+    ),
+  );
+  t.deepEqual(await answers(one.pod, vip, 8000), ['node-0']);
+  t.deepEqual(await answers(one.pod, vip, 9000), ['node-1']);
+  t.regex((await one.pod.udp(vip, 8000)).answer ?? '', /^node-1 /);
+});
+
+test('IPv6 services', async (t) => {
+  const { members } = await createCluster(t, 2, true);
+  const [one, two] = members as [Member, Member];
+  const proxy = openProxy(one.node);
+  t.teardown(() => proxy[Symbol.asyncDispose]());
+  one.node.run('ip', '-6', 'route', 'add', 'default', 'via', 'fd99::ffff');
+  const both = [one, two].map((member, index) => ({
+    ...endpoints(one, member)[0]!,
+    address: `fd44:0:0:${index + 1}::2`,
+  }));
+  await proxy.sync(
+    state(
+      0,
+      port({ clusterIps: ['fd96::1'], endpoints: both }),
+      port({ service: 'self', clusterIps: ['fd96::2'], endpoints: both.slice(0, 1) }),
+      port({ service: 'none', clusterIps: ['fd96::3'] }),
+      port({ service: 'sticky', clusterIps: ['fd96::4'], affinitySeconds: 60, endpoints: both }),
+    ),
+  );
+  t.deepEqual(await answers(one.pod, 'fd96::1', 8000), ['node-0', 'node-1']);
+  t.deepEqual(await answers(one.node, 'fd96::1', 8000), ['node-0', 'node-1']);
+  t.regex((await one.pod.tcp('fd96::2', 8000)).answer ?? '', /^node-0 fd44:0:0:1::1 /);
+  t.deepEqual(await one.pod.tcp('fd96::3', 8000), { error: 'ECONNREFUSED' });
+  t.is((await answers(one.pod, 'fd96::4', 8000)).length, 1);
+});
+
+test('endpoints come and go one by one, each sync as small as the change', async (t) => {
+  const { members, proxy } = await setUp(t, 3);
+  const [one, two, three] = members as [Member, Member, Member];
+  await proxy.sync(state(0, port({ endpoints: endpoints(one, one, two, three) })));
+  t.deepEqual(await answers(one.pod, vip, 8000, 40), ['node-0', 'node-1', 'node-2']);
+  const { changed } = await proxy.sync(state(0, port({ endpoints: endpoints(one, two, three) })));
+  t.true(changed <= 8, `${changed} objects for one endpoint`);
+  t.deepEqual(await answers(one.pod, vip, 8000, 40), ['node-1', 'node-2']);
+  await proxy.sync(state(0, port({ endpoints: endpoints(one, three) })));
+  t.deepEqual(await answers(one.pod, vip, 8000), ['node-2']);
+  await proxy.sync(state(0));
+  t.not((await one.pod.tcp(vip, 8000, { timeoutMs: 300 })).error, undefined);
+  await proxy.sync(state(0, port({ endpoints: endpoints(one, one, two, three) })));
+  t.deepEqual(await answers(one.pod, vip, 8000, 40), ['node-0', 'node-1', 'node-2']);
+});
+
+test('a sticky Service can lose and regain endpoints and affinity without residue', async (t) => {
+  const { members, proxy } = await setUp(t);
+  const [one, two] = members as [Member, Member];
+  const plain = port({ endpoints: endpoints(one, one, two) });
+  await proxy.sync(state(0));
+  const before = snapshot(one.node);
+  for (let round = 0; round < 3; round += 1) {
+    await proxy.sync(state(0, { ...plain, affinitySeconds: 30 }));
+    t.is((await answers(one.pod, vip, 8000, 8)).length, 1);
+    await proxy.sync(state(0, { ...plain, affinitySeconds: 30, endpoints: endpoints(one, one) }));
+    await proxy.sync(state(0, { ...plain, affinitySeconds: 40 }));
+    await proxy.sync(state(0, plain));
+    t.deepEqual(await answers(one.pod, vip, 8000), ['node-0', 'node-1']);
+  }
+  await proxy.sync(state(0));
+  const rules = one.node.run('nft', 'list', 'table', 'ip', 'pintle-proxy');
+  t.notRegex(rules, /sticky|service-|endpoint-|elements = \{ 10\.96/);
+  t.false(before.includes('sticky'));
+});
+
+test('UDP flows of an endpoint that is gone move on; the others stay', async (t) => {
+  const { members, proxy } = await setUp(t);
+  const [one, two] = members as [Member, Member];
+  const udp = (...list: readonly Member[]): ProxyPort => port({ protocol: 'UDP', endpoints: endpoints(one, ...list) });
+  await proxy.sync(state(0, udp(one, two)));
+  const flows = new Map<number, string>();
+  for (let localPort = 40_000; localPort < 40_016; localPort += 1)
+    flows.set(localPort, (await one.node.udp(vip, 8000, { localPort })).answer?.split(' ')[0] ?? '');
+  t.deepEqual([...new Set(flows.values())].sort(), ['node-0', 'node-1']);
+  const again = async (localPort: number): Promise<string | undefined> =>
+    (await one.node.udp(vip, 8000, { localPort })).answer?.split(' ')[0];
+  for (const [localPort, name] of flows) t.is(await again(localPort), name, 'a flow is pinned');
+  await proxy.sync(state(0, udp(two)));
+  for (const localPort of flows.keys()) t.is(await again(localPort), 'node-1');
+  await proxy.sync(state(0, udp()));
+  t.deepEqual(await one.node.udp(vip, 8000, { localPort: 40_000 }), { error: 'ECONNREFUSED' });
+  await proxy.sync(state(0, udp(one)));
+  t.is(await again(40_000), 'node-0');
+  await proxy.sync(state(0));
+  const conntrack = openConntrack({ netns: one.node.netns });
+  t.teardown(() => conntrack.close());
+  t.deepEqual(
+    conntrack.list(2, 17).filter(({ original }) => original.destination === vip),
+    [],
+  );
+});
+
+test('a restart keeps connections, pinned UDP flows and sticky clients, and no connect fails meanwhile', async (t) => {
+  const { members, proxy } = await setUp(t);
+  const [one, two] = members as [Member, Member];
+  const services = state(
+    0,
+    port({ endpoints: endpoints(one, one, two) }),
+    port({ protocol: 'UDP', endpoints: endpoints(one, one, two) }),
+    port({ service: 'sticky', clusterIps: ['10.96.0.9'], affinitySeconds: 600, endpoints: endpoints(one, one, two) }),
+  );
+  await proxy.sync(services);
+  await one.pod.ask({ verb: 'openTcp', id: 'long', host: vip, port: 8000 });
+  const [held] = await answers(one.pod, '10.96.0.9', 8000);
+  const flow = async (): Promise<string | undefined> => (await one.node.udp(vip, 8000, { localPort: 41_000 })).answer;
+  const pinned = await flow();
+  await proxy[Symbol.asyncDispose]();
+  t.deepEqual(await answers(one.pod, vip, 8000), ['node-0', 'node-1'], 'works while no agent runs');
+  let running = true;
+  const failures: unknown[] = [];
+  let connects = 0;
+  const client = (async () => {
+    while (running) {
+      const { error } = await two.pod.tcp(nodeAddress(0), 30080, { timeoutMs: 1_000 });
+      const answer = await one.pod.tcp(vip, 8000, { timeoutMs: 1_000 });
+      if (answer.error !== undefined) failures.push(answer.error);
+      if (error === undefined) failures.push('a NodePort that does not exist answered');
+      connects += 1;
+    }
+  })();
+  for (let round = 0; round < 4; round += 1) {
+    const next = openProxy(one.node);
+    t.true((await next.sync(services)).changed > 0);
+    t.deepEqual(await next.sync(services), { changed: 0 });
+    await next[Symbol.asyncDispose]();
+  }
+  running = false;
+  await client;
+  t.true(connects > 5);
+  t.deepEqual(failures, []);
+  t.is(await flow(), pinned);
+  t.deepEqual(await answers(one.pod, '10.96.0.9', 8000), [held]);
+  t.true((await one.pod.ask({ verb: 'exchange', id: 'long', text: 'still there' })).answer?.startsWith('node-'));
+});
+
+test('what somebody flushes or deletes is back within moments, and counted; foreign tables are left alone', async (t) => {
+  const { members, proxy } = await setUp(t);
+  const [one, two] = members as [Member, Member];
+  await proxy.sync(state(0, port({ endpoints: endpoints(one, one, two) })));
+  t.is(proxy.status().repairs, 0);
+  const works = async (): Promise<boolean> => (await answers(one.pod, vip, 8000, 12)).join() === 'node-0,node-1';
+  for (const command of [
+    'flush ruleset',
+    'delete table ip pintle-proxy',
+    'flush table ip pintle-proxy',
+    'flush chain ip pintle-proxy nat-prerouting',
+    'flush map ip pintle-proxy LIVE',
+    'delete element ip pintle-proxy LIVE { 10.96.0.1 . tcp . 8000 }',
+    'insert rule ip pintle-proxy nat-prerouting tcp dport 8000 drop',
+  ]) {
+    const live =
+      /vmap @(services-[ab])/.exec(one.node.run('nft', 'list', 'chain', 'ip', 'pintle-proxy', 'nat-prerouting'))?.[1] ??
+      '';
+    const before = proxy.status().repairs;
+    one.node.run('nft', command.replace('LIVE', live));
+    await until(`the repair of "${command}" is counted`, () => proxy.status().repairs > before, 2_000);
+    await until(`the Service works again after "${command}"`, works);
+  }
+  const before = proxy.status().repairs;
+  one.node.run('nft', 'add table ip somebody; add chain ip somebody c { type filter hook forward priority 0; }');
+  await proxy.sync(state(0, port({ endpoints: endpoints(one, two) })));
+  await proxy.purge();
+  t.regex(one.node.run('nft', 'list', 'ruleset'), /table ip somebody/);
+  t.is(proxy.status().repairs, before);
+});
+
+test('purge leaves nothing, also of what a predecessor made', async (t) => {
+  const { members } = await createCluster(t, 1);
+  const [one] = members as [Member];
+  const before = snapshot(one.node);
+  const first = openProxy(one.node);
+  await first.sync(state(0, port({ nodePort: 30080, affinitySeconds: 5, endpoints: endpoints(one, one) })));
+  await first[Symbol.asyncDispose]();
+  t.not(snapshot(one.node), before);
+  const second = openProxy(one.node);
+  await second.purge();
+  await second.purge();
+  await second[Symbol.asyncDispose]();
+  t.is(snapshot(one.node), before);
+});
+
+test('a table that another version left, even one that cannot be built upon, is replaced', async (t) => {
+  const { members, proxy } = await setUp(t);
+  const [one, two] = members as [Member, Member];
+  one.node.run(
+    'nft',
+    'add table ip pintle-proxy; add chain ip pintle-proxy nat-prerouting { type filter hook input priority 7; };' +
+      'add map ip pintle-proxy services-a { type ipv4_addr : verdict; }; add chain ip pintle-proxy old',
+  );
+  await proxy.sync(state(0, port({ endpoints: endpoints(one, one, two) })));
+  t.deepEqual(await answers(one.pod, vip, 8000), ['node-0', 'node-1']);
+  t.notRegex(one.node.run('nft', 'list', 'table', 'ip', 'pintle-proxy'), /chain old/);
+});
+
+test('thousands of services are built in parts, and one more is a small change', async (t) => {
+  const { members, proxy } = await setUp(t);
+  const [one, two] = members as [Member, Member];
+  const list = endpoints(one, one, two);
+  const many = Array.from({ length: 3_000 }, (_, index) =>
+    port({ service: `s${index}`, clusterIps: [`10.97.${index >> 8}.${index & 255}`], endpoints: list }),
+  );
+  await proxy.sync(state(0, ...many));
+  t.deepEqual(await answers(one.pod, '10.97.11.183', 8000), ['node-0', 'node-1']);
+  const { changed } = await proxy.sync(state(0, ...many, port({ endpoints: list })));
+  t.is(changed, 5, 'one address: dispatch, two slots, masquerade, cluster address');
+  t.deepEqual(await answers(one.pod, vip, 8000), ['node-0', 'node-1']);
+  await new Promise((resolve) => setTimeout(resolve, 300));
+  t.is(proxy.status().repairs, 0, 'its own notifications are not taken for damage');
+  const next = openProxy(one.node);
+  t.teardown(() => next[Symbol.asyncDispose]());
+  await proxy[Symbol.asyncDispose]();
+  await next.sync(state(0, ...many.slice(0, 10)));
+  t.deepEqual(await answers(one.pod, '10.97.0.9', 8000), ['node-0', 'node-1']);
+  await next.sync(state(0, ...many));
+  await next.sync(state(0));
+  t.not((await one.pod.tcp('10.97.0.9', 8000, { timeoutMs: 300 })).error, undefined);
+});
