@@ -1,4 +1,4 @@
-/** Objects that every cluster has from its first moment; made when they are missing, otherwise left as they are. */
+/** Objects that every cluster has, always: made at the start and whenever they are missing, otherwise left as they are. */
 import { isPintleError } from '../../../kernel/contract/index.ts';
 import type { Cluster, KubernetesObject, NewObject, ResourceType } from '../../../kernel/contract/index.ts';
 import type { Service } from '../../../kernel/contract/kubernetes.ts';

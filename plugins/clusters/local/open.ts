@@ -63,6 +63,8 @@ export async function openLocalCluster(
         await clock.sleep(housekeepingMs, stop.signal);
         state.trim();
         await expiry.sweep();
+        // Somebody may have deleted what everybody counts on.
+        await bootstrap(cluster, services.firstAddress, options.apiPort);
       } catch (error) {
         if (!stop.signal.aborted)
           log.warn('Housekeeping of the API state failed; trying again', { error: String(error) });

@@ -23,6 +23,7 @@ const futureMs = 3_000;
 
 function sharedEvent(resource: Resource, change: Change, type: 'ADDED' | 'MODIFIED' | 'DELETED'): ObjectEvent {
   const name = resource.view ? `${type} ${resource.view.name}` : type;
+  change.events ??= new Map();
   let event = change.events.get(name);
   if (!event) {
     // An object that only stopped matching is shown as it was when it matched, at the revision of the change.

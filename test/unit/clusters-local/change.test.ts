@@ -1,6 +1,6 @@
 import test from 'ava';
 import type { Deployment } from '../../../kernel/contract/kubernetes.ts';
-import { configMap, memoryStore, ns, open, pod, refusal, types } from './harness.ts';
+import { configMap, eventually, memoryStore, ns, open, pod, refusal, types } from './harness.ts';
 
 const key = (name: string) => ({ namespace: ns, name });
 const web = (name = 'web'): Parameters<typeof create>[0] => ({
@@ -223,6 +223,7 @@ test('two servers on one store see each other', async (t) => {
   const store = memoryStore(t);
   const [one, two] = [await open(t, { store }), await open(t, { store })];
   await one.cluster.create(types.configMaps, configMap('a'));
+  await eventually(async () => (await two.cluster.list(types.configMaps)).items.length === 1);
   t.is((await two.cluster.get(types.configMaps, key('a'))).metadata.name, 'a');
   await refusal(t, two.cluster.create(types.configMaps, configMap('a')), 'ALREADY_EXISTS');
   await Promise.all(

@@ -1,7 +1,7 @@
 import test from 'ava';
 import type { NewObject } from '../../../kernel/contract/index.ts';
 import type { Service } from '../../../kernel/contract/kubernetes.ts';
-import { memoryStore, ns, open, refusal, types } from './harness.ts';
+import { eventually, handClock, memoryStore, ns, open, refusal, types } from './harness.ts';
 
 const key = (name: string) => ({ namespace: ns, name });
 const service = (name: string, spec: Service['spec'] = {}): NewObject<Service> => ({
@@ -14,6 +14,21 @@ test('Service kubernetes has the first address', async (t) => {
   const { spec } = await cluster.get(types.services, key('kubernetes'));
   t.is(spec.clusterIP, '10.96.0.1');
   t.is(spec.ports![0]!.targetPort, 7443);
+});
+
+test('what every cluster has comes back when it is deleted', async (t) => {
+  const clock = handClock();
+  const { cluster } = await open(t, { clock, serviceCidrs: ['10.9.0.0/28'] });
+  const made = await cluster.get(types.services, key('kubernetes'));
+  await cluster.delete(types.services, key('kubernetes'));
+  for (let index = 0; index < 13; index++) await cluster.create(types.services, service(`s${index}`));
+  clock.advance(60_000);
+  await eventually(
+    async () => (await cluster.list(types.services, { fieldSelector: 'metadata.name=kubernetes' })).items.length === 1,
+  );
+  const again = await cluster.get(types.services, key('kubernetes'));
+  t.not(again.metadata.uid, made.metadata.uid);
+  t.is(again.spec.clusterIP, '10.9.0.1', 'nobody else was given its address');
 });
 
 test('a ClusterIP service gets an address, defaults and an empty status', async (t) => {
@@ -152,7 +167,9 @@ test('two families', async (t) => {
   t.regex(spec.clusterIPs![1]!, /^fd00:10:96::[0-9a-f]{1,4}$/);
   const six = await cluster.create(types.services, service('b', { clusterIP: 'fd00:10:96::77' }));
   t.deepEqual(six.spec.ipFamilies, ['IPv6']);
-  await refusal(t, cluster.create(types.services, service('c', { clusterIP: 'fd00:10:96::77' })), 'INVALID');
+  for (const clusterIP of ['fd00:10:96::77', 'FD00:0010:96::0077']) {
+    await refusal(t, cluster.create(types.services, service('c', { clusterIP })), 'INVALID');
+  }
   t.is((await cluster.create(types.services, service('d'))).spec.clusterIPs!.length, 1);
 });
 

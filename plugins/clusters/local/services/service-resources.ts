@@ -83,7 +83,10 @@ export class ServiceResources {
     const addresses = [...(draft.spec.clusterIPs ?? [])];
     for (const [index, family] of (draft.spec.ipFamilies ?? this.families.slice(0, 1)).entries()) {
       const range = this.#ranges.find((candidate) => candidate.family === family);
-      const asked = addresses[index];
+      const given = addresses[index] ? parseIp(addresses[index]) : undefined;
+      // One spelling for one address, or it could be held twice.
+      const asked = given ? formatIp(given.family, given.value) : addresses[index];
+      if (asked) addresses[index] = asked;
       if (asked && held.has(asked)) continue;
       const fail = (why: string) => errors.invalid('spec.clusterIPs', addresses, why);
       if (!range) {
@@ -101,7 +104,7 @@ export class ServiceResources {
           addresses[index] = address;
         }
       } else {
-        const value = parseIp(asked)?.value ?? 0n;
+        const value = given?.value ?? 0n;
         const isUsable = value > range.first && value < range.first + range.size - (family === 'IPv4' ? 1n : 0n);
         if (!isUsable) {
           fail(
@@ -119,12 +122,13 @@ export class ServiceResources {
 
   /**
    * Random, so that several servers rarely meet and an address is not used again soon; from the upper part of the range,
-   * which leaves the lower part for addresses that people choose (KEP-3070).
+   * which leaves the lower part for addresses that people choose (KEP-3070). The very first is the
+   * one of Service kubernetes, also while somebody has deleted it.
    */
   #freeAddress(range: Range): string | undefined {
     const usable = range.size - (range.family === 'IPv4' ? 2n : 1n);
     const count = usable > 2n ** 32n ? 2 ** 32 : Number(usable);
-    const reserved = count < 32 ? 0 : Math.min(256, Math.max(16, Math.floor(count / 16)));
+    const reserved = count < 32 ? 1 : Math.min(256, Math.max(16, Math.floor(count / 16)));
     const probe = (from: number, to: number): string | undefined => {
       const length = to - from;
       if (length <= 0) return undefined;
@@ -135,7 +139,7 @@ export class ServiceResources {
       }
       return undefined;
     };
-    return probe(reserved, count) ?? probe(0, reserved);
+    return probe(reserved, count) ?? probe(1, reserved);
   }
 
   #reservePorts(draft: Service, held: ReadonlySet<number>, taken: number[], errors: FieldErrors): void {

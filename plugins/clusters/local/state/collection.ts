@@ -18,7 +18,7 @@ export interface Change {
   readonly previous: KubernetesObject | undefined;
   readonly tree: ObjectTree;
   /** Watch events made from this change so far, shared by all watchers. */
-  readonly events: Map<string, WatchEvent<KubernetesObject>>;
+  events: Map<string, WatchEvent<KubernetesObject>> | undefined;
 }
 
 export interface HistoryLimits {
@@ -132,7 +132,7 @@ export class Collection {
       object: object ?? atRevision(previous!, revision),
       previous,
       tree: this.#tree,
-      events: new Map(),
+      events: undefined,
     };
     const sequence = this.end;
     this.#log.push(change);

@@ -56,6 +56,7 @@ export class State {
   #waiters: Waiter[] = [];
   #timer: NodeJS.Timeout | undefined;
   #revision = 0;
+  #isFresh = false;
   #failure: string | undefined = 'the state has not been read from the store yet';
   #feeding: Promise<void> = Promise.resolve();
 
@@ -113,10 +114,10 @@ export class State {
     try {
       const result = await this.#store.commit(toStore);
       if (result.ok) {
-        if (result.revision > this.#revision) await this.reach(result.revision);
+        if (result.revision > this.#revision) await this.#seen(result.revision);
         return result.revision;
       }
-      await this.reach(result.current?.modified ?? this.#store.status().revision);
+      await this.#seen(result.current?.modified ?? this.#store.status().revision);
       return undefined;
     } catch (error) {
       throw storeError(error);
@@ -127,29 +128,49 @@ export class State {
     }
   }
 
-  /** Resolves when the state has seen everything that the store had when this was called. */
+  /**
+   * Resolves when the state has seen everything that the store had when this was called, or a turn of the event loop
+   * before: what this process has written is in the state anyway, and asking the store may cost it a system call.
+   */
   async fresh(): Promise<void> {
+    if (this.#isFresh) return;
+    this.#isFresh = true;
+    setImmediate(() => (this.#isFresh = false));
     const { revision } = this.#store.status();
     if (revision > this.#revision) await this.reach(revision);
   }
 
   /** Resolves when the state has this revision; rejects TIMEOUT when it does not come within the time. */
   async reach(revision: number, withinMs = catchUpMs): Promise<void> {
-    if (revision <= this.#revision) return;
+    if (await this.#reaches(revision, withinMs)) return;
+    throw new PintleError('TIMEOUT', `Too large resource version: ${revision}, current: ${this.#revision}`, {
+      details: {
+        retryAfterSeconds: 1,
+        causes: [{ reason: 'ResourceVersionTooLarge', message: 'Too large resource version', field: '' }],
+      },
+    });
+  }
+
+  /** False: not within the time. */
+  async #reaches(revision: number, withinMs: number): Promise<boolean> {
+    if (revision <= this.#revision) return true;
     if (this.#stop.signal.aborted) throw this.#stop.signal.reason as Error;
     const reached = await new Promise<boolean>((resolve) => {
       this.#waiters.push({ revision, deadlineMs: performance.now() + withinMs, done: resolve });
       this.#armTimer();
     });
-    if (!reached) {
-      if (this.#stop.signal.aborted) throw this.#stop.signal.reason as Error;
-      throw new PintleError('TIMEOUT', `Too large resource version: ${revision}, current: ${this.#revision}`, {
-        details: {
-          retryAfterSeconds: 1,
-          causes: [{ reason: 'ResourceVersionTooLarge', message: 'Too large resource version', field: '' }],
-        },
-      });
-    }
+    if (!reached && this.#stop.signal.aborted) throw this.#stop.signal.reason as Error;
+    return reached;
+  }
+
+  /** A write is answered only when every later read will show it. */
+  async #seen(revision: number): Promise<void> {
+    if (await this.#reaches(revision, catchUpMs)) return;
+    throw new PintleError(
+      'UNAVAILABLE',
+      `The write is stored (revision ${revision}), but the state has not caught up with the store: ${this.#failure ?? 'it is slow'}. Read again before you write again.`,
+      { details: { retryAfterSeconds: 1 } },
+    );
   }
 
   /** One coarse timer for all: nearly every wait is over long before, and a timer for each would cost more than it. */
