@@ -1,6 +1,8 @@
 /** The host's own network is byte-identical before, during and after a cluster, however it ends. */
-import { existsSync } from 'node:fs';
-import test from 'ava';
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import test, { type ExecutionContext } from 'ava';
 import { processesLike, labMainPid } from '../../cli/up/lab-processes.ts';
 import { hasEnded, identify } from '../../lab/index.ts';
 import { hostNetwork, program, run, TestCluster } from './support/cluster.ts';
@@ -49,4 +51,52 @@ test.serial('an ordinary user has a cluster that answers', async (t) => {
   t.regex(cluster.printed(), /12 {2}demo-/);
   t.is(await cluster.interrupt(), 0);
   return t.false(existsSync(cluster.folder));
+});
+
+/** Starts a demo inside namespaces made by `unshare`, as if those were the host; answers what it printed. */
+async function demoInside(t: ExecutionContext, unshare: readonly string[], prepare: string): Promise<string> {
+  const parent = mkdtempSync(join(tmpdir(), 'pintle-inside-'));
+  t.teardown(() => rmSync(parent, { recursive: true, force: true }));
+  const up = [
+    process.execPath,
+    program,
+    'up',
+    '--demo',
+    '--nodes',
+    '2',
+    '--state-dir',
+    join(parent, 'c'),
+    '--listen',
+    '127.0.0.1:6443',
+  ];
+  // Interrupts the cluster once it has answered, and passes its exit code on.
+  const script = `${prepare}; "$@" > ${parent}/out 2>&1 & pid=$!; while kill -0 $pid 2>/dev/null && ! grep -q 'Ctrl-C takes' ${parent}/out; do sleep 0.1; done; kill -INT $pid; wait $pid`;
+  const { code, stderr } = await run('unshare', [...unshare, 'sh', '-c', script, 'inside', ...up]);
+  const printed = readFileSync(join(parent, 'out'), 'utf8');
+  t.is(code, 0, stderr + printed);
+  return printed;
+}
+
+test.serial('beside a firewall whose FORWARD policy is DROP, as Docker sets it', async (t) => {
+  if (process.getuid?.() !== 0) return t.log('skipped: needs root');
+  const printed = await demoInside(t, ['--net'], 'ip link set lo up; iptables -P FORWARD DROP');
+  return t.regex(printed, /12 {2}demo-/);
+});
+
+test.serial('inside a container: root of a user namespace only', async (t) => {
+  if (process.getuid?.() !== 0) return t.log('skipped: needs root');
+  const printed = await demoInside(
+    t,
+    ['--user', '--map-root-user', '--net', '--mount', '--pid', '--fork', '--mount-proc'],
+    'ip link set lo up',
+  );
+  return t.regex(printed, /12 {2}demo-/);
+});
+
+test.serial('no cgroup is left', (t) => {
+  const left = ['cpu', 'memory', 'pids', 'cpuacct', '.', 'unified'].flatMap((name) => {
+    const folder = join('/sys/fs/cgroup', name, 'pintle');
+    return existsSync(folder) ? readdirSync(folder).filter((key) => key.includes('pintle-cluster-')) : [];
+  });
+  t.deepEqual(left, []);
 });

@@ -104,7 +104,10 @@ for (const [index, binary] of kubectls().entries()) {
       t.is(answers.length, 40);
       const seen = [...new Set(answers)].sort();
       if (seen.join() === expected.join()) break;
-      t.true(seen.every((answer) => answer.startsWith('three web-')), seen.join());
+      t.true(
+        seen.every((answer) => answer.startsWith('three web-')),
+        seen.join(),
+      );
     }
     t.pass();
   });
