@@ -76,7 +76,6 @@ else
     t.true(results.length > 40, `the kit did not run: ${stderr}`);
     for (const { title: name, outcome, failures } of results)
       t.not(outcome, 'failed', `${name}: ${failures.join('; ')}`);
-    t.is(results.filter(({ outcome }) => outcome === 'skipped').length, 2, 'only the limits cannot be had');
     t.deepEqual(readdirSync(folder), [], 'folders are left');
   });
 

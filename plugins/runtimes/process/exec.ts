@@ -65,8 +65,12 @@ export async function execInContainer(
     exited,
     close: () => {
       if (child.pid === undefined) return;
-      for (const pid of childrenOf(child.pid)) signalProcess(statOf(pid), 'SIGKILL');
-      child.kill('SIGKILL');
+      // What runs inside goes first, so that nsenter reaps it: left to the init of the node's pid namespace, which may
+      // reap nothing, it would keep the container's pid namespace from ever ending.
+      const inside = childrenOf(child.pid);
+      for (const pid of inside) signalProcess(statOf(pid), 'SIGKILL');
+      if (inside.length === 0) child.kill('SIGKILL');
+      child.stdin?.destroy();
       child.stdout?.destroy();
       child.stderr?.destroy();
     },
