@@ -129,21 +129,28 @@ export class EndpointSliceController {
       else known.push(slice);
     }
     const labels = sliceLabels(service);
-    // New endpoints before the removal of old ones, so that a change of ports leaves no gap.
+    const missing: { readonly group: EndpointGroup; readonly endpoints: readonly Endpoint[] }[] = [];
     const doomed: EndpointSlice[] = [];
     for (const [id, group] of groups) {
-      const plan = planSlices(group, existing.get(id) ?? [], this.#options.maxEndpointsPerSlice);
-      for (const endpoints of plan.create) await this.#create(key, service, group, labels, endpoints);
+      const known = existing.get(id) ?? [];
+      const plan = planSlices(group, known, this.#options.maxEndpointsPerSlice);
+      for (const endpoints of plan.create) missing.push({ group, endpoints });
       for (const { slice, endpoints } of plan.update) await this.#update(key, slice, labels, endpoints);
-      const unchanged = (existing.get(id) ?? []).filter(
-        (slice) => !plan.remove.includes(slice) && !plan.update.some((update) => update.slice === slice),
-      );
-      for (const slice of unchanged)
+      const isPlanned = (slice: EndpointSlice) =>
+        plan.remove.includes(slice) || plan.update.some((update) => update.slice === slice);
+      for (const slice of known.filter((one) => !isPlanned(one)))
         if (stableText(slice.metadata.labels) !== stableText(labels))
           await this.#update(key, slice, labels, slice.endpoints ?? []);
       doomed.push(...plan.remove);
     }
     for (const [id, rest] of existing) if (!groups.has(id)) doomed.push(...rest);
+    // A slice that would go is used for one that is missing: one write instead of two, and no moment without endpoints.
+    for (const { group, endpoints } of missing) {
+      const at = doomed.findIndex((slice) => slice.addressType === group.addressType);
+      const [recycled] = at < 0 ? [] : doomed.splice(at, 1);
+      if (recycled === undefined) await this.#create(key, service, group, labels, endpoints);
+      else await this.#update(key, { ...recycled, ports: [...group.ports] }, labels, endpoints);
+    }
     for (const slice of doomed) await this.#delete(key, slice);
   }
 

@@ -8,8 +8,17 @@ import deployment from '../../../plugins/controllers/deployment/index.ts';
 import { proportionalSizes } from '../../../plugins/controllers/deployment/proportional-scaling.ts';
 import { annotations, fenceposts } from '../../../plugins/controllers/deployment/rollout-math.ts';
 import { isSameTemplate, templateHash } from '../../../plugins/controllers/deployment/template-hash.ts';
+import garbageCollector from '../../../plugins/controllers/garbage-collector/index.ts';
 import replicaset from '../../../plugins/controllers/replicaset/index.ts';
-import { eventually, openControlPlane, podSpec, quiescence, runKubelet, type ControlPlane } from './control-plane.ts';
+import {
+  eventually,
+  find,
+  openControlPlane,
+  podSpec,
+  quiescence,
+  runKubelet,
+  type ControlPlane,
+} from './control-plane.ts';
 
 const key = { namespace: 'default', name: 'web' };
 
@@ -253,6 +262,51 @@ test('scales in the middle of a rollout in proportion', async (t) => {
   await eventually('11 old, 7 new', async () => (await sizes()).join() === '11,7');
   await quiescence(cluster);
   t.is((await sizes()).join(), '11,7');
+});
+
+test('a ReplicaSet of that name with another template: counted as a collision, and another hash is used', async (t) => {
+  const { cluster } = await open(t);
+  runKubelet(t, cluster);
+  const stored = await cluster.create(resources.deployments, newDeployment(1), { dryRun: true });
+  const name = `web-${templateHash(stored.spec.template, undefined)}`;
+  await cluster.create(resources.replicaSets, {
+    metadata: { namespace: 'default', name },
+    spec: {
+      replicas: 0,
+      selector: { matchLabels: { app: 'other' } },
+      template: { metadata: { labels: { app: 'other' } }, spec: podSpec() },
+    },
+    status: { replicas: 0 },
+  });
+  await cluster.create(resources.deployments, newDeployment(1));
+  const done = await rolledOut(cluster);
+  t.is(done.status?.collisionCount, 1);
+  const ours = (await setsOf(cluster)).filter((set) => revisionOf(set) !== undefined);
+  t.is(ours.length, 1);
+  t.not(ours[0]?.metadata.name, name);
+});
+
+test('a Deployment adopts the ReplicaSets that its predecessor left behind, and their pods', async (t) => {
+  const { cluster, controller } = await open(t);
+  await controller(garbageCollector);
+  runKubelet(t, cluster);
+  await cluster.create(resources.deployments, newDeployment(2));
+  await rolledOut(cluster);
+  const pods = (await podsOf(cluster)).map((pod) => pod.metadata.uid).toSorted();
+  await cluster.delete(resources.deployments, key, { propagationPolicy: 'Orphan' });
+  await eventually(
+    'the Deployment is gone',
+    async () => (await find(cluster, resources.deployments, key)) === undefined,
+  );
+  await quiescence(cluster);
+  const [left] = await setsOf(cluster);
+  t.is(left?.metadata.ownerReferences, undefined);
+  const again = await cluster.create(resources.deployments, newDeployment(2));
+  await rolledOut(cluster);
+  const sets = await setsOf(cluster);
+  t.is(sets.length, 1);
+  t.is(sets[0]?.metadata.ownerReferences?.[0]?.uid, again.metadata.uid);
+  t.deepEqual((await podsOf(cluster)).map((pod) => pod.metadata.uid).toSorted(), pods);
 });
 
 test('restarts in the middle of rollouts lose and repeat nothing', async (t) => {

@@ -109,6 +109,45 @@ test('named target ports by pod: pods with other numbers are in another slice', 
   ]);
 });
 
+test('a changed port: there is no moment without endpoints, and the slice is used again', async (t) => {
+  const { cluster, controller } = await openControlPlane(t);
+  await controller(endpointSlice);
+  await makeService(cluster);
+  await setRunning(cluster, await makePod(cluster, 'a'));
+  await count(cluster, 1);
+  await quiescence(cluster);
+  const stop = new AbortController();
+  const [before] = await slicesOf(cluster);
+  const present = new Map<string, number>();
+  let fewest = Infinity;
+  const watching = (async () => {
+    for await (const batch of cluster.watch(resources.endpointSlices, {}, stop.signal)) {
+      for (const event of batch) {
+        if (event.type === 'BOOKMARK') continue;
+        const { object } = event;
+        if (event.type === 'DELETED') present.delete(object.metadata.name);
+        else present.set(object.metadata.name, object.endpoints?.length ?? 0);
+        fewest = Math.min(
+          fewest,
+          [...present.values()].reduce((sum, size) => sum + size, 0),
+        );
+      }
+    }
+  })();
+  const key = { namespace: 'default', name: 'web' };
+  const body = { spec: { ports: [{ name: 'http', port: 80, targetPort: 9999 }] } };
+  await cluster.patch(resources.services, key, { kind: 'merge', body });
+  await eventually('only the new port', async () => {
+    const ports = (await slicesOf(cluster)).map((slice) => slice.ports?.[0]?.port);
+    return ports.length === 1 && ports[0] === 9999;
+  });
+  await quiescence(cluster);
+  stop.abort();
+  await watching.catch(() => undefined);
+  t.is(fewest, 1);
+  t.is((await slicesOf(cluster))[0]?.metadata.name, before?.metadata.name);
+});
+
 test('headless: label, and hostname by subdomain', async (t) => {
   const { cluster, controller } = await openControlPlane(t);
   await controller(endpointSlice);

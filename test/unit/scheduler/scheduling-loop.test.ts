@@ -279,6 +279,41 @@ test('a policy that throws fails that pod alone', async (t) => {
   t.true(component.status().ready);
 });
 
+test('a policy that looks at other nodes is given all of them, assumed pods included', async (t) => {
+  // One pod of an app on each zone: needs to see where the others are.
+  const apart: SchedulerPolicy = {
+    classify: (pod) => ({ key: pod.metadata.labels?.['app'] ?? '', local: false }),
+    filter: ({ key }, node, { nodes }) => {
+      const zone = node.node.metadata.labels?.['zone'];
+      const isTaken = [...nodes.values()].some(
+        (other) =>
+          other.node.metadata.labels?.['zone'] === zone &&
+          [...other.pods.values()].some((pod) => pod.metadata.labels?.['app'] === key),
+      );
+      return isTaken ? { fits: false, reasons: ['zone(s) were taken'], resolvable: true } : { fits: true };
+    },
+    score: () => 0,
+  };
+  const { cluster, start } = await open(t, { policies: [['apart', apart]] });
+  for (const [name, zone] of [
+    ['a1', 'a'],
+    ['a2', 'a'],
+    ['b1', 'b'],
+  ] as const)
+    await makeNode(cluster, name, { labels: { zone } });
+  for (const name of ['one', 'two', 'three']) await makePod(cluster, name, { schedulerName: 'apart' }, { app: 'x' });
+  await start();
+  await eventually('one waits', async () => (await counts(cluster))[''] === 1);
+  const { items } = await cluster.list(resources.pods);
+  const waiting = items.find((pod) => pod.spec.nodeName === undefined) as Pod;
+  const zones = items.flatMap((pod) => (pod.spec.nodeName === undefined ? [] : [pod.spec.nodeName[0]]));
+  t.deepEqual(zones.toSorted(), ['a', 'b']);
+  await unschedulable(cluster, waiting.metadata.name, '0/3 nodes are available: 3 zone(s) were taken.');
+  const inA = items.find((pod) => pod.spec.nodeName?.startsWith('a') === true) as Pod;
+  await cluster.delete(resources.pods, { namespace: 'default', name: inA.metadata.name }, { gracePeriodSeconds: 0 });
+  t.regex(await placed(cluster, waiting.metadata.name), /^a/);
+});
+
 test('equal pods on many nodes cost few judgements, and equal nodes take turns', async (t) => {
   let judged = 0;
   const flat: SchedulerPolicy = {
