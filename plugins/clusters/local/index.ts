@@ -25,6 +25,12 @@ const config = z
         seconds: z.number().positive().max(86_400).default(300).describe('How long such changes are kept'),
       })
       .prefault({}),
+    bookmarkSeconds: z
+      .number()
+      .positive()
+      .max(3_600)
+      .default(60)
+      .describe('How often idle watches are told how far they are'),
     eventTtlSeconds: z.number().positive().default(3_600).describe('How long Events are kept after their last change'),
   })
   .prefault({});

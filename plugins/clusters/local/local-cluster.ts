@@ -44,9 +44,11 @@ const deleteConcurrency = 16;
 export class LocalCluster implements Cluster {
   readonly #engine: Engine;
   readonly #nodes: NodeConnections;
+  readonly #bookmarkMs: number;
   readonly server: ClusterServer;
 
-  constructor(engine: Engine, nodes: NodeConnections, checks: ClusterServer['checks']) {
+  constructor(engine: Engine, nodes: NodeConnections, checks: ClusterServer['checks'], bookmarkMs: number) {
+    this.#bookmarkMs = bookmarkMs;
     this.#engine = engine;
     this.#nodes = nodes;
     this.server = Object.freeze({
@@ -92,7 +94,7 @@ export class LocalCluster implements Cluster {
     signal: AbortSignal,
   ): AsyncIterable<readonly WatchEvent<T>[]> {
     const resource = this.#engine.stored(type, 'watch');
-    return watch(this.#engine.state, resource, resource.storage, options, signal) as AsyncIterable<
+    return watch(this.#engine.state, resource, resource.storage, options, this.#bookmarkMs, signal) as AsyncIterable<
       readonly WatchEvent<T>[]
     >;
   }

@@ -20,6 +20,7 @@ export interface LocalClusterOptions {
   readonly apiPort: number;
   readonly history: { readonly changes: number; readonly seconds: number };
   readonly eventTtlSeconds: number;
+  readonly bookmarkSeconds: number;
 }
 
 const housekeepingMs = 30_000;
@@ -47,7 +48,7 @@ export async function openLocalCluster(
     },
     { name: 'state', failure: state.failure },
   ];
-  const cluster = new LocalCluster(engine, new NodeConnections(), checks);
+  const cluster = new LocalCluster(engine, new NodeConnections(), checks, options.bookmarkSeconds * 1000);
   try {
     await state.start(signal);
     await bootstrap(cluster, services.firstAddress, options.apiPort);

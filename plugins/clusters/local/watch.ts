@@ -15,7 +15,6 @@ import type { State } from './state/state.ts';
 
 type ObjectEvent = WatchEvent<KubernetesObject>;
 
-const bookmarkMs = 60_000;
 /** Initial states are handed out in parts, so that a large one never stands in memory twice. */
 const initialBatch = 500;
 const maximumBatch = 1_000;
@@ -157,6 +156,7 @@ export async function* watch(
   resource: Resource,
   storage: Storage,
   options: WatchOptions,
+  bookmarkMs: number,
   signal: AbortSignal,
 ): AsyncGenerator<readonly ObjectEvent[], void, void> {
   const selection = select(resource, options);

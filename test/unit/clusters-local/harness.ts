@@ -73,6 +73,7 @@ export async function open(
       apiPort: 6443,
       history: { changes: 10_000, seconds: 300 },
       eventTtlSeconds: 3_600,
+      bookmarkSeconds: 60,
       ...options,
       store,
     },

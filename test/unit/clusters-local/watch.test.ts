@@ -1,6 +1,6 @@
 import test from 'ava';
 import { isPintleError } from '../../../kernel/contract/index.ts';
-import { collect, configMap, ns, open, pod, types } from './harness.ts';
+import { collect, configMap, memoryStore, ns, open, pod, types } from './harness.ts';
 
 const version = async (promise: Promise<{ metadata: { resourceVersion: string } }>) =>
   (await promise).metadata.resourceVersion;
@@ -171,6 +171,49 @@ test('ends when aborted, at its time, and when the server stops', async (t) => {
   const open1 = collect(t, cluster, types.configMaps, {});
   await cluster[Symbol.asyncDispose]();
   t.is(await open1.ended, undefined);
+});
+
+test('bookmarks, for those who ask, with a revision to go on from', async (t) => {
+  const { cluster } = await open(t, { bookmarkSeconds: 0.02 });
+  const asks = collect(t, cluster, types.configMaps, { allowWatchBookmarks: true });
+  const silent = collect(t, cluster, types.configMaps);
+  await cluster.create(types.secrets, { metadata: { name: 's', namespace: ns } });
+  const revision = cluster.server!.revision;
+  const reached = () => asks.events.find(({ object }) => Number(object.metadata.resourceVersion) >= revision);
+  await asks.until(() => reached() !== undefined);
+  const bookmark = reached()!;
+  t.like(bookmark, { type: 'BOOKMARK', object: { apiVersion: 'v1', kind: 'ConfigMap' } });
+  t.deepEqual(Object.keys(bookmark.object.metadata), ['resourceVersion']);
+  const { resourceVersion } = bookmark.object.metadata;
+  await cluster.create(types.configMaps, configMap('a'));
+  const next = collect(t, cluster, types.configMaps, { resourceVersion });
+  await next.until(() => next.events.length > 0);
+  t.deepEqual(next.lines(), ['ADDED a']);
+  await silent.until(() => silent.events.length > 0);
+  t.deepEqual(silent.lines(), ['ADDED a']);
+  t.is(silent.events.length, 1);
+});
+
+test('watches and page tokens go on over a restart', async (t) => {
+  const store = memoryStore(t);
+  const one = await open(t, { store });
+  const from = await version(one.cluster.create(types.configMaps, configMap('a')));
+  for (const name of ['b', 'c']) await one.cluster.create(types.configMaps, configMap(name));
+  const page = await one.cluster.list(types.configMaps, { limit: 1 });
+  await one.cluster.delete(types.configMaps, { namespace: ns, name: 'b' });
+  const before = collect(t, one.cluster, types.configMaps, { resourceVersion: from });
+  await before.until(() => before.events.length >= 3);
+  await one.cluster[Symbol.asyncDispose]();
+  const { cluster } = await open(t, { store });
+  const after = collect(t, cluster, types.configMaps, { resourceVersion: from });
+  await after.until(() => after.events.length >= 3);
+  t.deepEqual(after.lines(), ['ADDED b', 'ADDED c', 'DELETED b']);
+  t.deepEqual(after.events, before.events);
+  const rest = await cluster.list(types.configMaps, { limit: 5, continue: page.continue });
+  t.deepEqual(
+    rest.items.map(({ metadata }) => metadata.name),
+    ['b', 'c'],
+  );
 });
 
 test('a thousand watchers: each gets what concerns it, and only that', async (t) => {
