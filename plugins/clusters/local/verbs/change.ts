@@ -16,7 +16,7 @@ import { changedMeta, serverMeta } from './metadata.ts';
 /** A new draft each time, in the version of the resource. May throw. */
 export type Edit = (shown: KubernetesObject) => Shaped;
 
-/** What part of the object a change may touch; gets drafts in the stored version. */
+/** What a change may touch: spec and metadata, the status, or (subresources that merge for themselves) anything. */
 export type Scope = 'main' | 'status' | 'free';
 
 /** More collisions in a row than any real load makes: somebody rewrites this object in a tight loop. */
@@ -94,22 +94,18 @@ function prepare(
   if (scope === 'status') {
     draft = takeStatus(resource, draft, current);
     strategy.prepareStatus?.(draft, current, context);
-    checkFinalizers(draft, current, errors);
-    validateMutableMeta(draft, errors);
     strategy.validateStatus?.(draft, current, errors);
-  } else {
-    if (scope === 'main') takeMain(resource, draft, current);
-    if (scope === 'main') strategy.prepareUpdate?.(draft, current, context);
-    if (scope === 'main' && strategy.countsGeneration && changesGeneration(draft, current)) {
+  } else if (scope === 'main') {
+    takeMain(resource, draft, current);
+    strategy.prepareUpdate?.(draft, current, context);
+    if (strategy.countsGeneration && changesGeneration(draft, current)) {
       draft.metadata.generation = (current.metadata.generation ?? 0) + 1;
     }
-    checkFinalizers(draft, current, errors);
-    validateMutableMeta(draft, errors);
-    if (scope === 'main') {
-      strategy.validate?.(draft, errors, context);
-      strategy.validateUpdate?.(draft, current, errors);
-    }
+    strategy.validate?.(draft, errors, context);
+    strategy.validateUpdate?.(draft, current, errors);
   }
+  checkFinalizers(draft, current, errors);
+  validateMutableMeta(draft, errors);
   if (!errors.isEmpty) throw invalid(resource.served, current.metadata.name, errors.causes);
   return { draft, errors };
 }
