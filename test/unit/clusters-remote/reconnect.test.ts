@@ -2,6 +2,7 @@
 import { mkdtemp, rm } from 'node:fs/promises';
 import { createServer } from 'node:http';
 import { tmpdir } from 'node:os';
+import { Readable } from 'node:stream';
 import { join } from 'node:path';
 import test, { type ExecutionContext } from 'ava';
 import { resources } from '../../../kernel/machinery/resources.ts';
@@ -192,6 +193,34 @@ test('the tunnel is opened again when the server comes back', async (t) => {
   await serving;
 });
 
+test('an agent that goes in the middle of an answer is gone at once, over unix and TLS', async (t) => {
+  // Well below the time after which a silent peer is given up.
+  t.timeout(12_000);
+  const cluster = fakeCluster();
+  podOn(cluster, 'n1');
+  await using api = await startApi({ cluster, config: { nodes: ['n1'] } });
+  for (const config of [{ server: `unix:${api.socket}` }, { kubeconfig: api.kubeconfig }]) {
+    await using remote = await startRemote(config);
+    const stop = new AbortController();
+    const endless = { ...processNode(), logs: async () => Readable.from(forever()) };
+    const serving = remote.serveNode('n1', endless, stop.signal);
+    await until(() => cluster.nodes.has('n1'));
+    const ref = { namespace: 'default', pod: 'p', container: 'c' };
+    const lines = await cluster.nodes.get('n1')!.logs(ref, new AbortController().signal);
+    let size = 0;
+    const reading = (async () => {
+      for await (const chunk of lines) {
+        size += (chunk as Buffer).length;
+        if (size > 1_000_000) stop.abort();
+      }
+    })();
+    await reading.catch(() => undefined);
+    await serving;
+    await until(() => !cluster.nodes.has('n1'));
+    t.true(size > 1_000_000);
+  }
+});
+
 test('a node may serve its own name alone', async (t) => {
   const cluster = fakeCluster();
   await using api = await startApi({ cluster, config: { nodes: ['n1'] } });
@@ -245,6 +274,10 @@ test('a newer tunnel of a node replaces the older one', async (t) => {
   await serving;
   t.pass();
 });
+
+function* forever(): Generator<Buffer> {
+  for (;;) yield Buffer.alloc(20_000, 'x');
+}
 
 async function collect(stream: AsyncIterable<unknown> | undefined): Promise<Buffer> {
   const chunks: Buffer[] = [];

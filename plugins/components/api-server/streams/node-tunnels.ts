@@ -53,6 +53,8 @@ export async function acceptTunnel(
   previous?.abort();
   socket.setTimeout(0);
   socket.setNoDelay(true);
+  // Sockets of an HTTP server stay half open after a FIN: HTTP/2 would not learn that the agent has gone.
+  socket.allowHalfOpen = false;
   await written(socket, `HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: ${tunnelUpgrade}\r\n\r\n`);
   if (socket.destroyed || ending.signal.aborted) {
     if (tunnels.get(nodeName) === ending) tunnels.delete(nodeName);
