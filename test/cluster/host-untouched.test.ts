@@ -7,10 +7,14 @@ import { processesLike, labMainPid } from '../../cli/up/lab-processes.ts';
 import { hasEnded, identify } from '../../lab/index.ts';
 import { hostNetwork, program, run, TestCluster } from './support/cluster.ts';
 
+/** Of the clusters of this file. */
+const folders: string[] = [];
+
 test.serial('Ctrl-C takes everything down and leaves nothing', async (t) => {
   const before = hostNetwork();
   const cluster = await TestCluster.start({ nodes: 2, flags: ['--demo'] });
   t.teardown(() => cluster.stop());
+  folders.push(cluster.folder);
   t.is(hostNetwork(), before);
   t.regex(cluster.printed(), /12 {2}demo-/);
   const { server, lab } = cluster.record();
@@ -26,6 +30,7 @@ test.serial('kill -9 of every process, then down: nothing is left', async (t) =>
   const before = hostNetwork();
   const cluster = await TestCluster.start({ nodes: 2, flags: ['--demo'] });
   t.teardown(() => cluster.stop());
+  folders.push(cluster.folder);
   const { server, lab } = cluster.record();
   const pids = [cluster.up.pid!, server.pid, lab.pid, ...processesLike(labMainPid(lab.pid))];
   const identities = pids.map((pid) => identify(pid)!);
@@ -48,6 +53,7 @@ test.serial('an ordinary user has a cluster that answers', async (t) => {
   if (process.getuid?.() !== 0) return t.log('skipped: needs root, to become another user');
   const cluster = await TestCluster.start({ nodes: 2, flags: ['--demo'], uid: 65534 });
   t.teardown(() => cluster.stop());
+  folders.push(cluster.folder);
   t.regex(cluster.printed(), /12 {2}demo-/);
   t.is(await cluster.interrupt(), 0);
   return t.false(existsSync(cluster.folder));
@@ -94,9 +100,12 @@ test.serial('inside a container: root of a user namespace only', async (t) => {
 });
 
 test.serial('no cgroup is left', (t) => {
+  t.true(folders.length > 0);
   const left = ['cpu', 'memory', 'pids', 'cpuacct', '.', 'unified'].flatMap((name) => {
-    const folder = join('/sys/fs/cgroup', name, 'pintle');
-    return existsSync(folder) ? readdirSync(folder).filter((key) => key.includes('pintle-cluster-')) : [];
+    const parent = join('/sys/fs/cgroup', name, 'pintle');
+    return existsSync(parent)
+      ? readdirSync(parent).filter((key) => folders.some((folder) => key.includes(encodeURIComponent(folder))))
+      : [];
   });
   t.deepEqual(left, []);
 });

@@ -89,9 +89,9 @@ export class TestCluster {
       options.uid === undefined
         ? []
         : ['--reuid', String(options.uid), '--regid', String(options.uid), '--clear-groups'];
-    const [command, args] =
-      options.uid === undefined ? [process.execPath, argv] : ['setpriv', [...drop, process.execPath, ...argv]];
-    const child = spawn(command, args, { stdio: ['ignore', 'pipe', 'pipe'], env: { ...process.env, HOME: parent } });
+    // A cluster does not outlive the test that started it, however that ends.
+    const args = ['--pdeathsig', 'INT', ...drop, '--', process.execPath, ...argv];
+    const child = spawn('setpriv', args, { stdio: ['ignore', 'pipe', 'pipe'], env: { ...process.env, HOME: parent } });
     let text = '';
     const ready = new Promise<void>((resolve, reject) => {
       const onData = (chunk: Buffer) => {
@@ -140,7 +140,7 @@ export class TestCluster {
 
   /** Ctrl-C, and waits for the end. Resolves to the exit code. */
   async interrupt(): Promise<number | null> {
-    if (this.up.exitCode !== null) return this.up.exitCode;
+    if (this.up.exitCode !== null || this.up.signalCode !== null) return this.up.exitCode;
     const ended = new Promise<number | null>((resolve) => this.up.once('exit', resolve));
     this.up.kill('SIGINT');
     return ended;
