@@ -4,7 +4,16 @@
  */
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { chmodSync, chownSync, mkdtempSync, readFileSync, readdirSync, rmSync } from 'node:fs';
+import {
+  chmodSync,
+  chownSync,
+  existsSync,
+  mkdtempSync,
+  readFileSync,
+  readdirSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -12,6 +21,7 @@ import test from 'ava';
 import { skipCase } from '../../kernel/conformance/kit.ts';
 import type { RecordedResult } from '../../kernel/conformance/recorder.ts';
 import { openRuntime, runtimeConformance } from '../../kernel/conformance/runtime.ts';
+import { readLog, until } from '../../kernel/conformance/runtime/subject.ts';
 import { hostInventory } from './support/host-inventory.ts';
 
 const module = new URL('../../plugins/runtimes/process/index.js', import.meta.url).href;
@@ -29,6 +39,49 @@ runtimeConformance(test, {
     stateDirs.push(stateDir);
     return openRuntime(module, stateDir);
   },
+});
+
+test("a container of image host sees nothing of Pintle's own, and writes where the state folder lies", async (t) => {
+  const folder = mkdtempSync('/var/tmp/pintle-hidden-');
+  t.teardown(() => rmSync(folder, { recursive: true, force: true }));
+  const stateDir = join(folder, 'agent', 'runtime', 'process');
+  stateDirs.push(stateDir);
+  const runtime = await openRuntime(module, stateDir);
+  t.teardown(async () => {
+    await runtime.purge();
+    await runtime[Symbol.asyncDispose]();
+  });
+  writeFileSync(join(folder, 'agent', 'key'), 'secret');
+  await runtime.ensureSandbox({
+    ...{ id: 's', podNamespace: 'd', podName: 'p', podUid: 'u', hostname: 'h', labels: {}, sysctls: {} },
+    ...{ hostNetwork: false, hostIpc: false, hostPid: false, resolvConf: '', etcHosts: '' },
+  });
+  const logPath = join(folder, 'log');
+  await runtime.startContainer({
+    ...{
+      id: 'c',
+      sandboxId: 's',
+      name: 'c',
+      attempt: 0,
+      image: 'host',
+      labels: {},
+      args: [],
+      env: [],
+      mounts: [],
+      logPath,
+    },
+    ...{ readOnlyRoot: false, privileged: false, noNewPrivileges: false, addCapabilities: [], dropCapabilities: [] },
+    ...{ tty: false, stdin: false, maxLogBytes: 1e6, maxLogFiles: 2 },
+    command: [
+      'sh',
+      '-c',
+      'ls -A "$0/agent"; cat "$0/agent/key" || echo none; echo x > /var/pintle-kit && cat /var/pintle-kit',
+      folder,
+    ],
+  });
+  await until('it has ended', async () => (await runtime.listContainers()).find(({ state }) => state === 'exited'));
+  t.is(readLog(logPath).text('stdout'), 'none\nx\n');
+  t.false(existsSync('/var/pintle-kit'));
 });
 
 const title = 'process passes the kit as an ordinary user in a user namespace';

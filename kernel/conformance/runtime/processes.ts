@@ -344,6 +344,58 @@ export const processCases: readonly RuntimeCase[] = [
     },
   },
   {
+    title: 'it runs as the user and groups asked for, or says that it cannot',
+    needs: ['real'],
+    run: async (t, subject) => {
+      const identity = { user: 1234, group: 2345, supplementalGroups: [3456] };
+      const { id } = await subject.runtime.ensureSandbox(subject.sandboxSpec());
+      const spec = subject.scriptSpec(
+        id,
+        'id -u; id -G; echo again > /dev/stdout; grep CapEff /proc/self/status',
+        identity,
+      );
+      try {
+        await subject.runtime.startContainer(spec);
+      } catch {
+        await t.throwsAsync(subject.runtime.startContainer({ ...spec, id: `${spec.id}-again` }), {
+          code: 'CONTAINER_INVALID',
+          message: /user 1234/,
+        });
+        return;
+      }
+      t.is((await subject.ended(spec.id)).exitCode, 0);
+      t.is(readLog(spec.logPath).text('stdout'), '1234\n2345 3456\nagain\nCapEff:\t0000000000000000\n');
+      const streams = await (async () => {
+        const main = subject.containerSpec(id, { command: ['sleep', '1000000'], ...identity });
+        await subject.runtime.startContainer(main);
+        return subject.runtime.exec(main.id, { command: ['id', '-G'], stdin: false, tty: false });
+      })();
+      t.is(String(await new Promise((resolve) => streams.stdout?.once('data', resolve))), '2345 3456\n');
+    },
+  },
+  {
+    title: 'with hostPid it sees the processes of the node, and its own still end with it',
+    needs: ['real'],
+    run: async (t, subject) => {
+      const marker = String(1_000_000 + Math.floor(Math.random() * 1e9));
+      const { id } = await subject.runtime.ensureSandbox(subject.sandboxSpec({ hostPid: true }));
+      for (const end of ['exit 7', 'exec sleep 1000000']) {
+        const spec = subject.scriptSpec(id, `readlink /proc/self/ns/pid; sleep ${marker} & ${end}`);
+        await subject.runtime.startContainer(spec);
+        if (end !== 'exit 7') {
+          await until('its processes run', () => processesWith(`sleep\0${marker}`, pids()).length > 0 || undefined);
+          await subject.runtime.stopContainer(spec.id, 0);
+        }
+        t.is((await subject.ended(spec.id)).exitCode, end === 'exit 7' ? 7 : 137);
+        t.is(readLog(spec.logPath).text('stdout').trim(), readlinkSync('/proc/self/ns/pid'));
+        await until(
+          'its processes have ended',
+          () => processesWith(`sleep\0${marker}`, pids()).length === 0 || undefined,
+        );
+      }
+    },
+  },
+  {
     title: 'it cannot change the kernel settings of the node',
     needs: ['real'],
     run: async (t, subject) => {

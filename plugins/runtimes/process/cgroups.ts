@@ -49,13 +49,12 @@ export class Cgroups {
       const base = join(mount.target, 'pintle', key);
       try {
         removeAbandoned(join(mount.target, 'pintle'));
-        mkdirSync(base, { recursive: true });
+        makeFolder(base);
         if (version === 2)
           for (const folder of [mount.target, join(mount.target, 'pintle'), base]) delegate(folder, usable);
         found.push({ version, base, controllers: new Set(usable) });
       } catch {
-        removeFolder(base);
-        removeFolder(join(mount.target, 'pintle'));
+        removeTree(base);
       }
     }
     return new Cgroups(found);
@@ -74,7 +73,7 @@ export class Cgroups {
   makeSandbox(sandboxId: string, limits: ResourceLimits | undefined): void {
     for (const one of this.#hierarchies) {
       const folder = join(one.base, sandboxId);
-      mkdirSync(folder, { recursive: true });
+      makeFolder(folder);
       if (one.version === 2) delegate(folder, [...one.controllers]);
       applyLimits(one, folder, limits);
     }
@@ -84,7 +83,7 @@ export class Cgroups {
   makeContainer(sandboxId: string, containerId: string, limits: ResourceLimits | undefined): readonly string[] {
     return this.#hierarchies.map((one) => {
       const folder = join(one.base, sandboxId, containerId);
-      mkdirSync(folder, { recursive: true });
+      makeFolder(folder);
       applyLimits(one, folder, limits);
       return join(folder, 'cgroup.procs');
     });
@@ -142,14 +141,7 @@ export class Cgroups {
   }
 
   purge(): void {
-    for (const one of this.#hierarchies) {
-      for (const sandbox of folders(one.base)) {
-        for (const container of folders(join(one.base, sandbox))) removeFolder(join(one.base, sandbox, container));
-        removeFolder(join(one.base, sandbox));
-      }
-      removeFolder(one.base);
-      removeFolder(join(one.base, '..'));
-    }
+    for (const one of this.#hierarchies) removeTree(one.base);
   }
 }
 
@@ -165,14 +157,7 @@ export function removeCgroups(stateDir: string, table: readonly MountInfo[] = re
     .filter((mount) => mount.type === 'cgroup' || mount.type === 'cgroup2')
     .map((mount) => join(mount.target, 'pintle', cgroupKey(stateDir)))
     .filter((base) => existsSync(base));
-  for (const base of bases) {
-    for (const sandbox of folders(base)) {
-      for (const container of folders(join(base, sandbox))) removeFolder(join(base, sandbox, container));
-      removeFolder(join(base, sandbox));
-    }
-    removeFolder(base);
-    removeFolder(join(base, '..'));
-  }
+  for (const base of bases) removeTree(base);
   return bases.every((base) => !existsSync(base));
 }
 
@@ -185,11 +170,29 @@ function removeAbandoned(parent: string): void {
     if (!key.startsWith('%2F') || existsSync(decodeURIComponent(key))) continue;
     const folder = join(parent, key);
     if (Date.now() - statSync(folder).mtimeMs < 60_000) continue;
-    for (const sandbox of folders(folder)) {
-      for (const container of folders(join(folder, sandbox))) removeFolder(join(folder, sandbox, container));
-      removeFolder(join(folder, sandbox));
+    removeTree(folder);
+  }
+}
+
+/** A runtime's folder and what is below; the folder above too when it was the last. */
+function removeTree(base: string): void {
+  for (const sandbox of folders(base)) {
+    for (const container of folders(join(base, sandbox))) removeFolder(join(base, sandbox, container));
+    removeFolder(join(base, sandbox));
+  }
+  removeFolder(base);
+  removeFolder(join(base, '..'));
+}
+
+/** Another runtime that ends may remove the folder above in between. */
+function makeFolder(path: string): void {
+  for (let tries = 0; ; tries++) {
+    try {
+      mkdirSync(path, { recursive: true });
+      return;
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== 'ENOENT' || tries === 10) throw error;
     }
-    removeFolder(folder);
   }
 }
 

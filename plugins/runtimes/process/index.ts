@@ -1,6 +1,7 @@
 /** Plugin runtime/process: containers as plain processes in namespaces of their own. See README.md. */
 import { z } from 'zod';
 import { definePlugin } from '../../../kernel/contract/index.ts';
+import { ownFolder } from './own-folder.ts';
 import { ProcessRuntime } from './process-runtime.ts';
 
 const needed = [
@@ -48,7 +49,7 @@ export default definePlugin({
   start: (context) =>
     ProcessRuntime.open({
       stateDir: context.stateDir,
-      hidden: context.config.hide,
+      hidden: [...context.config.hide, ownFolder(context.stateDir)],
       log: context.log,
       clock: context.clock,
     }),

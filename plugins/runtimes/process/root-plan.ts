@@ -55,7 +55,7 @@ export async function planRoot(request: RootRequest): Promise<readonly MountEntr
   entries.push(bindEntry(layout.tools, root + toolsPath, 'ro', 'nosuid', 'nodev'));
   entries.push(...podFiles(sandbox, folder, root, view));
   entries.push(...volumes(request, root, view));
-  if (request.rootfs === undefined) entries.push(...hide([layout.root, ...request.hidden], root));
+  if (request.rootfs === undefined) entries.push(...hide([layout.root, ...request.hidden], root, request.facts));
   if (
     view.resolve(request.workingDir) !== '/' &&
     !spec.mounts.some(({ containerPath }) => isWithin(request.workingDir, containerPath))
@@ -238,10 +238,15 @@ function propagationOption({ propagation }: Mount): string {
   return propagation === 'HostToContainer' ? 'rslave' : 'rprivate';
 }
 
-function hide(paths: readonly string[], root: string): MountEntry[] {
-  // What is below /tmp, /run or /dev of the node is not shown at all.
-  const shown = paths.filter((path) => existsSync(path) && !/^\/(tmp|run|dev|proc|sys)(\/|$)/.test(path));
-  return shown.filter((path) => statSync(path).isDirectory()).map((path) => emptyFolder(root + path));
+/** Empty folders over what is not to be seen; what lies below a folder of the container's own is not there anyway. */
+function hide(paths: readonly string[], root: string, { topFolders }: HostFacts): MountEntry[] {
+  const shown = topFolders
+    .filter(({ kind }) => kind === 'overlay' || kind === 'read-only')
+    .map(({ name }) => `/${name}`);
+  return [...new Set(paths)]
+    .filter((path) => path !== '/' && shown.some((top) => isWithin(path, top)))
+    .filter((path) => statSync(path, { throwIfNoEntry: false })?.isDirectory() === true)
+    .map((path) => emptyFolder(root + path));
 }
 
 function emptyFolder(target: string): MountEntry {

@@ -48,7 +48,10 @@ export class SandboxLife {
     const memory = join(this.folder, 'shm');
     if (!spec.hostIpc) mkdirSync(memory, { recursive: true });
     const sysctls = Object.entries(spec.sysctls).flatMap(([name, value]) => [sysctlPath(name), value]);
+    // It dies with the agent: a builder that outlived it would mount over what the next agent builds.
     await hostCommand([
+      'setpriv',
+      '--pdeathsig=KILL',
       'unshare',
       ...kinds.map((kind) => `--${kind}=${this.#file(kind)}`),
       '--',
@@ -102,9 +105,17 @@ export class SandboxLife {
   }
 
   async remove(): Promise<void> {
-    await this.#release();
-    for (const name of await readdir(this.folder).catch(() => []))
-      if (name !== 'sandbox.json') await rm(join(this.folder, name), { recursive: true, force: true });
+    for (let tries = 0; ; tries++) {
+      await this.#release();
+      try {
+        for (const name of await readdir(this.folder).catch(() => []))
+          if (name !== 'sandbox.json') await rm(join(this.folder, name), { recursive: true, force: true });
+        break;
+      } catch (error) {
+        // A mount that an earlier, killed agent had begun came after the release.
+        if ((error as NodeJS.ErrnoException).code !== 'EBUSY' || tries === 10) throw error;
+      }
+    }
     await unlink(join(this.folder, 'sandbox.json')).catch(() => undefined);
     await rmdir(this.folder).catch(() => undefined);
   }

@@ -11,6 +11,8 @@
  * The init keeps all capabilities (a container with fewer cannot open its /proc entries) and runs only what is in
  * /.pintle, a read-only mount of programs that the container cannot change.
  *
+ * The FIFOs are open to all users, for a command that is not root opens /dev/stdout anew; their folder is not.
+ *
  * Descriptors: 3 tells the agent that set-up is over, 4 setup.log, 5 stdout, 6 stderr, 7 release (shim) or outcome
  * (init), 8 stdin, 9 main.
  */
@@ -23,7 +25,7 @@ read -r stat </proc/self/stat
 set -C
 printf '%s\\n' "$stat" >claim || exit 97
 set +C
-mkfifo -m 600 stdout.fifo stderr.fifo stdin.fifo release.fifo || exit 98
+mkfifo -m 666 stdout.fifo stderr.fifo stdin.fifo release.fifo || exit 98
 if [ "$1" = own ]; then exec unshare --pid -- dash -c 'eval "$PINTLE_SHIM"' pintle-shim "$@"; fi
 exec dash -c 'eval "$PINTLE_SHIM"' pintle-shim "$@"
 `;
