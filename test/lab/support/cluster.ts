@@ -24,50 +24,52 @@ interface Scope {
   teardown(undo: () => unknown): void;
 }
 
-/** Nodes with bridge and vxlan, one pod each that answers with its node's name on port 80, all knowing each other. */
+export interface PodOnNode {
+  readonly pod: Place;
+  readonly ip: string;
+  readonly attachment: BridgeAttachment;
+}
+
+/** A bridge and one pod on each node; the pods answer with their node's name on port 80. */
+export async function createPods(t: Scope, topology: Topology, mtuBytes: number, dual = false): Promise<PodOnNode[]> {
+  const pods: PodOnNode[] = [];
+  for (const [index, node] of topology.nodes.entries()) {
+    const name = `node-${index}`;
+    const stateDir = `${topology.folder}/state${index}`;
+    const attachment = new BridgeAttachment({ bridge: 'cni0', stateDir, log: quiet, netns: node.netns });
+    t.teardown(() => attachment[Symbol.asyncDispose]());
+    await attachment.configure({ podCidrs: podCidrsOf(index, dual), clusterCidrs, mtuBytes });
+    const pod = topology.pod(`pod${index}`);
+    const request = { sandboxId: name, podNamespace: 'default', podName: name, netns: pod.netns, hostPorts: [] };
+    const { ips } = await attachment.add(request);
+    await pod.serve(80, name);
+    pods.push({ pod, ip: ips[0] ?? '', attachment });
+  }
+  return pods;
+}
+
+const podCidrsOf = (index: number, dual: boolean): string[] => [podCidr(index), ...(dual ? [podCidr6(index)] : [])];
+
+/** Nodes with bridge and vxlan, one pod each, all knowing each other. */
 export async function createCluster(
   t: Scope,
   count: number,
   dual = false,
 ): Promise<{ members: Member[]; topology: Topology }> {
   const topology = createTopology(t, count);
+  const pods = await createPods(t, topology, dual ? 1430 : 1450, dual);
   const members: Member[] = [];
   for (const [index, node] of topology.nodes.entries()) {
     const overlay = openOverlay(node);
     const name = `node-${index}`;
-    const podCidrs = [podCidr(index), ...(dual ? [podCidr6(index)] : [])];
+    const podCidrs = podCidrsOf(index, dual);
     const addresses = [nodeAddress(index), nodeAddress6(index)];
-    const { mtuBytes, annotations } = await overlay.join({ name, podCidrs, clusterCidrs, addresses });
-    const attachment = new BridgeAttachment({
-      bridge: 'cni0',
-      stateDir: `${topology.folder}/state${index}`,
-      log: quiet,
-      netns: node.netns,
-    });
-    await attachment.configure({ podCidrs, clusterCidrs, mtuBytes });
-    const pod = topology.pod(`pod${index}`);
-    const attached = await attachment.add({
-      sandboxId: name,
-      podNamespace: 'default',
-      podName: name,
-      netns: pod.netns,
-      hostPorts: [],
-    });
-    await pod.serve(80, name);
-    members.push({
-      node,
-      overlay,
-      attachment,
-      peer: { name, podCidrs, addresses, annotations },
-      pod,
-      ip: attached.ips[0] ?? '',
-    });
+    const { annotations } = await overlay.join({ name, podCidrs, clusterCidrs, addresses });
+    const made = pods[index];
+    if (made !== undefined) members.push({ node, overlay, peer: { name, podCidrs, addresses, annotations }, ...made });
   }
   t.teardown(async () => {
-    for (const member of members) {
-      await member.overlay[Symbol.asyncDispose]();
-      await member.attachment[Symbol.asyncDispose]();
-    }
+    for (const member of members) await member.overlay[Symbol.asyncDispose]();
   });
   for (const member of members) await syncAll(member, members);
   return { members, topology };

@@ -119,6 +119,8 @@ export function snapshot(place: Place): string {
       .map(([command = '', ...args]) => `# ${command} ${args.join(' ')}\n${place.run(command, ...args)}`)
       .join('')
       .replaceAll(/ (valid_lft|preferred_lft|expires) \S+/g, '')
+      // What the kernel learns or makes by itself as traffic comes.
+      .replaceAll(/^[0-9a-f:]{17} dev \S+ master \S+ \n|^multicast ff00::\/8 .*\n/gm, '')
       // Whether a bridge has a port that is up: follows a second later.
       .replaceAll(/NO-CARRIER,|,LOWER_UP| linkdown| state (UP|DOWN)/g, '')
   );

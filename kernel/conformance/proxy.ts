@@ -1,0 +1,400 @@
+/**
+ * Conformance kit of kind `proxy`: kube-proxy's semantics, seen from clients. It works on the network that the test gives
+ * it: real packets in the lab, a simulation in the kit's own test.
+ */
+import type { Proxy, ProxyCapability, ProxyEndpoint, ProxyPort, ProxyState } from '../contract/index.ts';
+import { eventually } from './eventually.ts';
+import { registerCases, type KitAssertions, type KitCase, type KitTest } from './kit.ts';
+
+/** `local`: a pod of the proxy's node, itself an endpoint. `node`: a process of the node. `outside`: beyond the node. */
+export type ProxyClient = 'local' | 'node' | 'outside';
+
+export type ProxyAnswer =
+  | { readonly endpoint: 'local' | 'remote'; readonly client: string }
+  /** At once, by RST or ICMP. */
+  | 'refused'
+  /** Nothing came back. */
+  | 'dropped';
+
+export interface ProxyBed {
+  proxy(): Proxy & AsyncDisposable;
+  /** Disposes it and starts another. */
+  restart(): Promise<Proxy>;
+  /** Opens a new flow. The endpoints listen on port 80, TCP and UDP. `sourcePort` reuses a UDP flow. */
+  connect(
+    from: ProxyClient,
+    to: {
+      readonly address: string;
+      readonly port: number;
+      readonly protocol?: 'TCP' | 'UDP';
+      readonly sourcePort?: number;
+    },
+  ): Promise<ProxyAnswer>;
+  /** A pod on this node (the client `local`) and one on another. */
+  readonly localAddress: string;
+  readonly remoteAddress: string;
+  /** Of the node, where NodePorts answer. */
+  readonly nodeAddress: string;
+  readonly outsideAddress: string;
+  readonly clusterCidrs: readonly string[];
+  /** Addresses that clients route to the node: two of Services, one external, one of a balancer. */
+  readonly serviceAddresses: readonly [string, string];
+  readonly externalAddress: string;
+  readonly balancerAddress: string;
+  traces(): Promise<string>;
+  readonly damages: readonly { readonly what: string; inflict(): Promise<void> }[];
+}
+
+type Case = KitCase<ProxyBed, ProxyCapability>;
+
+const repairMs = 2_000;
+/** So many draws of two endpoints show both, but for one in a million runs. */
+const draws = 20;
+
+interface Tools {
+  readonly bed: ProxyBed;
+  readonly local: ProxyEndpoint;
+  readonly remote: ProxyEndpoint;
+  port(change?: Partial<ProxyPort>): ProxyPort;
+  sync(...ports: readonly ProxyPort[]): Promise<number>;
+  /** The endpoints (or 'refused', 'dropped') that `count` new TCP connections meet. */
+  met(from: ProxyClient, address: string, port: number, count?: number): Promise<string>;
+}
+
+function toolsFor(bed: ProxyBed): Tools {
+  const endpoint = (address: string, local: boolean): ProxyEndpoint => ({
+    address,
+    port: 80,
+    local,
+    ready: true,
+    serving: true,
+    terminating: false,
+  });
+  const local = endpoint(bed.localAddress, true);
+  const remote = endpoint(bed.remoteAddress, false);
+  const port = (change: Partial<ProxyPort> = {}): ProxyPort => ({
+    namespace: 'kit',
+    service: 'web',
+    name: '',
+    protocol: 'TCP',
+    port: 8000,
+    clusterIps: [bed.serviceAddresses[0]],
+    externalIps: [],
+    loadBalancerIps: [],
+    loadBalancerSourceRanges: [],
+    nodePort: undefined,
+    affinitySeconds: undefined,
+    internalPolicy: 'Cluster',
+    externalPolicy: 'Cluster',
+    endpoints: [local, remote],
+    ...change,
+  });
+  return {
+    bed,
+    local,
+    remote,
+    port,
+    sync: async (...ports) => {
+      const desired: ProxyState = { nodeAddresses: [bed.nodeAddress], clusterCidrs: bed.clusterCidrs, ports };
+      return (await bed.proxy().sync(desired)).changed;
+    },
+    met: async (from, address, to, count = draws) => {
+      const seen = new Set<string>();
+      for (let index = 0; index < count; index += 1) {
+        const answer = await bed.connect(from, { address, port: to });
+        seen.add(typeof answer === 'string' ? answer : answer.endpoint);
+        if (answer === 'dropped') break;
+      }
+      return [...seen].sort().join(' ');
+    },
+  };
+}
+
+/** A case on ready-made tools. */
+function kitCase(
+  title: string,
+  needs: readonly ProxyCapability[],
+  run: (t: KitAssertions, tools: Tools, vip: string, secondVip: string) => Promise<void>,
+): Case {
+  return { title, needs, run: (t, bed) => run(t, toolsFor(bed), ...bed.serviceAddresses) };
+}
+
+const basicCases: readonly Case[] = [
+  kitCase('pods and the node reach all endpoints of a Service', ['tcp'], async (t, { sync, port, met }, vip) => {
+    await sync(port());
+    t.is(await met('local', vip, 8000), 'local remote');
+    t.is(await met('node', vip, 8000), 'local remote');
+  }),
+  kitCase('a pod keeps its address towards an endpoint', ['tcp'], async (t, { bed, sync, port, remote }, vip) => {
+    await sync(port({ endpoints: [remote] }));
+    t.deepEqual(await bed.connect('local', { address: vip, port: 8000 }), {
+      endpoint: 'remote',
+      client: bed.localAddress,
+    });
+  }),
+  kitCase('a pod reaches itself through its Service', ['tcp', 'udp'], async (t, { bed, sync, port, local }, vip) => {
+    await sync(port({ endpoints: [local] }), port({ protocol: 'UDP', endpoints: [local] }));
+    for (const protocol of ['TCP', 'UDP'] as const) {
+      const answer = await bed.connect('local', { address: vip, port: 8000, protocol });
+      t.is(typeof answer === 'string' ? answer : answer.endpoint, 'local', protocol);
+    }
+  }),
+  kitCase('ports and protocols of one address have each their own endpoints', ['tcp', 'udp'], async (t, tools, vip) => {
+    const { bed, sync, port, local, remote, met } = tools;
+    await sync(
+      port({ name: 'a', endpoints: [local] }),
+      port({ name: 'b', port: 9000, endpoints: [remote] }),
+      port({ name: 'c', protocol: 'UDP', endpoints: [remote] }),
+    );
+    t.is(await met('node', vip, 8000, 6), 'local');
+    t.is(await met('node', vip, 9000, 6), 'remote');
+    const answer = await bed.connect('node', { address: vip, port: 8000, protocol: 'UDP' });
+    t.is(typeof answer === 'string' ? answer : answer.endpoint, 'remote', 'UDP');
+  }),
+  kitCase('a Service without endpoints refuses at once', ['tcp', 'udp'], async (t, { bed, sync, port }, vip) => {
+    await sync(port({ endpoints: [], nodePort: 30080 }), port({ protocol: 'UDP', endpoints: [] }));
+    for (const from of ['local', 'node'] as const)
+      for (const protocol of ['TCP', 'UDP'] as const)
+        t.is(await bed.connect(from, { address: vip, port: 8000, protocol }), 'refused', `${from} ${protocol}`);
+    t.is(await bed.connect('outside', { address: bed.nodeAddress, port: 30080 }), 'refused', 'NodePort');
+  }),
+  kitCase('terminating endpoints that serve are used only when none is ready', ['tcp'], async (t, tools, vip) => {
+    const { sync, port, local, remote, met } = tools;
+    const leaving = { ...remote, ready: false, terminating: true };
+    await sync(port({ endpoints: [local, leaving] }));
+    t.is(await met('node', vip, 8000), 'local');
+    await sync(port({ endpoints: [{ ...local, ready: false, serving: false }, leaving] }));
+    t.is(await met('node', vip, 8000), 'remote');
+    await sync(port({ endpoints: [{ ...leaving, serving: false }] }));
+    t.is(await met('node', vip, 8000, 1), 'refused');
+  }),
+  kitCase(
+    'internalTrafficPolicy Local uses endpoints of the node; when only it leaves none, packets are dropped',
+    ['tcp'],
+    async (t, tools, vip) => {
+      const { sync, port, remote, met } = tools;
+      await sync(port({ internalPolicy: 'Local' }));
+      t.is(await met('node', vip, 8000), 'local');
+      await sync(port({ internalPolicy: 'Local', endpoints: [remote] }));
+      t.is(await met('node', vip, 8000, 1), 'dropped');
+      await sync(port({ internalPolicy: 'Local', endpoints: [] }));
+      t.is(await met('node', vip, 8000, 1), 'refused');
+    },
+  ),
+];
+
+const externalCases: readonly Case[] = [
+  kitCase(
+    'a NodePort answers at the node address, to everybody',
+    ['tcp', 'node-port'],
+    async (t, { bed, sync, port, met }) => {
+      await sync(port({ nodePort: 30080 }));
+      for (const from of ['outside', 'local', 'node'] as const)
+        t.is(await met(from, bed.nodeAddress, 30080), 'local remote', from);
+    },
+  ),
+  kitCase('external and balancer addresses are served', ['tcp'], async (t, { bed, sync, port, met }) => {
+    await sync(port({ externalIps: [bed.externalAddress], loadBalancerIps: [bed.balancerAddress] }));
+    t.is(await met('outside', bed.externalAddress, 8000), 'local remote');
+    t.is(await met('outside', bed.balancerAddress, 8000), 'local remote');
+  }),
+  kitCase(
+    'externalTrafficPolicy Local keeps to the node and keeps the client; pods and the node are not external',
+    ['tcp', 'node-port'],
+    async (t, { bed, sync, port, remote, met }) => {
+      await sync(port({ externalPolicy: 'Local', nodePort: 30080 }));
+      const answer = await bed.connect('outside', { address: bed.nodeAddress, port: 30080 });
+      t.deepEqual(answer, { endpoint: 'local', client: bed.outsideAddress });
+      t.is(await met('outside', bed.nodeAddress, 30080), 'local');
+      t.is(await met('local', bed.nodeAddress, 30080), 'local remote', 'a pod');
+      t.is(await met('node', bed.nodeAddress, 30080), 'local remote', 'the node');
+      await sync(port({ externalPolicy: 'Local', nodePort: 30080, endpoints: [remote] }));
+      t.is(await met('outside', bed.nodeAddress, 30080, 1), 'dropped');
+      t.is(await met('local', bed.nodeAddress, 30080), 'remote');
+    },
+  ),
+  kitCase(
+    'a balancer address with source ranges answers to those only; other addresses of the Service to all',
+    ['tcp', 'source-ranges', 'node-port'],
+    async (t, { bed, sync, port, met }) => {
+      const open = port({ loadBalancerIps: [bed.balancerAddress], nodePort: 30080 });
+      await sync({ ...open, loadBalancerSourceRanges: ['203.0.113.0/24', '203.0.113.0/28'] });
+      t.is(await met('outside', bed.balancerAddress, 8000, 1), 'dropped');
+      t.is(await met('outside', bed.nodeAddress, 30080), 'local remote', 'the NodePort');
+      await sync({ ...open, loadBalancerSourceRanges: [`${bed.outsideAddress}/32`] });
+      t.is(await met('outside', bed.balancerAddress, 8000), 'local remote');
+    },
+  ),
+];
+
+const affinityCases: readonly Case[] = [
+  kitCase(
+    'session affinity holds a client at one endpoint, over all addresses of the port',
+    ['tcp', 'affinity', 'node-port'],
+    async (t, tools, vip) => {
+      const { bed, sync, port, local, remote, met } = tools;
+      const sticky = port({ affinitySeconds: 600, nodePort: 30080 });
+      await sync(sticky);
+      const first = await met('local', vip, 8000);
+      t.true(first === 'local' || first === 'remote', `one endpoint, not "${first}"`);
+      t.is(await met('local', bed.nodeAddress, 30080), first);
+      const other = first === 'local' ? remote : local;
+      await sync({ ...sticky, endpoints: [other] });
+      t.is(await met('local', vip, 8000, 4), other === local ? 'local' : 'remote', 'its endpoint is gone');
+    },
+  ),
+  kitCase('session affinity ends with its time-out', ['tcp', 'affinity'], async (t, { sync, port, met }, vip) => {
+    await sync(port({ affinitySeconds: 1 }));
+    const first = await met('local', vip, 8000, 2);
+    const isDrawnAnew = async (): Promise<boolean> => {
+      await new Promise((resolve) => setTimeout(resolve, 1_200));
+      return (await met('local', vip, 8000, 1)) !== first;
+    };
+    t.true(await eventually(isDrawnAnew, 30_000));
+  }),
+];
+
+const syncCases: readonly Case[] = [
+  kitCase(
+    'the second identical sync changes nothing, whether the objects are the same or equal',
+    ['tcp'],
+    async (t, tools, _vip, second) => {
+      const { bed, sync, port } = tools;
+      const make = (): ProxyPort[] => [
+        port({ nodePort: 30080 }),
+        port({ service: 'sticky', clusterIps: [second], affinitySeconds: 60 }),
+        port({ service: 'empty', port: 9000, endpoints: [] }),
+      ];
+      const desired = make();
+      t.true((await sync(...desired)) > 0, 'the first does');
+      const before = await bed.traces();
+      t.is(await sync(...desired), 0);
+      t.is(await sync(...make()), 0);
+      t.is(await bed.traces(), before);
+    },
+  ),
+  kitCase(
+    'endpoints and Services come and go, and each sync is what counts',
+    ['tcp'],
+    async (t, tools, vip, second) => {
+      const { sync, port, local, remote, met } = tools;
+      const other = port({ service: 'other', clusterIps: [second], endpoints: [local] });
+      await sync(port({ endpoints: [local] }), other);
+      t.is(await met('node', vip, 8000, 4), 'local');
+      await sync(port({ endpoints: [remote] }), other);
+      t.is(await met('node', vip, 8000, 4), 'remote');
+      await sync(port());
+      t.is(await met('node', vip, 8000), 'local remote');
+      t.false(['local', 'remote'].includes(await met('node', second, 8000, 1)), 'the other Service is gone');
+      await sync(other);
+      t.is(await met('node', second, 8000, 4), 'local');
+      t.false(['local', 'remote'].includes(await met('node', vip, 8000, 1)));
+    },
+  ),
+  kitCase(
+    'UDP flows of an endpoint that is gone move on, in every transition; a living one stays',
+    ['udp'],
+    async (t, tools, vip) => {
+      const { bed, sync, port, local, remote } = tools;
+      const udp = (...endpoints: readonly ProxyEndpoint[]): ProxyPort => port({ protocol: 'UDP', endpoints });
+      const flow = async (): Promise<string> => {
+        const answer = await bed.connect('node', { address: vip, port: 8000, protocol: 'UDP', sourcePort: 42_000 });
+        return typeof answer === 'string' ? answer : answer.endpoint;
+      };
+      await sync(udp(local, remote));
+      const first = await flow();
+      for (let round = 0; round < 6; round += 1) t.is(await flow(), first, 'pinned');
+      const stays = first === 'local' ? local : remote;
+      await sync(udp(stays));
+      t.is(await flow(), first, 'its endpoint is still there');
+      await sync(udp(stays === local ? remote : local));
+      t.is(await flow(), first === 'local' ? 'remote' : 'local', 'its endpoint is gone');
+      await sync(udp());
+      t.is(await flow(), 'refused', 'none is left');
+      await sync(udp(stays));
+      t.is(await flow(), first, 'one is back');
+    },
+  ),
+];
+
+const lifeCases: readonly Case[] = [
+  kitCase(
+    'dispose leaves the rules working; a new instance replaces them without a lost connection',
+    ['tcp'],
+    async (t, tools, vip) => {
+      const { bed, sync, port, met } = tools;
+      await sync(port());
+      await bed.proxy()[Symbol.asyncDispose]();
+      await bed.proxy()[Symbol.asyncDispose]();
+      t.is(await met('node', vip, 8000), 'local remote', 'while none runs');
+      let isOver = false;
+      const client = (async (): Promise<string[]> => {
+        const lost: string[] = [];
+        while (!isOver) {
+          const answer = await bed.connect('node', { address: vip, port: 8000 });
+          if (typeof answer === 'string') lost.push(answer);
+        }
+        return lost;
+      })();
+      for (let round = 0; round < 3; round += 1) {
+        await bed.restart();
+        await sync(port());
+      }
+      isOver = true;
+      t.deepEqual(await client, [], 'lost connections');
+      t.is(await sync(port()), 0);
+    },
+  ),
+  kitCase('what somebody else breaks is back within two seconds and counted', ['tcp'], async (t, tools, vip) => {
+    const { bed, sync, port, met } = tools;
+    await sync(port());
+    t.is(bed.proxy().status().repairs, 0);
+    for (const { what, inflict } of bed.damages) {
+      const before = bed.proxy().status().repairs;
+      await inflict();
+      t.true(await eventually(() => bed.proxy().status().repairs > before, repairMs), `${what}: counted`);
+      t.true(
+        await eventually(async () => (await met('node', vip, 8000)) === 'local remote', repairMs),
+        `${what}: repaired`,
+      );
+    }
+  }),
+  kitCase('it is ready after a sync, not before', ['tcp'], async (t, { bed, sync, port }) => {
+    t.false(bed.proxy().status().ready);
+    t.is(bed.proxy().status().lastSyncMs, undefined);
+    await sync(port());
+    t.true(bed.proxy().status().ready);
+    t.is(typeof bed.proxy().status().lastSyncMs, 'number');
+  }),
+  kitCase('purge removes every trace, twice over, also of a predecessor', ['tcp'], async (t, tools, vip) => {
+    const { bed, sync, port, met } = tools;
+    const before = await bed.traces();
+    await sync(port({ nodePort: 30080 }), port({ service: 'sticky', port: 9000, affinitySeconds: 60 }));
+    t.not(await bed.traces(), before);
+    const next = await bed.restart();
+    await next.purge();
+    await next.purge();
+    t.is(await bed.traces(), before);
+    t.false(['local', 'remote', 'local remote'].includes(await met('node', vip, 8000, 1)));
+  }),
+];
+
+export const proxyCases: readonly Case[] = [
+  ...basicCases,
+  ...externalCases,
+  ...affinityCases,
+  ...syncCases,
+  ...lifeCases,
+];
+
+export function proxyConformance(
+  test: KitTest,
+  options: {
+    readonly name: string;
+    readonly capabilities: readonly ProxyCapability[];
+    readonly open: (t: KitAssertions) => ProxyBed | Promise<ProxyBed>;
+  },
+): void {
+  const { name, capabilities, open } = options;
+  registerCases(test, { name, capabilities, cases: proxyCases, subject: open });
+}
