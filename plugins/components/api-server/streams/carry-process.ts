@@ -40,6 +40,8 @@ export async function carryProcess(process: ProcessStreams, channels: ClientChan
         target === undefined ? resolve() : target.write(`${exit.message}\n`, () => resolve()),
       );
     }
+    // The end must not overtake output that still waits for the socket.
+    await Promise.all([flushed(channels.stdout), flushed(channels.stderr)]);
     channels.finish(exitStatus(exit));
   } catch (error) {
     if (isGone) return;
@@ -54,6 +56,14 @@ async function carry(from: Readable | undefined, to: Writable | undefined): Prom
     if (to === undefined || to.destroyed) continue;
     if (!to.write(chunk)) await drained(to);
   }
+}
+
+function flushed(stream: Writable | undefined): Promise<void> {
+  if (stream === undefined || stream.destroyed) return Promise.resolve();
+  return new Promise((resolve) => {
+    stream.once('close', resolve).once('error', () => resolve());
+    stream.end(() => resolve());
+  });
 }
 
 function drained(stream: Writable): Promise<void> {
