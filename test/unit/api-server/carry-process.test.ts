@@ -22,8 +22,9 @@ test('the end of a process does not overtake its output on a slow client', async
     close() {},
     exited: Promise.resolve({ exitCode: 3 }),
   };
-  for (let count = 0; count < 5; count += 1) (process.stdout as PassThrough).write(`${count}`);
-  (process.stdout as PassThrough).end();
+  const stdout = process.stdout as PassThrough;
+  for (let count = 0; count < 5; count += 1) setTimeout(() => stdout.write(`${count}`), count);
+  setTimeout(() => stdout.end(), 5);
   (process.stderr as PassThrough).end('oops');
   const channels: ClientChannels = {
     stdin: undefined,
@@ -34,7 +35,8 @@ test('the end of a process does not overtake its output on a slow client', async
     finish: (status) => said.push(JSON.stringify(status)),
   };
   await carryProcess(process, channels);
-  t.deepEqual(said.filter((line) => line.startsWith('out')).join(), 'out 0,out 1,out 2,out 3,out 4');
+  const output = said.slice(0, -1).filter((line) => line.startsWith('out'));
+  t.is(output.map((line) => line.slice(4)).join(''), '01234');
   t.true(said.includes('err oops'));
   t.regex(said.at(-1)!, /NonZeroExitCode/);
 });
