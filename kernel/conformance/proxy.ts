@@ -250,7 +250,7 @@ const affinityCases: readonly Case[] = [
       await new Promise((resolve) => setTimeout(resolve, 1_200));
       return (await met('local', vip, 8000, 1)) !== first;
     };
-    t.true(await eventually(isDrawnAnew, 30_000));
+    t.true(await eventually(isDrawnAnew, 18_000));
   }),
 ];
 
@@ -297,13 +297,22 @@ const syncCases: readonly Case[] = [
     async (t, tools, vip) => {
       const { bed, sync, port, local, remote } = tools;
       const udp = (...endpoints: readonly ProxyEndpoint[]): ProxyPort => port({ protocol: 'UDP', endpoints });
-      const flow = async (): Promise<string> => {
-        const answer = await bed.connect('node', { address: vip, port: 8000, protocol: 'UDP', sourcePort: 42_000 });
+      const flow = async (sourcePort = 42_000): Promise<string> => {
+        const answer = await bed.connect('node', { address: vip, port: 8000, protocol: 'UDP', sourcePort });
         return typeof answer === 'string' ? answer : answer.endpoint;
       };
+      const sourcePorts = Array.from({ length: 10 }, (_, index) => 42_000 + index);
+      const flows = async (): Promise<string[]> => {
+        const met: string[] = [];
+        for (const sourcePort of sourcePorts) met.push(await flow(sourcePort));
+        return met;
+      };
       await sync(udp(local, remote));
-      const first = await flow();
-      for (let round = 0; round < 6; round += 1) t.is(await flow(), first, 'pinned');
+      const pinned = await flows();
+      t.deepEqual(await flows(), pinned, 'pinned');
+      await sync(udp(local, remote), port({ name: 'other', port: 9000 }));
+      t.deepEqual(await flows(), pinned, 'something else changed');
+      const [first = ''] = pinned;
       const stays = first === 'local' ? local : remote;
       await sync(udp(stays));
       t.is(await flow(), first, 'its endpoint is still there');

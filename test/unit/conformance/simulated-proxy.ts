@@ -1,0 +1,219 @@
+/** A node's service proxy in memory, right unless a flaw is asked for: what `connect` answers follows from the last sync. */
+import type { Proxy, ProxyEndpoint, ProxyPort, ProxyState, ProxyStatus } from '../../../kernel/contract/index.ts';
+import type { ProxyAnswer, ProxyBed, ProxyClient } from '../../../kernel/conformance/proxy.ts';
+
+export type ProxyFlaw =
+  | 'only the first endpoint'
+  | 'masquerades pods'
+  | 'no hairpin'
+  | 'protocols mixed'
+  | 'drops instead of refusing'
+  | 'uses unready endpoints'
+  | 'ignores terminating endpoints'
+  | 'ignores the internal policy'
+  | 'refuses for the local policy'
+  | 'no NodePort'
+  | 'no external addresses'
+  | 'loses the client of a local policy'
+  | 'local policy for pods too'
+  | 'ignores source ranges'
+  | 'source ranges for NodePorts'
+  | 'no affinity'
+  | 'affinity for ever'
+  | 'sticks to gone endpoints'
+  | 'always changes'
+  | 'counts equal objects as changes'
+  | 'keeps deleted Services'
+  | 'UDP flows stay for ever'
+  | 'UDP flows always move'
+  | 'dispose flushes'
+  | 'restart flushes first'
+  | 'never repairs'
+  | 'repairs without counting'
+  | 'ready too early'
+  | 'purge leaves a trace';
+
+interface Kernel {
+  state: ProxyState | undefined;
+  residue: boolean;
+  readonly sticky: Map<string, { readonly address: string; readonly until: number }>;
+  readonly flows: Map<string, string>;
+}
+
+const localAddress = '10.244.1.2';
+const remoteAddress = '10.244.2.2';
+const nodeAddress = '192.168.0.1';
+const outsideAddress = '192.168.0.254';
+
+class SimulatedProxy implements Proxy, AsyncDisposable {
+  readonly #kernel: Kernel;
+  readonly #flaw: ProxyFlaw | undefined;
+  #last: ProxyState | undefined;
+  #repairs = 0;
+  #syncedMs: number | undefined;
+
+  constructor(kernel: Kernel, flaw: ProxyFlaw | undefined) {
+    this.#kernel = kernel;
+    this.#flaw = flaw;
+  }
+
+  async sync(desired: ProxyState): Promise<{ readonly changed: number }> {
+    const before = this.#last;
+    if (before === undefined && this.#flaw === 'restart flushes first') {
+      this.#kernel.state = undefined;
+      await new Promise((resolve) => setTimeout(resolve, 20));
+    }
+    const isSame =
+      this.#flaw === 'counts equal objects as changes'
+        ? before?.ports.every((port, index) => port === desired.ports[index]) === true
+        : JSON.stringify(before) === JSON.stringify(desired);
+    this.#last = desired;
+    const kept = this.#flaw === 'keeps deleted Services' ? (this.#kernel.state?.ports ?? []) : [];
+    this.#kernel.state = { ...desired, ports: [...desired.ports, ...kept] };
+    this.#syncedMs = Date.now();
+    for (const [key, address] of this.#kernel.flows) {
+      const isThere = desired.ports.some(({ endpoints }) => endpoints.some((endpoint) => endpoint.address === address));
+      if (this.#flaw === 'UDP flows always move' || (!isThere && this.#flaw !== 'UDP flows stay for ever'))
+        this.#kernel.flows.delete(key);
+    }
+    return { changed: isSame && this.#flaw !== 'always changes' ? 0 : 1 };
+  }
+
+  notice(): void {
+    if (this.#flaw === 'never repairs') return;
+    this.#kernel.state = this.#last;
+    if (this.#flaw !== 'repairs without counting') this.#repairs += 1;
+  }
+
+  status(): ProxyStatus {
+    const ready = this.#syncedMs !== undefined || this.#flaw === 'ready too early';
+    return { ready, lastSyncMs: this.#syncedMs, repairs: this.#repairs };
+  }
+
+  async purge(): Promise<void> {
+    this.#kernel.state = undefined;
+    this.#kernel.residue = this.#flaw === 'purge leaves a trace';
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    if (this.#flaw === 'dispose flushes') this.#kernel.state = undefined;
+  }
+}
+
+type Target = Parameters<ProxyBed['connect']>[1];
+
+/** One packet's way through the simulated kernel. */
+class Simulation {
+  readonly #kernel: Kernel;
+  readonly #flaw: ProxyFlaw | undefined;
+
+  constructor(kernel: Kernel, flaw: ProxyFlaw | undefined) {
+    this.#kernel = kernel;
+    this.#flaw = flaw;
+  }
+
+  connect(from: ProxyClient, to: Target): ProxyAnswer {
+    const { address, port, protocol = 'TCP' } = to;
+    const found = this.#kernel.state?.ports.find((one) => this.#claims(one, address, port, protocol));
+    if (found === undefined) return 'dropped';
+    const isInternal = found.clusterIps.includes(address);
+    const isBalancer = found.loadBalancerIps.includes(address) || this.#flaw === 'source ranges for NodePorts';
+    const ranges = found.loadBalancerSourceRanges;
+    if (!isInternal && isBalancer && ranges.length > 0 && this.#flaw !== 'ignores source ranges')
+      if (!ranges.includes(`${sourceOf(from)}/32`)) return 'dropped';
+    const isLocalOnly = this.#isLocalOnly(found, from, isInternal);
+    const all = this.#usable(found.endpoints);
+    const list = isLocalOnly ? this.#usable(found.endpoints.filter(({ local }) => local)) : all;
+    if (all.length === 0) return this.#flaw === 'drops instead of refusing' ? 'dropped' : 'refused';
+    if (list.length === 0) return this.#flaw === 'refuses for the local policy' ? 'refused' : 'dropped';
+    const chosen = this.#choose(found, from, to, list);
+    const isHairpin = from === 'local' && chosen.local;
+    if (isHairpin && this.#flaw === 'no hairpin') return 'dropped';
+    const keepsClient = isInternal ? from === 'local' : isLocalOnly;
+    const isLost =
+      this.#flaw === 'masquerades pods' || (isLocalOnly && this.#flaw === 'loses the client of a local policy');
+    const client = keepsClient && !isHairpin && !isLost ? sourceOf(from) : nodeAddress;
+    return { endpoint: chosen.local ? 'local' : 'remote', client };
+  }
+
+  #claims(one: ProxyPort, address: string, port: number, protocol: string): boolean {
+    if (one.protocol !== protocol && this.#flaw !== 'protocols mixed') return false;
+    const external = this.#flaw === 'no external addresses' ? [] : [...one.externalIps, ...one.loadBalancerIps];
+    if (port === one.port && [...one.clusterIps, ...external].includes(address)) return true;
+    return address === nodeAddress && port === one.nodePort && this.#flaw !== 'no NodePort';
+  }
+
+  #isLocalOnly(port: ProxyPort, from: ProxyClient, isInternal: boolean): boolean {
+    if (isInternal) return port.internalPolicy === 'Local' && this.#flaw !== 'ignores the internal policy';
+    return port.externalPolicy === 'Local' && (from === 'outside' || this.#flaw === 'local policy for pods too');
+  }
+
+  #usable(endpoints: readonly ProxyEndpoint[]): readonly ProxyEndpoint[] {
+    if (this.#flaw === 'uses unready endpoints') return endpoints;
+    const ready = endpoints.filter((endpoint) => endpoint.ready);
+    if (ready.length > 0 || this.#flaw === 'ignores terminating endpoints') return ready;
+    return endpoints.filter(({ serving, terminating }) => serving && terminating);
+  }
+
+  #choose(port: ProxyPort, from: ProxyClient, to: Target, list: readonly ProxyEndpoint[]): ProxyEndpoint {
+    const draw = this.#flaw === 'only the first endpoint' ? 0 : Math.floor(Math.random() * list.length);
+    const drawn = list[draw] ?? list[0]!;
+    const byAddress = (address: string | undefined): ProxyEndpoint | undefined =>
+      list.find((one) => one.address === address);
+    if (to.sourcePort !== undefined) {
+      const key = `${from} ${to.sourcePort}`;
+      const address = this.#kernel.flows.get(key) ?? drawn.address;
+      this.#kernel.flows.set(key, address);
+      return byAddress(address) ?? { ...drawn, address, local: address === localAddress };
+    }
+    if (port.affinitySeconds === undefined || this.#flaw === 'no affinity') return drawn;
+    const key = `${port.service} ${from}`;
+    const held = this.#kernel.sticky.get(key);
+    const isHeld = held !== undefined && (held.until > Date.now() || this.#flaw === 'affinity for ever');
+    const isGone = isHeld && byAddress(held.address) === undefined;
+    if (isGone && this.#flaw === 'sticks to gone endpoints')
+      return { ...drawn, address: held.address, local: held.address === localAddress };
+    const chosen = (isHeld ? byAddress(held.address) : undefined) ?? drawn;
+    this.#kernel.sticky.set(key, { address: chosen.address, until: Date.now() + port.affinitySeconds * 1000 });
+    return chosen;
+  }
+}
+
+function sourceOf(from: ProxyClient): string {
+  return { local: localAddress, node: nodeAddress, outside: outsideAddress }[from];
+}
+
+export function simulateProxy(flaw: ProxyFlaw | undefined): ProxyBed {
+  const kernel: Kernel = { state: undefined, residue: false, sticky: new Map(), flows: new Map() };
+  const simulation = new Simulation(kernel, flaw);
+  let running = new SimulatedProxy(kernel, flaw);
+  return {
+    proxy: () => running,
+    restart: async () => {
+      await running[Symbol.asyncDispose]();
+      return (running = new SimulatedProxy(kernel, flaw));
+    },
+    connect: async (from, to) => {
+      await new Promise((resolve) => setImmediate(resolve));
+      return simulation.connect(from, to);
+    },
+    localAddress,
+    remoteAddress,
+    nodeAddress,
+    outsideAddress,
+    clusterCidrs: ['10.244.0.0/16'],
+    serviceAddresses: ['10.96.0.1', '10.96.0.2'],
+    externalAddress: '198.51.100.1',
+    balancerAddress: '198.51.100.2',
+    traces: async () => JSON.stringify([kernel.state, kernel.residue]),
+    damages: [
+      {
+        what: 'all rules flushed',
+        inflict: async () => {
+          kernel.state = undefined;
+          running.notice();
+        },
+      },
+    ],
+  };
+}
