@@ -10,6 +10,7 @@
  *                root upper work the container's file system;   {stdout,stderr,stdin,release}.fifo
  *   exits/ID                     exit code, one line, written by the shim; its mtime is the time of the end
  *   memory/ID                    writable layers that cannot be on the state folder's own file system (a tmpfs)
+ *   agent           the process that works on all this
  *   images/, tools/              imported images; the few host programs that foreign images are started with
  */
 import { mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';

@@ -36,6 +36,7 @@ import { checkId, layoutOf, makeLayout, type Layout } from './layout.ts';
 import { isMountPoint } from './mount-table.ts';
 import { planRoot } from './root-plan.ts';
 import { SandboxLife } from './sandbox-life.ts';
+import { lockState } from './state-lock.ts';
 import { prepareTools } from './tools.ts';
 
 export interface ProcessRuntimeOptions {
@@ -54,6 +55,7 @@ export class ProcessRuntime implements Runtime, AsyncDisposable {
   readonly #cgroups: Cgroups;
   readonly #images: ImageStore;
   readonly #options: ProcessRuntimeOptions;
+  readonly #unlock: () => void;
   readonly #sandboxes = new Map<string, SandboxLife>();
   readonly #containers = new Map<string, ContainerLife>();
   /** The last call of each sandbox: the next one waits for it. */
@@ -62,7 +64,14 @@ export class ProcessRuntime implements Runtime, AsyncDisposable {
   #watcher: FSWatcher | undefined;
   #sweep: NodeJS.Timeout | undefined;
 
-  private constructor(layout: Layout, facts: HostFacts, cgroups: Cgroups, options: ProcessRuntimeOptions) {
+  private constructor(
+    layout: Layout,
+    facts: HostFacts,
+    cgroups: Cgroups,
+    options: ProcessRuntimeOptions,
+    unlock: () => void,
+  ) {
+    this.#unlock = unlock;
     this.#layout = layout;
     this.#facts = facts;
     this.#cgroups = cgroups;
@@ -78,12 +87,18 @@ export class ProcessRuntime implements Runtime, AsyncDisposable {
         'UNSUPPORTED',
         `state folder ${layout.root}: overlayfs needs a path without blanks, commas, colons, quotes and backslashes; choose another`,
       );
-    makeLayout(layout);
-    await prepareTools(layout);
-    const facts = await findHostFacts(layout);
-    const runtime = new ProcessRuntime(layout, facts, Cgroups.open(layout.root, facts.isRealRoot), options);
-    await runtime.#recover();
-    return runtime;
+    const unlock = lockState(layout.root);
+    try {
+      makeLayout(layout);
+      await prepareTools(layout);
+      const facts = await findHostFacts(layout);
+      const runtime = new ProcessRuntime(layout, facts, Cgroups.open(layout.root, facts.isRealRoot), options, unlock);
+      await runtime.#recover();
+      return runtime;
+    } catch (error) {
+      unlock();
+      throw error;
+    }
   }
 
   status(): RuntimeStatus {
@@ -302,6 +317,7 @@ export class ProcessRuntime implements Runtime, AsyncDisposable {
     this.#watcher?.close();
     this.#events.close();
     for (const life of this.#containers.values()) life.release();
+    this.#unlock();
   }
 
   /** Takes over what an earlier agent left, and removes what belongs to nothing. */
