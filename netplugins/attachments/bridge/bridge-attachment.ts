@@ -268,8 +268,8 @@ export class BridgeAttachment implements Attachment, AsyncDisposable {
     // itself is unusable for the seconds of duplicate detection.
     if (wanted.some((cidr) => parseCidr(cidr).family !== AF_INET))
       this.#host.addAddress(bridge.index, 'fe80::1/64', { scope: RT_SCOPE_LINK });
+    writeSysctl(`net.ipv4.conf.${sysctlName(name)}.send_redirects`, 0, this.#options);
     if (isNew) {
-      writeSysctl(`net.ipv4.conf.${sysctlName(name)}.send_redirects`, 0, this.#options);
       for (const lease of this.#leases.list()) {
         const port = this.#host.getLink(hostInterfaceOf(lease.sandboxId));
         if (port !== undefined) this.#plug(port, bridge);
