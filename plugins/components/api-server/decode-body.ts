@@ -1,6 +1,7 @@
 /** A request body as plain data: JSON, YAML or the API's protobuf envelope, by its content type. */
 import { isPintleError, PintleError } from '../../../kernel/contract/index.ts';
-import { maxDepth, scanJson } from './scan-json.ts';
+import { decodeYaml } from './decode-yaml.ts';
+import { scanJson } from './scan-json.ts';
 import { badRequest } from './status.ts';
 
 export interface DecodedBody {
@@ -27,7 +28,7 @@ export async function decodeBody(bytes: Buffer, mediaType: string, expected: str
     case 'application/yaml':
     case 'application/x-yaml':
     case 'text/yaml':
-      return decodeYaml(textOf(bytes, expected), expected);
+      return decodeYamlBody(textOf(bytes, expected), expected);
     case 'application/vnd.kubernetes.protobuf':
       return { value: await decodeEnvelope(bytes, expected), strictProblems: [] };
     default:
@@ -68,47 +69,13 @@ export function decodeJson(text: string, expected: string): DecodedBody {
   return { value, strictProblems: duplicates.map((path) => `duplicate field "${path}"`) };
 }
 
-/** Tags of YAML 1.1 that have no JSON form. */
-const nonJsonTags = new Set(['timestamp', 'binary', 'set', 'omap', 'pairs'].map((name) => `tag:yaml.org,2002:${name}`));
-
-async function decodeYaml(text: string, expected: string): Promise<DecodedBody> {
-  const { parseDocument } = await import('yaml');
-  const strictProblems: string[] = [];
+async function decodeYamlBody(text: string, expected: string): Promise<DecodedBody> {
   try {
-    // 1.1, as the API server reads it: 0644 is octal there.
-    const document = parseDocument(text, {
-      version: '1.1',
-      prettyErrors: false,
-      customTags: (tags) => tags.filter((tag) => typeof tag === 'string' || !nonJsonTags.has(tag.tag)),
-    });
-    for (const error of document.errors) {
-      if (error.code !== 'DUPLICATE_KEY') throw unrecognized(expected, `yaml: ${error.message}`);
-      strictProblems.push(`yaml: key at offset ${error.pos[0]} already set in map`);
-    }
-    const warning = document.warnings[0];
-    if (warning !== undefined) throw unrecognized(expected, `yaml: ${warning.message}`);
-    const value: unknown = document.toJS({ maxAliasCount: 100 });
-    assertPlain(value, expected);
-    return { value, strictProblems };
+    const { value, duplicates } = await decodeYaml(text);
+    return { value, strictProblems: duplicates.map((key) => `yaml: key ${JSON.stringify(key)} already set in map`) };
   } catch (error) {
-    if (isPintleError(error)) throw error;
-    throw unrecognized(
-      expected,
-      `yaml: ${error instanceof RangeError ? 'the document is nested too deep' : String((error as Error).message)}`,
-    );
+    throw unrecognized(expected, `yaml: ${String((error as Error).message)}`);
   }
-}
-
-/** Bounds the expanded size of aliases too: they count each time they are met. */
-function assertPlain(root: unknown, expected: string): void {
-  let nodes = 0;
-  const visit = (value: unknown, depth: number): void => {
-    if (depth > maxDepth) throw badRequest(`the document is nested deeper than ${maxDepth} levels`);
-    if (++nodes > 1_000_000) throw unrecognized(expected, 'yaml: document contains excessive aliasing');
-    if (typeof value !== 'object' || value === null) return;
-    for (const child of Array.isArray(value) ? value : Object.values(value)) visit(child, depth + 1);
-  };
-  visit(root, 1);
 }
 
 async function decodeEnvelope(bytes: Buffer, expected: string): Promise<unknown> {

@@ -10,6 +10,7 @@ export interface OpenApiBytes {
 }
 
 const sets = new WeakMap<readonly ServedResource[], Map<string, OpenApiBytes>>();
+const secondVersions = new WeakMap<readonly ServedResource[], OpenApiBytes>();
 
 /** `path`: "" for the index, or "api/v1", "apis/apps/v1" ... */
 export async function openApi(served: readonly ServedResource[], path: string): Promise<OpenApiBytes> {
@@ -26,14 +27,12 @@ export async function openApi(served: readonly ServedResource[], path: string): 
 
 /** /openapi/v2 in protobuf, for kubectl up to 1.28; made when first asked for. */
 export async function openApiV2(served: readonly ServedResource[]): Promise<OpenApiBytes> {
-  let known = sets.get(served);
-  if (known === undefined) sets.set(served, (known = new Map()));
-  let bytes = known.get('v2');
+  let bytes = secondVersions.get(served);
   if (bytes === undefined) {
     const { openApiV2: encode } = await import('../../../kernel/machinery/schema/open-api-v2.ts');
     const body = encode(served, kubernetesRelease);
     bytes = { body, etag: `"${createHash('sha256').update(body).digest('hex').toUpperCase()}"` };
-    known.set('v2', bytes);
+    secondVersions.set(served, bytes);
   }
   return bytes;
 }

@@ -177,6 +177,8 @@ async function sendOpenApi(exchange: Exchange, context: RouterContext, segments:
   const served = servedResources(context.server);
   const isV2 = segments[1] === 'v2' && segments.length === 2;
   if (segments[1] !== 'v3' && !isV2) throw noSuchPath();
+  if (isV2 && !/proto-openapi|\*\/\*|^$/.test(exchange.request.headers.accept ?? ''))
+    throw new PintleError('NOT_ACCEPTABLE', `only the following media types are accepted: ${openApiV2Type}`);
   const document = isV2 ? await openApiV2(served) : await openApi(served, segments.slice(2).join('/'));
   exchange.response.setHeader('etag', document.etag);
   const isKnown = exchange.request.headers['if-none-match'] === document.etag;

@@ -14,7 +14,7 @@ test('who is who: client certificate, unix socket, nobody', async (t) => {
   const cluster = fakeCluster();
   await using api = await startApi({ cluster, config: { nodes: ['n1'] } });
   const url = await apiUrl(api);
-  const whoami = async (): Promise<unknown> => (cluster.calls.at(-1)?.options as { user: unknown }).user;
+  const whoami = async (): Promise<unknown> => (cluster.calls.at(-1)!.options as { user: unknown }).user;
   const [nobody, admin, node] = [
     await identityOf(api, undefined),
     await identityOf(api, 'admin'),

@@ -189,6 +189,9 @@ const cases: readonly Case[] = [
     code: 400,
   },
   { name: 'YAML alias to itself', body: 'metadata: &m {name: x, annotations: *m}', headers: yaml, code: 400 },
+  { name: 'large hostile YAML', body: '['.repeat(300_000), headers: yaml, code: 400 },
+  { name: 'large YAML of dashes', body: '- '.repeat(150_000), headers: yaml, code: 400 },
+  { name: 'shallow YAML with a deep tail', body: `a: ${'['.repeat(600)}${']'.repeat(600)}`, headers: yaml, code: 400 },
   // Paths
   { name: 'unknown path', method: 'GET', path: '/nope', code: 404 },
   { name: 'unknown group', method: 'GET', path: '/apis/nope.example/v1/things', code: 404 },
@@ -216,7 +219,15 @@ const cases: readonly Case[] = [
   { name: 'prototype as a resource', method: 'GET', path: '/api/v1/__proto__', code: 404 },
   { name: 'constructor as a group', method: 'GET', path: '/apis/constructor', code: 404 },
   { name: 'unknown OpenAPI group', method: 'GET', path: '/openapi/v3/apis/nope/v1', code: 404 },
-  { name: 'OpenAPI v2', method: 'GET', path: '/openapi/v2', code: 404 },
+  {
+    name: 'OpenAPI v2 as JSON',
+    method: 'GET',
+    path: '/openapi/v2',
+    headers: { accept: 'application/json' },
+    code: 406,
+  },
+  { name: 'OpenAPI v2 below v3', method: 'GET', path: '/openapi/v3/v2', code: 404 },
+  { name: 'OpenAPI of no version', method: 'GET', path: '/openapi/v4', code: 404 },
   // Verbs
   { name: 'OPTIONS', method: 'OPTIONS', path: maps, code: 405 },
   { name: 'HEAD on a collection is no verb; TRACE neither', method: 'TRACE', path: maps, code: 405 },
@@ -438,6 +449,24 @@ test('a duplicate key is told as a warning by default, and ignored when asked', 
   t.regex(String(warned.headers['warning']), /299 - "duplicate field \\"data\.a\\""/);
   const ignored = await api.call('POST', `${maps}?dryRun=All&fieldValidation=Ignore`, body);
   t.is(ignored.headers['warning'], undefined);
+});
+
+test('a large YAML body is parsed beside the other requests', async (t) => {
+  const { api } = t.context;
+  const lines = Array.from({ length: 8000 }, (_, index) => `  key${index}: "value number ${index}"`);
+  const body = `metadata: {name: large}\ndata:\n${lines.join('\n')}\n`;
+  t.true(body.length > 200_000);
+  let isDone = false;
+  let others = 0;
+  const large = api.call('POST', `${maps}?dryRun=All`, body, yaml).finally(() => (isDone = true));
+  while (!isDone) {
+    t.is((await api.call('GET', '/livez')).status, 200);
+    others++;
+  }
+  const reply = await large;
+  t.is(reply.status, 201, reply.text.slice(0, 200));
+  t.is(Object.keys(reply.json.data).length, 8000);
+  t.true(others > 5, `${others} others were served`);
 });
 
 test('__proto__ in a body is data or nothing, never a prototype', async (t) => {

@@ -191,7 +191,7 @@ test('watch: state, changes, end by abort', async (t) => {
   await remote.create(configMaps, { metadata: { name: 'b', namespace: ns }, data: { big: 'ü'.repeat(100_000) } });
   const [added] = await take(iterator, 1);
   t.like(added, { type: 'ADDED', object: { metadata: { name: 'b' } } });
-  t.is((added?.object as ConfigMap).data?.['big']?.length, 100_000);
+  t.is((added!.object as ConfigMap).data?.['big']?.length, 100_000);
   stop.abort();
   t.true((await iterator.next()).done);
 });

@@ -2,7 +2,7 @@
  * Port-forward. Over SPDY (plain, or tunnelled in a WebSocket): for each connection of the user one `error` and one `data`
  * stream with the same `requestid`. Over WebSocket channels (v4.channel.k8s.io): two channels for each port of the query.
  */
-import { Writable, type Duplex } from 'node:stream';
+import type { Duplex, Writable } from 'node:stream';
 import type { WebSocket } from 'ws';
 import type { NodeService } from '../../../../kernel/contract/index.ts';
 import type { PodKey } from './pod-container.ts';
