@@ -15,7 +15,8 @@ export interface Cidr {
 
 export function familyOf(address: string): typeof AF_INET | typeof AF_INET6 {
   if (isIPv4(address)) return AF_INET;
-  if (isIPv6(address)) return AF_INET6;
+  // A zone (fe80::1%eth0) names an interface, which no place that takes an address here has a use for.
+  if (isIPv6(address) && !address.includes('%')) return AF_INET6;
   throw invalid(`"${address}" is no IP address`);
 }
 
@@ -64,7 +65,7 @@ export function parseCidr(text: string): Cidr {
   const slash = text.indexOf('/');
   const address = text.slice(0, slash);
   const digits = text.slice(slash + 1);
-  if (slash > 0 && /^\d{1,3}$/.test(digits) && (isIPv4(address) || isIPv6(address))) {
+  if (slash > 0 && /^\d{1,3}$/.test(digits) && (isIPv4(address) || (isIPv6(address) && !address.includes('%')))) {
     const family = familyOf(address);
     const prefixLength = Number(digits);
     if (prefixLength <= (family === AF_INET ? 32 : 128)) return { family, address: canonicalIp(address), prefixLength };

@@ -1,0 +1,261 @@
+import test from 'ava';
+import type { ProxyEndpoint, ProxyPort } from '../../../kernel/contract/index.ts';
+import type { ConntrackEntry } from '../../../netplugins/linux/conntrack.ts';
+import {
+  compose,
+  difference,
+  emptyPicture,
+  isShared,
+  parts,
+  settled,
+  sizeOf,
+} from '../../../netplugins/proxies/nftables/picture.ts';
+import {
+  rangesOf,
+  renderPort,
+  stableOrder,
+  usable,
+  type Context,
+} from '../../../netplugins/proxies/nftables/render-port.ts';
+import { renderDifference, renderSwitch } from '../../../netplugins/proxies/nftables/render-table.ts';
+import { affectedTargets, staleFlows, udpTargetsOf } from '../../../netplugins/proxies/nftables/udp-flows.ts';
+
+const context: Context = { family: 'ip', nodeAddresses: ['192.168.0.1'], clusterCidrs: ['10.244.0.0/16'] };
+const local: ProxyEndpoint = {
+  address: '10.244.1.2',
+  port: 8080,
+  local: true,
+  ready: true,
+  serving: true,
+  terminating: false,
+};
+const remote: ProxyEndpoint = { ...local, address: '10.244.2.2', local: false };
+
+const port = (change: Partial<ProxyPort> = {}): ProxyPort => ({
+  namespace: 'n',
+  service: 's',
+  name: '',
+  protocol: 'TCP',
+  port: 80,
+  clusterIps: ['10.96.0.1'],
+  externalIps: [],
+  loadBalancerIps: [],
+  loadBalancerSourceRanges: [],
+  nodePort: undefined,
+  affinitySeconds: undefined,
+  internalPolicy: 'Cluster',
+  externalPolicy: 'Cluster',
+  endpoints: [local, remote],
+  ...change,
+});
+
+const elements = (one: ProxyPort): string[] =>
+  renderPort(one, context).elements.map(({ set, key, data }) => `${set}: ${key}${data === '' ? '' : ` = ${data}`}`);
+
+test('a cluster address with two endpoints: elements only', (t) => {
+  t.deepEqual(elements(port()), [
+    'hairpin: 10.244.1.2 . 10.244.1.2',
+    'cluster-ips: 10.96.0.1',
+    'slots-0: 10.96.0.1 . tcp . 80 = 10.244.1.2 . 8080',
+    'slots-1: 10.96.0.1 . tcp . 80 = 10.244.2.2 . 8080',
+    'services: 10.96.0.1 . tcp . 80 = goto pick-2%',
+    'masquerade: 10.96.0.1 . tcp . 80 = goto masquerade-outside%',
+  ]);
+  t.deepEqual(renderPort(port(), context).chains, [
+    { name: 'slot-0%', rules: ['dnat ip to ip daddr . meta l4proto . th dport map @slots-0%'] },
+    { name: 'slot-1%', rules: ['dnat ip to ip daddr . meta l4proto . th dport map @slots-1%'] },
+    { name: 'pick-2%', rules: ['numgen random mod 2 vmap { 0 : goto slot-0%, 1 : goto slot-1% }'] },
+  ]);
+});
+
+test('no endpoints: refused; none left by the local policy: dropped', (t) => {
+  t.true(elements(port({ endpoints: [] })).includes('no-endpoints: 10.96.0.1 . tcp . 80'));
+  t.true(
+    elements(port({ internalPolicy: 'Local', endpoints: [remote] })).includes('services: 10.96.0.1 . tcp . 80 = drop'),
+  );
+  t.true(elements(port({ internalPolicy: 'Local', endpoints: [] })).includes('no-endpoints: 10.96.0.1 . tcp . 80'));
+});
+
+test('an external local policy keeps the client, but not for pods and the node', (t) => {
+  const one = port({ clusterIps: [], nodePort: 30080, externalPolicy: 'Local' });
+  t.deepEqual(elements(one).slice(1), [
+    'slots-0: 192.168.0.1 . tcp . 30080 = 10.244.1.2 . 8080',
+    'slots-1: 192.168.0.1 . tcp . 30080 = 10.244.2.2 . 8080',
+    'local-slots-0: 192.168.0.1 . tcp . 30080 = 10.244.1.2 . 8080',
+    'services: 192.168.0.1 . tcp . 30080 = goto external-2-1%',
+    'masquerade: 192.168.0.1 . tcp . 30080 = goto masquerade-node%',
+  ]);
+  t.deepEqual(renderPort(one, context).chains.find(({ name }) => name === 'external-2-1%')?.rules, [
+    'ip saddr @cluster-cidrs% goto pick-2%',
+    'fib saddr type local goto pick-2%',
+    'goto local-pick-1%',
+  ]);
+});
+
+test('source ranges: of the family, none inside another, the balancer address itself when the node is allowed', (t) => {
+  const restricted = (...loadBalancerSourceRanges: string[]): string[] =>
+    elements(port({ clusterIps: [], loadBalancerIps: ['192.0.2.1'], loadBalancerSourceRanges })).filter((one) =>
+      /^(restricted|allowed)/.test(one),
+    );
+  t.deepEqual(restricted('10.0.0.0/8', '10.1.0.0/16', 'fd00::/8'), [
+    'restricted: 192.0.2.1 . tcp . 80',
+    'allowed: 192.0.2.1 . tcp . 80 . 10.0.0.0/8',
+  ]);
+  t.deepEqual(restricted('192.168.0.0/24'), [
+    'restricted: 192.0.2.1 . tcp . 80',
+    'allowed: 192.0.2.1 . tcp . 80 . 192.168.0.0/24',
+    'allowed: 192.0.2.1 . tcp . 80 . 192.0.2.1',
+  ]);
+  t.deepEqual(restricted('0.0.0.0/0', '10.0.0.0/8'), []);
+  t.deepEqual(rangesOf(['10.0.0.0/8', '10.0.0.0/8', '11.0.0.1/8'], 'ip'), ['10.0.0.0/8', '11.0.0.0/8']);
+});
+
+test('what is no address never reaches nft', (t) => {
+  const evil = '10.0.0.1 } ; flush ruleset ; add element ip x y { 1.1.1.1';
+  const found = elements(
+    port({ clusterIps: ['None', '', evil], externalIps: [evil], endpoints: [{ ...local, address: evil }] }),
+  );
+  t.deepEqual(found, []);
+});
+
+test('session affinity: one chain a service, one chain and one set an endpoint', (t) => {
+  const { chains, affinity } = renderPort(port({ affinitySeconds: 60 }), context);
+  t.is(affinity.length, 2);
+  t.true(affinity.every(({ name, seconds }) => seconds === 60 && name.endsWith('-60')));
+  const [first, second, service] = chains;
+  t.deepEqual(first?.rules, [`update @${affinity[0]?.name} { ip saddr }`, 'meta l4proto tcp dnat to 10.244.1.2:8080']);
+  t.deepEqual(service?.rules, [
+    `ip saddr @${affinity[0]?.name} goto ${first?.name}`,
+    `ip saddr @${affinity[1]?.name} goto ${second?.name}`,
+    `numgen random mod 2 vmap { 0 : goto ${first?.name}, 1 : goto ${second?.name} }`,
+  ]);
+});
+
+test('usable endpoints: the ready; else those that terminate and serve', (t) => {
+  const leaving = { ...remote, ready: false, terminating: true };
+  t.deepEqual(usable([local, leaving]), [local]);
+  t.deepEqual(usable([{ ...local, ready: false }, leaving]), [leaving]);
+  t.deepEqual(usable([{ ...leaving, serving: false }]), []);
+});
+
+for (const [before, after, expected] of [
+  ['', 'abc', 'abc'],
+  ['abc', 'abc', 'abc'],
+  ['abc', 'ac', 'ac'],
+  ['abcd', 'bcd', 'dbc'],
+  ['abcd', 'bcda', 'abcd'],
+  ['abc', 'xbc', 'xbc'],
+  ['abc', 'c', 'c'],
+] as const)
+  test(`endpoints keep their numbers: ${before || 'none'} becomes ${after}`, (t) => {
+    const kept = stableOrder([...before], [...after]);
+    t.is([...kept].sort().join(''), [...after].sort().join(''));
+    if (before.length === after.length || expected.length <= 3) t.deepEqual([...kept].sort(), [...expected].sort());
+    const moved = kept.filter((one, index) => before.includes(one) && before[index] !== one).length;
+    t.true(moved <= Math.max(0, before.length - after.length), `${moved} moved`);
+  });
+
+test('a difference is its own inverse, and nothing for equal pictures', (t) => {
+  const one = compose([renderPort(port(), context)]);
+  const two = compose([renderPort(port({ endpoints: [remote], nodePort: 30080 }), context)]);
+  t.is(sizeOf(difference(one, compose([renderPort(port(), context)]))), 0);
+  const there = difference(one, two);
+  const back = difference(two, one);
+  const sorted = (list: readonly object[]): string[] => list.map((one) => JSON.stringify(one)).sort();
+  t.deepEqual(sorted(there.added), sorted(back.removed));
+  t.deepEqual(sorted(there.removed), sorted(back.added));
+  t.true(isShared('pick-3%') && isShared('external-2-1%') && !isShared('service-all-ab%') && !isShared('pick-500%'));
+  t.true(settled(one, two).chains.has('pick-2%'), 'shared chains stay');
+});
+
+test('two services that claim one address: the first has it', (t) => {
+  const first = renderPort(port({ endpoints: [local] }), context);
+  const second = renderPort(port({ service: 'thief', endpoints: [remote] }), context);
+  t.is(compose([first, second]).elements.get('slots-0')?.get('10.96.0.1 . tcp . 80'), '10.244.1.2 . 8080');
+});
+
+test('a large difference is cut between service addresses, never within one', (t) => {
+  const many = Array.from({ length: 100 }, (_, index) =>
+    port({ service: `s${index}`, clusterIps: [`10.96.1.${index}`] }),
+  );
+  const change = difference(emptyPicture, compose(many.map((one) => renderPort(one, context))));
+  const cut = [...parts(change, 50)];
+  t.true(cut.length > 4);
+  t.is(
+    cut.reduce((sum, part) => sum + part.added.length, 0),
+    change.added.length,
+  );
+  const whereabouts = new Map<string, number>();
+  for (const [index, part] of cut.entries())
+    for (const { set, key } of part.added)
+      if (['services', 'slots-0', 'slots-1', 'masquerade'].includes(set)) {
+        t.is(whereabouts.get(key) ?? index, index, key);
+        whereabouts.set(key, index);
+      }
+  t.deepEqual(cut[0]?.chains, change.chains);
+  t.is(cut.slice(1).flatMap((part) => part.chains).length, 0);
+});
+
+test('the text of a change: removals before additions, one line a set', (t) => {
+  const before = compose([renderPort(port(), context)]);
+  const after = compose([renderPort(port({ endpoints: [remote] }), context)]);
+  t.is(
+    renderDifference(difference(before, after), 'ip', '-b'),
+    `add chain ip pintle-proxy pick-1-b
+flush chain ip pintle-proxy pick-1-b
+add rule ip pintle-proxy pick-1-b goto slot-0-b
+delete element ip pintle-proxy hairpin-b { 10.244.1.2 . 10.244.1.2 }
+delete element ip pintle-proxy slots-0-b { 10.96.0.1 . tcp . 80 }
+delete element ip pintle-proxy slots-1-b { 10.96.0.1 . tcp . 80 }
+delete element ip pintle-proxy services-b { 10.96.0.1 . tcp . 80 }
+add element ip pintle-proxy slots-0-b { 10.96.0.1 . tcp . 80 : 10.244.2.2 . 8080 }
+add element ip pintle-proxy services-b { 10.96.0.1 . tcp . 80 : goto pick-1-b }
+`,
+  );
+});
+
+test('the switch names one generation only and flushes before it adds', (t) => {
+  const text = renderSwitch('ip6', '-b');
+  t.notRegex(text, /%|-a /);
+  t.regex(
+    text,
+    /flush chain ip6 pintle-proxy nat-prerouting\nadd rule ip6 pintle-proxy nat-prerouting ip6 daddr \. meta l4proto \. th dport vmap @services-b\n/,
+  );
+});
+
+const udp = (...endpoints: ProxyEndpoint[]): ProxyPort => port({ protocol: 'UDP', endpoints });
+const flow = (destination: string, endpoint: string): ConntrackEntry => {
+  const [address = '', at = ''] = endpoint.split(':');
+  const [to = '', toPort = ''] = destination.split(':');
+  return {
+    family: 2,
+    protocol: 17,
+    original: { source: '10.244.1.9', sourcePort: 5000, destination: to, destinationPort: Number(toPort) },
+    reply: { source: address, sourcePort: Number(at), destination: '10.244.1.9', destinationPort: 5000 },
+    handle: { tuple: Buffer.alloc(0), id: Buffer.alloc(0) },
+  };
+};
+
+test('UDP: only flows of endpoints that are gone are stale', (t) => {
+  const targets = (...ports: ProxyPort[]) => udpTargetsOf(ports, context);
+  const vip = '10.96.0.1:80';
+  const flows = [flow(vip, '10.244.1.2:8080'), flow(vip, '10.244.2.2:8080'), flow('10.96.0.9:80', '10.244.2.2:8080')];
+  const stale = (before: ReturnType<typeof targets> | undefined, after: ReturnType<typeof targets>): string[] =>
+    staleFlows(flows, affectedTargets(before, after)).map(
+      ({ original, reply }) => `${original.destination} ${reply.source}`,
+    );
+  t.deepEqual(stale(targets(udp(local, remote)), targets(udp(local))), ['10.96.0.1 10.244.2.2'], 'one of two gone');
+  t.deepEqual(stale(targets(udp(local, remote)), targets(udp(local, remote))), [], 'nothing changed');
+  t.deepEqual(stale(targets(udp(local)), targets(udp(local, remote))), [], 'one more');
+  t.deepEqual(
+    stale(targets(udp(local, remote)), targets()),
+    ['10.96.0.1 10.244.1.2', '10.96.0.1 10.244.2.2'],
+    'Service gone',
+  );
+  t.deepEqual(stale(undefined, targets(udp(local))), ['10.96.0.1 10.244.2.2'], 'after a restart: no living flow');
+  const leaving = { ...remote, ready: false, terminating: true };
+  t.deepEqual(stale(targets(udp(local, remote)), targets(udp(local, leaving))), [], 'terminating, still serving');
+  t.is(targets(port()).size, 0, 'TCP is left alone');
+  const untranslated = [flow(vip, vip)];
+  t.is(staleFlows(untranslated, affectedTargets(targets(udp()), targets(udp(local)))).length, 1, 'from none to one');
+});
