@@ -208,6 +208,7 @@ async function updateOne(
   );
   const updated = await cluster.update(resource, object, {
     ...write,
+    fieldManager: write.fieldManager ?? clientName(exchange),
     subresource: subresource?.name,
     user: exchange.user,
     warn: exchange.warn,
@@ -259,9 +260,21 @@ async function patchOne(
     resource,
     key,
     { kind, body: value, force },
-    { ...write, subresource: subresource?.name, user: exchange.user, warn: exchange.warn },
+    {
+      ...write,
+      fieldManager: write.fieldManager ?? clientName(exchange),
+      subresource: subresource?.name,
+      user: exchange.user,
+      warn: exchange.warn,
+    },
   );
   await sendObject(exchange, existed ? 200 : 201, patched, { resource, output, now: now() });
+}
+
+/** "kubectl" of "kubectl/v1.33.0 (linux/amd64)": owns what a client changes that names no field manager. */
+function clientName(exchange: Exchange): string | undefined {
+  const name = (exchange.request.headers['user-agent'] ?? '').split('/')[0]?.replaceAll(/[^\x20-\x7e]/g, '');
+  return name === undefined || name === '' ? undefined : name.slice(0, 128);
 }
 
 async function exists(cluster: Cluster, resource: ServedResource, key: ObjectKey): Promise<boolean> {

@@ -2,6 +2,7 @@
  * The HTTP server: one TLS port for HTTP/2, HTTP/1.1 and upgrades, and a unix socket for HTTP/1.1. Owns the listeners and
  * every connection; the routes are in route-request.ts, upgrades in streams/.
  */
+import { setMaxListeners } from 'node:events';
 import { createServer as createHttpServer, type IncomingMessage } from 'node:http';
 import { createSecureServer, type Http2SecureServer, type ServerHttp2Session } from 'node:http2';
 import type { Socket } from 'node:net';
@@ -62,6 +63,12 @@ export async function startApiServer(options: ApiServerOptions): Promise<Running
   const certificateOptions = { ...options.certificates, stateDir: options.stateDir, now: options.now };
   let certificates = await ensureCertificates(certificateOptions);
   const stopping = new AbortController();
+  // Each watch and stream listens to it.
+  setMaxListeners(0, stopping.signal);
+  const http1Options = {
+    maxHeaderSize,
+    requireHostHeader: false,
+  };
   const inFlight = new InFlight(options.limits);
   const longRunning = { count: 0 };
   let certificateFailure: string | undefined;
@@ -112,7 +119,7 @@ export async function startApiServer(options: ApiServerOptions): Promise<Running
     settings: { maxConcurrentStreams: 250, initialWindowSize: 256 * 1024 },
     maxSessionMemory: 32,
     // Taken by the HTTP/1.1 side of the port; Node's types of http2 do not know them.
-    ...({ maxHeaderSize, requireHostHeader: false } as object),
+    ...(http1Options as object),
   });
   limitSlowClients(tls as never, options.headersTimeoutMs);
   tls.on('request', onRequest(tlsUser) as never);
@@ -124,7 +131,7 @@ export async function startApiServer(options: ApiServerOptions): Promise<Running
     session.once('close', () => sessions.delete(session));
     session.on('error', () => undefined);
   });
-  const plain = createHttpServer({ keepAlive: true, maxHeaderSize, requireHostHeader: false });
+  const plain = createHttpServer({ keepAlive: true, ...http1Options });
   limitSlowClients(plain as never, options.headersTimeoutMs);
   plain.on('request', onRequest(() => unixUser) as never);
   plain.on(
@@ -212,10 +219,17 @@ function urlHost(address: string): string {
 
 /** HTTP/1.1 heads that trickle in (slowloris). Bodies have their own deadline in read-body.ts. */
 function limitSlowClients(
-  server: { headersTimeout: number; requestTimeout: number; keepAliveTimeout: number },
+  server: {
+    headersTimeout: number;
+    connectionsCheckingInterval: number;
+    requestTimeout: number;
+    keepAliveTimeout: number;
+  },
   headersTimeoutMs: number,
 ): void {
   server.headersTimeout = headersTimeoutMs;
+  // How often Node looks for slow clients.
+  server.connectionsCheckingInterval = Math.min(headersTimeoutMs, 5000);
   server.requestTimeout = 0;
   server.keepAliveTimeout = 90_000;
 }
