@@ -73,20 +73,29 @@ export function serviceVariables(pod: Pod, services: readonly Service[]): Readon
   return values;
 }
 
-/** A wake-up that can be waited for with a time-out. */
+/** A wake-up that can be waited for with a time-out. A ring that nobody waits for is kept for the next who does. */
 function createBell() {
-  let ring: () => void = () => {};
+  let isRung = false;
+  let wake: () => void = () => {};
   return {
-    ring: () => ring(),
-    wait: (ms: number, signal: AbortSignal) =>
-      new Promise<void>((resolve) => {
-        const timer = setTimeout(resolve, ms);
-        ring = () => {
-          clearTimeout(timer);
-          resolve();
-        };
-        signal.addEventListener('abort', ring, { once: true });
-      }),
+    ring: () => {
+      isRung = true;
+      wake();
+    },
+    wait: async (ms: number, signal: AbortSignal) => {
+      if (!isRung) {
+        await new Promise<void>((resolve) => {
+          const timer = setTimeout(() => wake(), ms);
+          wake = () => {
+            clearTimeout(timer);
+            signal.removeEventListener('abort', wake);
+            resolve();
+          };
+          signal.addEventListener('abort', wake, { once: true });
+        });
+      }
+      isRung = false;
+    },
   };
 }
 

@@ -100,7 +100,7 @@ function condition(
   type: string,
   status: boolean,
   nowMs: number,
-  why: Problem | undefined = undefined,
+  why?: Problem,
 ): PodCondition {
   const wanted = status ? 'True' : 'False';
   const before = pod.status?.conditions?.find((each) => each.type === type);

@@ -3,77 +3,21 @@
  * steps, and writes the status. Level-triggered: every call of `sync` starts from the two states, so an agent that was
  * killed at any point goes on from there. Owns the pods' sandboxes, containers, attachments, and folders.
  */
-import { mkdir, writeFile } from 'node:fs/promises';
-import { join } from 'node:path';
-import type { Container as ContainerDefinition, Pod } from '../../../kernel/contract/kubernetes.ts';
-import {
-  isPintleError,
-  type Attached,
-  type Attachment,
-  type Clock,
-  type Cluster,
-  type Container,
-  type Logger,
-  type Runtime,
-  type Sandbox,
-} from '../../../kernel/contract/index.ts';
+import type { Pod } from '../../../kernel/contract/kubernetes.ts';
+import { isPintleError, type Container, type Sandbox } from '../../../kernel/contract/index.ts';
 import { resources } from '../../../kernel/machinery/resources.ts';
-import { containerSpec, type SpecSources } from './container-spec.ts';
-import { startProbes, type ContainerProbes } from './probes.ts';
-import { dnsConfig, etcHosts, type DnsSettings } from './pod-files.ts';
+import type { SpecSources } from './container-spec.ts';
+import { ContainerStarts } from './container-starts.ts';
+import { dnsConfig, etcHosts } from './pod-files.ts';
 import {
-  attemptsOf,
-  isInitialized,
-  isSidecar,
-  isTerminalPhase,
-  podStatus,
-  type PodObservation,
-  type Problem,
-} from './pod-status.ts';
-import type { PodVolumes } from './volumes.ts';
-
-export interface PodWorkerSettings {
-  readonly nodeName: string;
-  readonly hostIps: readonly string[];
-  readonly logFolder: string;
-  readonly maxLogBytes: number;
-  readonly maxLogFiles: number;
-  readonly backoffMs: number;
-  readonly maxBackoffMs: number;
-  readonly dns: DnsSettings;
-  readonly attachmentCapabilities: readonly string[];
-}
-
-export interface PodWorkerServices {
-  readonly cluster: Cluster;
-  readonly runtime: Runtime;
-  readonly attachment: Attachment;
-  readonly volumes: PodVolumes;
-  readonly sources: Omit<SpecSources, 'podIps' | 'hostIps'>;
-  readonly clock: Clock;
-  readonly log: Logger;
-  record(pod: Pod, type: 'Normal' | 'Warning', reason: string, message: string): void;
-  /** The pod that the API wants here; undefined when it wants none. */
-  desired(uid: string): Pod | undefined;
-  /** Undefined when pods can be connected; otherwise why not yet. */
-  networkProblem(): string | undefined;
-  /** Ask for another `sync` of this pod. */
-  again(uid: string, afterMs?: number): void;
-}
-
-/** What the agent remembers of a pod between syncs; all of it can be lost. */
-interface PodMemory {
-  attached: Attached | undefined;
-  readonly problems: Map<string, Problem>;
-  readonly probes: Map<string, { readonly containerId: string; readonly live: ContainerProbes }>;
-  /** Container name → when it may be started again, and the delay that led there. */
-  readonly backoff: Map<string, { readonly untilMs: number; readonly delayMs: number }>;
-  /** Ids of containers that are being stopped. */
-  readonly stopping: Set<string>;
-  failure: Problem | undefined;
-  lastStatus: string | undefined;
-  lastPod: Pod | undefined;
-}
+  newPodMemory,
+  retryDelay,
+  type PodMemory,
+  type PodWorkerServices,
+  type PodWorkerSettings,
+} from './pod-memory.ts';
+import { startProbes } from './probes.ts';
+import { attemptsOf, isInitialized, isSidecar, isTerminalPhase, podStatus, type PodObservation } from './pod-status.ts';
 
 const uidLabel = 'io.kubernetes.pod.uid';
 
@@ -82,11 +26,13 @@ const attemptOf = (sandbox: Sandbox) => Number(sandbox.id.slice(sandbox.id.lastI
 export class PodWorker {
   readonly #settings: PodWorkerSettings;
   readonly #services: PodWorkerServices;
+  readonly #starts: ContainerStarts;
   readonly #memory = new Map<string, PodMemory>();
 
   constructor(settings: PodWorkerSettings, services: PodWorkerServices) {
     this.#settings = settings;
     this.#services = services;
+    this.#starts = new ContainerStarts(settings, services);
   }
 
   /** Uids with anything left on the node, for the sweep after a restart. */
@@ -132,16 +78,7 @@ export class PodWorker {
   #remember(uid: string): PodMemory {
     let memory = this.#memory.get(uid);
     if (!memory) {
-      memory = {
-        attached: undefined,
-        problems: new Map(),
-        probes: new Map(),
-        backoff: new Map(),
-        stopping: new Set(),
-        failure: undefined,
-        lastStatus: undefined,
-        lastPod: undefined,
-      };
+      memory = newPodMemory();
       this.#memory.set(uid, memory);
     }
     return memory;
@@ -163,7 +100,7 @@ export class PodWorker {
       const sources = this.#sourcesFor(uid);
       const paths = await volumes.prepare(pod, sources);
       this.#watchProbes(pod, memory, containers);
-      await this.#advance(pod, memory, sandbox, containers, paths, sources);
+      await this.#starts.advance(pod, memory, sandbox, containers, paths, sources);
       this.#watchProbes(pod, memory, await runtime.listContainers(sandbox.id));
       return sandbox;
     } catch (error) {
@@ -175,7 +112,7 @@ export class PodWorker {
         });
       const isMount = message.startsWith('MountVolume');
       this.#services.record(pod, 'Warning', isMount ? 'FailedMount' : 'FailedSync', message);
-      this.#services.again(uid, this.#nextDelay(memory, ''));
+      this.#services.again(uid, retryDelay(memory, '', this.#services.clock.now()));
       return sandboxes[0];
     }
   }
@@ -258,185 +195,6 @@ export class PodWorker {
           protocol: (port.protocol ?? 'TCP') as 'TCP' | 'UDP' | 'SCTP',
         })),
     );
-  }
-
-  /** Init containers one after the other, then the others; restarts by policy. */
-  async #advance(
-    pod: Pod,
-    memory: PodMemory,
-    sandbox: Sandbox,
-    containers: readonly Container[],
-    paths: ReadonlyMap<string, string>,
-    sources: SpecSources,
-  ): Promise<void> {
-    const policy = pod.spec.restartPolicy ?? 'Always';
-    const start = (definition: ContainerDefinition, attempt: number) =>
-      this.#start(pod, memory, sandbox, definition, attempt, paths, sources);
-    const restart = async (definition: ContainerDefinition, latest: Container, allowed: boolean) => {
-      if (latest.state !== 'exited' || !allowed) return;
-      const backoff = this.#backoffFor(memory, definition.name, latest);
-      const waitMs = backoff.untilMs - this.#services.clock.now();
-      if (waitMs > 0) {
-        memory.problems.set(definition.name, {
-          reason: 'CrashLoopBackOff',
-          message: `back-off ${Math.round(backoff.delayMs / 1000)}s restarting failed container=${definition.name} pod=${pod.metadata.name}_${pod.metadata.namespace}(${pod.metadata.uid})`,
-        });
-        if (backoff.isNew) {
-          this.#services.record(
-            pod,
-            'Warning',
-            'BackOff',
-            `Back-off restarting failed container ${definition.name} in pod ${pod.metadata.name}_${pod.metadata.namespace}(${pod.metadata.uid})`,
-          );
-        }
-        this.#services.again(pod.metadata.uid, waitMs);
-        return;
-      }
-      await start(definition, latest.attempt + 1);
-    };
-
-    const anyMainStarted = pod.spec.containers.some((definition) => attemptsOf(containers, definition.name).length > 0);
-    for (const definition of pod.spec.initContainers ?? []) {
-      const [latest] = attemptsOf(containers, definition.name);
-      if (isSidecar(definition)) {
-        if (!latest) await start(definition, 0);
-        else await restart(definition, latest, true);
-        if (!anyMainStarted && !memory.probes.get(definition.name)?.live.started && definition.startupProbe) return;
-        continue;
-      }
-      // A restarted agent may have collected the record of an init container whose work the running pod proves done.
-      if (anyMainStarted) continue;
-      if (!latest) return start(definition, 0);
-      if (latest.state !== 'exited') return;
-      if (latest.exitCode === 0) continue;
-      return restart(definition, latest, policy !== 'Never');
-    }
-    for (const definition of pod.spec.containers) {
-      const [latest] = attemptsOf(containers, definition.name);
-      if (!latest) await start(definition, 0);
-      else await restart(definition, latest, policy === 'Always' || (policy === 'OnFailure' && latest.exitCode !== 0));
-      await this.#collectDead(containers, definition.name);
-    }
-  }
-
-  /** Of the attempts that ended, the last two stay, for `logs --previous` and lastState. */
-  async #collectDead(containers: readonly Container[], name: string): Promise<void> {
-    for (const old of attemptsOf(containers, name).slice(2)) await this.#services.runtime.removeContainer(old.id);
-  }
-
-  /** Doubles with each restart up to the maximum; starts over once a container has run for ten minutes. */
-  #backoffFor(memory: PodMemory, name: string, latest: Container) {
-    const finishedMs = latest.finishedMs ?? this.#services.clock.now();
-    const known = memory.backoff.get(name);
-    if (known && known.untilMs >= finishedMs) return { ...known, isNew: false };
-    const ranMs = finishedMs - (latest.startedMs ?? finishedMs);
-    const isFirst = latest.attempt === 0 && !known;
-    const previous = ranMs > 600_000 ? 0 : (known?.delayMs ?? 0);
-    // The first restart is immediate, as in Kubernetes.
-    const delayMs = isFirst
-      ? 0
-      : Math.min(previous === 0 ? this.#settings.backoffMs : previous * 2, this.#settings.maxBackoffMs);
-    const next = { untilMs: finishedMs + delayMs, delayMs };
-    memory.backoff.set(name, next);
-    return { ...next, isNew: delayMs > 0 };
-  }
-
-  #nextDelay(memory: PodMemory, name: string): number {
-    const known = memory.backoff.get(name);
-    const delayMs = Math.min(known ? known.delayMs * 2 : 500, 30_000);
-    memory.backoff.set(name, { untilMs: this.#services.clock.now() + delayMs, delayMs });
-    return delayMs;
-  }
-
-  async #start(
-    pod: Pod,
-    memory: PodMemory,
-    sandbox: Sandbox,
-    definition: ContainerDefinition,
-    attempt: number,
-    paths: ReadonlyMap<string, string>,
-    sources: SpecSources,
-  ): Promise<void> {
-    const { runtime, volumes } = this.#services;
-    const { name } = definition;
-    const uid = pod.metadata.uid;
-    if (!(await this.#ensureImage(pod, memory, definition))) return;
-    const { namespace } = pod.metadata;
-    try {
-      const mounts = [...(await volumes.mounts(definition, paths))];
-      if (!mounts.some((mount) => mount.containerPath === '/etc/hosts') && !pod.spec.hostNetwork) {
-        const hostPath = await this.#writeHosts(pod, sources.podIps);
-        mounts.push({ hostPath, containerPath: '/etc/hosts', readOnly: false });
-      }
-      const spec = await containerSpec(pod, definition, sources, {
-        id: `${uid}_${name}_${attempt}`,
-        sandboxId: sandbox.id,
-        attempt,
-        logPath: join(this.logFolder(namespace, pod.metadata.name, uid), name, `${attempt}.log`),
-        maxLogBytes: this.#settings.maxLogBytes,
-        maxLogFiles: this.#settings.maxLogFiles,
-        mounts,
-      });
-      await runtime.startContainer(spec);
-      memory.problems.delete(name);
-      this.#services.record(pod, 'Normal', 'Started', `Started container ${name}`);
-    } catch (error) {
-      if (!isPintleError(error, 'CONTAINER_INVALID', 'CONTAINER_START_FAILED', 'IMAGE_NOT_FOUND')) throw error;
-      const isConfig = error.code === 'CONTAINER_INVALID';
-      memory.problems.set(name, {
-        reason: isConfig ? 'CreateContainerConfigError' : 'RunContainerError',
-        message: error.message,
-      });
-      this.#services.record(pod, 'Warning', 'Failed', `Error: ${error.message}`);
-      // A failed start is on record as an exited container and restarts by policy; a spec that cannot be built is tried again.
-      this.#services.again(uid, isConfig ? this.#nextDelay(memory, `config/${name}`) : 0);
-    }
-  }
-
-  async #writeHosts(pod: Pod, podIps: readonly string[]): Promise<string> {
-    const folder = this.#services.volumes.folder(pod.metadata.uid);
-    await mkdir(folder, { recursive: true });
-    const path = join(folder, 'etc-hosts');
-    await writeFile(path, etcHosts(pod, podIps, this.#settings.dns.clusterDomain), { mode: 0o644 });
-    return path;
-  }
-
-  async #ensureImage(pod: Pod, memory: PodMemory, definition: ContainerDefinition): Promise<boolean> {
-    const { runtime } = this.#services;
-    const image = definition.image ?? '';
-    const present = await runtime.imageStatus(image);
-    const policy = definition.imagePullPolicy ?? 'IfNotPresent';
-    if (present && policy !== 'Always') return true;
-    if (!present && policy === 'Never') {
-      const message = `Container image "${image}" is not present with pull policy of Never`;
-      this.#services.record(pod, 'Warning', 'ErrImageNeverPull', message);
-      memory.problems.set(definition.name, { reason: 'ErrImageNeverPull', message });
-      this.#services.again(pod.metadata.uid, this.#nextDelay(memory, `image/${definition.name}`));
-      return false;
-    }
-    const waiting = memory.backoff.get(`image/${definition.name}`);
-    if (waiting && waiting.untilMs > this.#services.clock.now()) {
-      memory.problems.set(definition.name, {
-        reason: 'ImagePullBackOff',
-        message: `Back-off pulling image "${image}"`,
-      });
-      this.#services.again(pod.metadata.uid, waiting.untilMs - this.#services.clock.now());
-      return false;
-    }
-    try {
-      if (!present) this.#services.record(pod, 'Normal', 'Pulling', `Pulling image "${image}"`);
-      await runtime.pullImage(image);
-      if (!present) this.#services.record(pod, 'Normal', 'Pulled', `Successfully pulled image "${image}"`);
-      memory.backoff.delete(`image/${definition.name}`);
-      return true;
-    } catch (error) {
-      if (!isPintleError(error)) throw error;
-      const message = `Failed to pull image "${image}": ${error.message}`;
-      this.#services.record(pod, 'Warning', 'Failed', message);
-      memory.problems.set(definition.name, { reason: 'ErrImagePull', message });
-      this.#services.again(pod.metadata.uid, this.#nextDelay(memory, `image/${definition.name}`));
-      return false;
-    }
   }
 
   /** Starts the probes of running containers, ends those of others, and stops containers whose probe has failed. */
@@ -600,9 +358,5 @@ export class PodWorker {
       this.#services.log.debug('status not written', { pod: pod.metadata.name, error: error.message });
     }
     if (isTerminalPhase(status.phase) || !isInitialized(pod, observation)) this.#services.again(uid, 0);
-  }
-
-  logFolder(namespace: string, name: string, uid: string): string {
-    return join(this.#settings.logFolder, `${namespace}_${name}_${uid}`);
   }
 }

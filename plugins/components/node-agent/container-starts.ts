@@ -1,0 +1,200 @@
+/**
+ * Starts a pod's containers in their order and restarts them by policy, with back-off; pulls their images first. Says in
+ * the pod's memory why a container is not running.
+ */
+import { mkdir, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import type { Container as ContainerDefinition, Pod } from '../../../kernel/contract/kubernetes.ts';
+import { isPintleError, type Container, type Sandbox } from '../../../kernel/contract/index.ts';
+import { containerSpec, type SpecSources } from './container-spec.ts';
+import { etcHosts } from './pod-files.ts';
+import { retryDelay, type PodMemory, type PodWorkerServices, type PodWorkerSettings } from './pod-memory.ts';
+import { attemptsOf, isSidecar } from './pod-status.ts';
+
+export class ContainerStarts {
+  readonly #settings: PodWorkerSettings;
+  readonly #services: PodWorkerServices;
+
+  constructor(settings: PodWorkerSettings, services: PodWorkerServices) {
+    this.#settings = settings;
+    this.#services = services;
+  }
+
+  /** Init containers one after the other, then the others; restarts by policy. */
+  async advance(
+    pod: Pod,
+    memory: PodMemory,
+    sandbox: Sandbox,
+    containers: readonly Container[],
+    paths: ReadonlyMap<string, string>,
+    sources: SpecSources,
+  ): Promise<void> {
+    const policy = pod.spec.restartPolicy ?? 'Always';
+    const start = (definition: ContainerDefinition, attempt: number) =>
+      this.#start(pod, memory, sandbox, definition, attempt, paths, sources);
+    const restart = async (definition: ContainerDefinition, latest: Container, allowed: boolean) => {
+      if (latest.state !== 'exited' || !allowed) return;
+      const backoff = this.#backoffFor(memory, definition.name, latest);
+      const waitMs = backoff.untilMs - this.#services.clock.now();
+      if (waitMs > 0) {
+        memory.problems.set(definition.name, {
+          reason: 'CrashLoopBackOff',
+          message: `back-off ${Math.round(backoff.delayMs / 1000)}s restarting failed container=${definition.name} pod=${pod.metadata.name}_${pod.metadata.namespace}(${pod.metadata.uid})`,
+        });
+        if (backoff.isNew) {
+          this.#services.record(
+            pod,
+            'Warning',
+            'BackOff',
+            `Back-off restarting failed container ${definition.name} in pod ${pod.metadata.name}_${pod.metadata.namespace}(${pod.metadata.uid})`,
+          );
+        }
+        this.#services.again(pod.metadata.uid, waitMs);
+        return;
+      }
+      await start(definition, latest.attempt + 1);
+    };
+
+    const anyMainStarted = pod.spec.containers.some((definition) => attemptsOf(containers, definition.name).length > 0);
+    for (const definition of pod.spec.initContainers ?? []) {
+      const [latest] = attemptsOf(containers, definition.name);
+      if (isSidecar(definition)) {
+        if (!latest) await start(definition, 0);
+        else await restart(definition, latest, true);
+        if (!anyMainStarted && !memory.probes.get(definition.name)?.live.started && definition.startupProbe) return;
+        continue;
+      }
+      // A restarted agent may have collected the record of an init container whose work the running pod proves done.
+      if (anyMainStarted) continue;
+      if (!latest) return start(definition, 0);
+      if (latest.state !== 'exited') return;
+      if (latest.exitCode === 0) continue;
+      return restart(definition, latest, policy !== 'Never');
+    }
+    for (const definition of pod.spec.containers) {
+      const [latest] = attemptsOf(containers, definition.name);
+      if (!latest) await start(definition, 0);
+      else await restart(definition, latest, policy === 'Always' || (policy === 'OnFailure' && latest.exitCode !== 0));
+      await this.#collectDead(containers, definition.name);
+    }
+  }
+
+  /** Of the attempts that ended, the last two stay, for `logs --previous` and lastState. */
+  async #collectDead(containers: readonly Container[], name: string): Promise<void> {
+    for (const old of attemptsOf(containers, name).slice(2)) await this.#services.runtime.removeContainer(old.id);
+  }
+
+  /** Doubles with each restart up to the maximum; starts over once a container has run for ten minutes. */
+  #backoffFor(memory: PodMemory, name: string, latest: Container) {
+    const finishedMs = latest.finishedMs ?? this.#services.clock.now();
+    const known = memory.backoff.get(name);
+    if (known && known.untilMs >= finishedMs) return { ...known, isNew: false };
+    const ranMs = finishedMs - (latest.startedMs ?? finishedMs);
+    const isFirst = latest.attempt === 0 && !known;
+    const previous = ranMs > 600_000 ? 0 : (known?.delayMs ?? 0);
+    // The first restart is immediate, as in Kubernetes.
+    const delayMs = isFirst
+      ? 0
+      : Math.min(previous === 0 ? this.#settings.backoffMs : previous * 2, this.#settings.maxBackoffMs);
+    const next = { untilMs: finishedMs + delayMs, delayMs };
+    memory.backoff.set(name, next);
+    return { ...next, isNew: delayMs > 0 };
+  }
+
+  async #start(
+    pod: Pod,
+    memory: PodMemory,
+    sandbox: Sandbox,
+    definition: ContainerDefinition,
+    attempt: number,
+    paths: ReadonlyMap<string, string>,
+    sources: SpecSources,
+  ): Promise<void> {
+    const { runtime, volumes } = this.#services;
+    const { name } = definition;
+    const uid = pod.metadata.uid;
+    if (!(await this.#ensureImage(pod, memory, definition))) return;
+    const { namespace } = pod.metadata;
+    try {
+      const mounts = [...(await volumes.mounts(definition, paths))];
+      if (!mounts.some((mount) => mount.containerPath === '/etc/hosts') && !pod.spec.hostNetwork) {
+        const hostPath = await this.#writeHosts(pod, sources.podIps);
+        mounts.push({ hostPath, containerPath: '/etc/hosts', readOnly: false });
+      }
+      const spec = await containerSpec(pod, definition, sources, {
+        id: `${uid}_${name}_${attempt}`,
+        sandboxId: sandbox.id,
+        attempt,
+        logPath: join(`${this.#settings.logFolder}/${namespace}_${pod.metadata.name}_${uid}`, name, `${attempt}.log`),
+        maxLogBytes: this.#settings.maxLogBytes,
+        maxLogFiles: this.#settings.maxLogFiles,
+        mounts,
+      });
+      await runtime.startContainer(spec);
+      memory.problems.delete(name);
+      this.#services.record(pod, 'Normal', 'Started', `Started container ${name}`);
+    } catch (error) {
+      if (!isPintleError(error, 'CONTAINER_INVALID', 'CONTAINER_START_FAILED', 'IMAGE_NOT_FOUND')) throw error;
+      const isConfig = error.code === 'CONTAINER_INVALID';
+      memory.problems.set(name, {
+        reason: isConfig ? 'CreateContainerConfigError' : 'RunContainerError',
+        message: error.message,
+      });
+      this.#services.record(pod, 'Warning', 'Failed', `Error: ${error.message}`);
+      // A failed start is on record as an exited container and restarts by policy; a spec that cannot be built is tried again.
+      this.#services.again(uid, isConfig ? retryDelay(memory, `config/${name}`, this.#services.clock.now()) : 0);
+    }
+  }
+
+  async #writeHosts(pod: Pod, podIps: readonly string[]): Promise<string> {
+    const folder = this.#services.volumes.folder(pod.metadata.uid);
+    await mkdir(folder, { recursive: true });
+    const path = join(folder, 'etc-hosts');
+    await writeFile(path, etcHosts(pod, podIps, this.#settings.dns.clusterDomain), { mode: 0o644 });
+    return path;
+  }
+
+  async #ensureImage(pod: Pod, memory: PodMemory, definition: ContainerDefinition): Promise<boolean> {
+    const { runtime } = this.#services;
+    const image = definition.image ?? '';
+    const present = await runtime.imageStatus(image);
+    const policy = definition.imagePullPolicy ?? 'IfNotPresent';
+    if (present && policy !== 'Always') return true;
+    if (!present && policy === 'Never') {
+      const message = `Container image "${image}" is not present with pull policy of Never`;
+      this.#services.record(pod, 'Warning', 'ErrImageNeverPull', message);
+      memory.problems.set(definition.name, { reason: 'ErrImageNeverPull', message });
+      this.#services.again(
+        pod.metadata.uid,
+        retryDelay(memory, `image/${definition.name}`, this.#services.clock.now()),
+      );
+      return false;
+    }
+    const waiting = memory.backoff.get(`image/${definition.name}`);
+    if (waiting && waiting.untilMs > this.#services.clock.now()) {
+      memory.problems.set(definition.name, {
+        reason: 'ImagePullBackOff',
+        message: `Back-off pulling image "${image}"`,
+      });
+      this.#services.again(pod.metadata.uid, waiting.untilMs - this.#services.clock.now());
+      return false;
+    }
+    try {
+      if (!present) this.#services.record(pod, 'Normal', 'Pulling', `Pulling image "${image}"`);
+      await runtime.pullImage(image);
+      if (!present) this.#services.record(pod, 'Normal', 'Pulled', `Successfully pulled image "${image}"`);
+      memory.backoff.delete(`image/${definition.name}`);
+      return true;
+    } catch (error) {
+      if (!isPintleError(error)) throw error;
+      const message = `Failed to pull image "${image}": ${error.message}`;
+      this.#services.record(pod, 'Warning', 'Failed', message);
+      memory.problems.set(definition.name, { reason: 'ErrImagePull', message });
+      this.#services.again(
+        pod.metadata.uid,
+        retryDelay(memory, `image/${definition.name}`, this.#services.clock.now()),
+      );
+      return false;
+    }
+  }
+}

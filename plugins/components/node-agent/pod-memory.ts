@@ -1,0 +1,72 @@
+/** What the agent's parts share about pods: settings, services, and a memory of each pod that may be lost at any time. */
+import type { Pod } from '../../../kernel/contract/kubernetes.ts';
+import type { Attached, Attachment, Clock, Cluster, Logger, Runtime } from '../../../kernel/contract/index.ts';
+import type { SpecSources } from './container-spec.ts';
+import type { DnsSettings } from './pod-files.ts';
+import type { Problem } from './pod-status.ts';
+import type { ContainerProbes } from './probes.ts';
+import type { PodVolumes } from './volumes.ts';
+
+export interface PodWorkerSettings {
+  readonly nodeName: string;
+  readonly hostIps: readonly string[];
+  readonly logFolder: string;
+  readonly maxLogBytes: number;
+  readonly maxLogFiles: number;
+  readonly backoffMs: number;
+  readonly maxBackoffMs: number;
+  readonly dns: DnsSettings;
+  readonly attachmentCapabilities: readonly string[];
+}
+
+export interface PodWorkerServices {
+  readonly cluster: Cluster;
+  readonly runtime: Runtime;
+  readonly attachment: Attachment;
+  readonly volumes: PodVolumes;
+  readonly sources: Omit<SpecSources, 'podIps' | 'hostIps'>;
+  readonly clock: Clock;
+  readonly log: Logger;
+  record(pod: Pod, type: 'Normal' | 'Warning', reason: string, message: string): void;
+  /** The pod that the API wants here; undefined when it wants none. */
+  desired(uid: string): Pod | undefined;
+  /** Undefined when pods can be connected; otherwise why not yet. */
+  networkProblem(): string | undefined;
+  /** Ask for another `sync` of this pod. */
+  again(uid: string, afterMs?: number): void;
+}
+
+/** What the agent remembers of a pod between syncs; all of it can be lost. */
+export interface PodMemory {
+  attached: Attached | undefined;
+  readonly problems: Map<string, Problem>;
+  readonly probes: Map<string, { readonly containerId: string; readonly live: ContainerProbes }>;
+  /** Container name → when it may be started again, and the delay that led there. */
+  readonly backoff: Map<string, { readonly untilMs: number; readonly delayMs: number }>;
+  /** Ids of containers that are being stopped. */
+  readonly stopping: Set<string>;
+  failure: Problem | undefined;
+  lastStatus: string | undefined;
+  lastPod: Pod | undefined;
+}
+
+export function newPodMemory(): PodMemory {
+  return {
+    attached: undefined,
+    problems: new Map(),
+    probes: new Map(),
+    backoff: new Map(),
+    stopping: new Set(),
+    failure: undefined,
+    lastStatus: undefined,
+    lastPod: undefined,
+  };
+}
+
+/** A growing delay for what is tried again and again under `name`: half a second, doubled up to 30 s. */
+export function retryDelay(memory: PodMemory, name: string, nowMs: number): number {
+  const known = memory.backoff.get(name);
+  const delayMs = Math.min(known ? known.delayMs * 2 : 500, 30_000);
+  memory.backoff.set(name, { untilMs: nowMs + delayMs, delayMs });
+  return delayMs;
+}
