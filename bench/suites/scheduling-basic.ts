@@ -9,14 +9,14 @@
  * with all pods created before the scheduler starts. Upstream's threshold for this shape is 680 pods/s.
  */
 import { parseArgs } from 'node:util';
-import type { Cluster, Component, Logger, SchedulerPolicy } from '../../kernel/contract/index.ts';
-import { systemClock } from '../../kernel/machinery/clock.ts';
+import type { Cluster, Component, SchedulerPolicy } from '../../kernel/contract/index.ts';
 import { resources } from '../../kernel/machinery/resources.ts';
 import local from '../../plugins/clusters/local/index.ts';
 import scheduler from '../../plugins/components/scheduler/index.ts';
 import binpack from '../../plugins/schedulers/binpack/index.ts';
 import spread from '../../plugins/schedulers/spread/index.ts';
 import memory from '../../plugins/stores/memory/index.ts';
+import { startAlone } from './start-alone.ts';
 
 const { values } = parseArgs({
   options: {
@@ -30,31 +30,6 @@ const { values } = parseArgs({
 const nodeCount = Number(values.nodes);
 const initCount = Number(values.init);
 const podCount = Number(values.pods);
-
-const log: Logger = {
-  debug: () => undefined,
-  info: () => undefined,
-  warn: (message, fields) => process.stderr.write(`${message} ${JSON.stringify(fields)}\n`),
-  error: (message, fields) => process.stderr.write(`${message} ${JSON.stringify(fields)}\n`),
-};
-
-async function start<Result>(
-  plugin: { readonly config: (typeof memory)['config'] | unknown; readonly start: unknown },
-  uses: object,
-): Promise<Result & AsyncDisposable> {
-  const schema = plugin.config as (typeof memory)['config'];
-  const checked = await schema['~standard'].validate({});
-  if (checked.issues !== undefined) throw new Error('The default config of a plugin is refused.');
-  const cluster = {
-    podCidrs: ['10.244.0.0/16'],
-    serviceCidrs: ['10.96.0.0/12'],
-    dnsDomain: 'cluster.local',
-    dnsServiceIp: '10.96.0.10',
-  };
-  const context = { config: checked.value, cluster, uses, log, clock: systemClock, stateDir: '', nodeName: undefined };
-  const run = plugin.start as (context: unknown, signal: AbortSignal) => Promise<Result & AsyncDisposable>;
-  return run(context, new AbortController().signal);
-}
 
 /** Many at once, as clients over HTTP would. */
 async function inParallel(count: number, width: number, work: (i: number) => Promise<unknown>): Promise<void> {
@@ -95,11 +70,11 @@ async function bound(cluster: Cluster, namespace: string, count: number): Promis
 }
 
 async function measure(label: string, createFirst: boolean): Promise<number> {
-  const store = await start<object>(memory, {});
-  const cluster = await start<Cluster>(local, { store });
+  const store = await startAlone<object>(memory, {});
+  const cluster = await startAlone<Cluster>(local, { store });
   const policies = new Map<string, SchedulerPolicy>([
-    ['spread', await start<SchedulerPolicy>(spread, {})],
-    ['binpack', await start<SchedulerPolicy>(binpack, {})],
+    ['spread', await startAlone<SchedulerPolicy>(spread, {})],
+    ['binpack', await startAlone<SchedulerPolicy>(binpack, {})],
   ]);
   const ordered = new Map(
     [...policies].toSorted(([a], [b]) => Number(b === values.policy) - Number(a === values.policy)),
@@ -115,14 +90,14 @@ async function measure(label: string, createFirst: boolean): Promise<number> {
   const uses = { cluster, scheduler: ordered };
   let component: (Component & AsyncDisposable) | undefined;
   if (!createFirst) {
-    component = await start<Component>(scheduler, uses);
+    component = await startAlone<Component>(scheduler, uses);
     await createPods(cluster, 'init', initCount);
     await bound(cluster, 'init', initCount);
   } else await createPods(cluster, 'measured', podCount);
   const startedAt = performance.now();
   const cpuBefore = process.cpuUsage();
   const done = bound(cluster, 'measured', podCount);
-  if (createFirst) component = await start<Component>(scheduler, uses);
+  if (createFirst) component = await startAlone<Component>(scheduler, uses);
   else await createPods(cluster, 'measured', podCount);
   await done;
   const seconds = (performance.now() - startedAt) / 1000;

@@ -4,7 +4,9 @@ import type { Endpoint, EndpointSlice, Node, Pod, Service } from '../../../kerne
 import type { EventRecorder } from '../../../kernel/machinery/event-recorder.ts';
 import { Expectations } from '../../../kernel/machinery/expectations.ts';
 import { informersFor, type Informer } from '../../../kernel/machinery/informer.ts';
+import { equalJson } from '../../../kernel/machinery/json-value.ts';
 import { keyOf, ownerReference, splitKey } from '../../../kernel/machinery/metadata.ts';
+import { Pace } from '../../../kernel/machinery/pace.ts';
 import { runReconciler } from '../../../kernel/machinery/reconciler.ts';
 import { resources } from '../../../kernel/machinery/resources.ts';
 import {
@@ -15,7 +17,6 @@ import {
   selectorIndex,
   servicesOf,
 } from '../../../kernel/machinery/service-endpoints.ts';
-import { stableText } from '../../../kernel/machinery/stable-text.ts';
 import type { WorkQueue } from '../../../kernel/machinery/work-queue.ts';
 import { planSlices } from './plan-slices.ts';
 import { groupKey, wantedGroups, type EndpointGroup } from './wanted-endpoints.ts';
@@ -42,6 +43,7 @@ export class EndpointSliceController {
   readonly #nodes: Informer<Node>;
   readonly #slices: Informer<EndpointSlice>;
   readonly #expectations: Expectations;
+  readonly #pace: Pace;
 
   constructor(options: EndpointSliceControllerOptions) {
     const informers = informersFor(options.cluster, options.log);
@@ -51,6 +53,7 @@ export class EndpointSliceController {
     this.#nodes = informers.get(resources.nodes);
     this.#slices = informers.get(resources.endpointSlices);
     this.#expectations = new Expectations(options.clock);
+    this.#pace = new Pace(options.clock);
   }
 
   run(signal: AbortSignal): Promise<void> {
@@ -95,6 +98,7 @@ export class EndpointSliceController {
   }
 
   async #reconcile(key: string, queue: WorkQueue<string>): Promise<void> {
+    if (!this.#pace.mayWork(key, queue)) return;
     if (!this.#expectations.areMet(key)) {
       queue.addAfter(key, 1000);
       return;
@@ -120,7 +124,9 @@ export class EndpointSliceController {
   }
 
   async #sync(key: string, service: Service, slices: readonly EndpointSlice[]): Promise<void> {
-    const groups = wantedGroups(service, podsOf(service, this.#pods), (name) => this.#nodes.get(name));
+    const pods = podsOf(service, this.#pods);
+    this.#pace.worked(key, pods.length);
+    const groups = wantedGroups(service, pods, (name) => this.#nodes.get(name));
     const existing = new Map<string, EndpointSlice[]>();
     for (const slice of slices) {
       const id = groupKey(slice.addressType, slice.ports ?? []);
@@ -139,8 +145,7 @@ export class EndpointSliceController {
       const isPlanned = (slice: EndpointSlice) =>
         plan.remove.includes(slice) || plan.update.some((update) => update.slice === slice);
       for (const slice of known.filter((one) => !isPlanned(one)))
-        if (stableText(slice.metadata.labels) !== stableText(labels))
-          await this.#update(key, slice, labels, slice.endpoints ?? []);
+        if (!equalJson(slice.metadata.labels, labels)) await this.#update(key, slice, labels, slice.endpoints ?? []);
       doomed.push(...plan.remove);
     }
     for (const [id, rest] of existing) if (!groups.has(id)) doomed.push(...rest);

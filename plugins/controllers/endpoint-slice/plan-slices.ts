@@ -4,7 +4,7 @@
  * slice that holds them all, then new slices.
  */
 import type { Endpoint, EndpointSlice } from '../../../kernel/contract/kubernetes.ts';
-import { stableText } from '../../../kernel/machinery/stable-text.ts';
+import { equalJson } from '../../../kernel/machinery/json-value.ts';
 import type { EndpointGroup } from './wanted-endpoints.ts';
 
 export interface SlicePlan {
@@ -69,7 +69,7 @@ function keepWanted(slice: EndpointSlice, rest: Map<string, Endpoint>, limit: nu
       continue;
     }
     rest.delete(id);
-    const isSame = stableText(wanted) === stableText(endpoint);
+    const isSame = equalJson(wanted, endpoint);
     endpoints.push(isSame ? endpoint : wanted);
     isChanged ||= !isSame;
   }

@@ -9,7 +9,6 @@ import {
   resolvePorts,
   type AddressType,
 } from '../../../kernel/machinery/service-endpoints.ts';
-import { stableText } from '../../../kernel/machinery/stable-text.ts';
 
 const zoneLabel = 'topology.kubernetes.io/zone';
 
@@ -21,8 +20,10 @@ export interface EndpointGroup {
 
 /** Identifies a group: slices of one key may exchange endpoints. */
 export function groupKey(addressType: string, ports: readonly DiscoveryV1EndpointPort[]): string {
-  const known = ports.map(({ name = '', protocol = 'TCP', port, appProtocol }) => [name, protocol, port, appProtocol]);
-  return stableText([addressType, known.toSorted((a, b) => (String(a) < String(b) ? -1 : 1))]);
+  const texts = ports.map(
+    ({ name = '', protocol = 'TCP', port = '', appProtocol = '' }) => `${name}/${protocol}/${port}/${appProtocol}`,
+  );
+  return `${addressType} ${texts.toSorted().join()}`;
 }
 
 /** At least one group for each address type: a Service without pods has one empty slice. */

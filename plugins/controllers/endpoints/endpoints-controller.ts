@@ -3,7 +3,9 @@ import { isPintleError, type Clock, type Cluster, type Logger } from '../../../k
 import type { Endpoints, EndpointSubset, Pod, Service } from '../../../kernel/contract/kubernetes.ts';
 import { Expectations } from '../../../kernel/machinery/expectations.ts';
 import { informersFor, type Informer } from '../../../kernel/machinery/informer.ts';
+import { equalJson } from '../../../kernel/machinery/json-value.ts';
 import { keyOf, splitKey } from '../../../kernel/machinery/metadata.ts';
+import { Pace } from '../../../kernel/machinery/pace.ts';
 import { runReconciler } from '../../../kernel/machinery/reconciler.ts';
 import { resources } from '../../../kernel/machinery/resources.ts';
 import {
@@ -14,7 +16,6 @@ import {
   selectorIndex,
   servicesOf,
 } from '../../../kernel/machinery/service-endpoints.ts';
-import { stableText } from '../../../kernel/machinery/stable-text.ts';
 import type { WorkQueue } from '../../../kernel/machinery/work-queue.ts';
 import { wantedSubsets } from './wanted-subsets.ts';
 
@@ -36,6 +37,7 @@ export class EndpointsController {
   readonly #pods: Informer<Pod>;
   readonly #endpoints: Informer<Endpoints>;
   readonly #expectations: Expectations;
+  readonly #pace: Pace;
 
   constructor(options: EndpointsControllerOptions) {
     const informers = informersFor(options.cluster, options.log);
@@ -44,6 +46,7 @@ export class EndpointsController {
     this.#pods = informers.get(resources.pods);
     this.#endpoints = informers.get(resources.endpoints);
     this.#expectations = new Expectations(options.clock);
+    this.#pace = new Pace(options.clock);
   }
 
   run(signal: AbortSignal): Promise<void> {
@@ -71,6 +74,7 @@ export class EndpointsController {
   }
 
   async #reconcile(key: string, queue: WorkQueue<string>): Promise<void> {
+    if (!this.#pace.mayWork(key, queue)) return;
     if (!this.#expectations.areMet(key)) {
       queue.addAfter(key, 1000);
       return;
@@ -84,7 +88,9 @@ export class EndpointsController {
       return;
     }
     if (!hasEndpoints(service)) return;
-    const { subsets, isTruncated } = wantedSubsets(service, podsOf(service, this.#pods));
+    const pods = podsOf(service, this.#pods);
+    this.#pace.worked(key, pods.length);
+    const { subsets, isTruncated } = wantedSubsets(service, pods);
     await this.#write(key, service, existing, subsets, isTruncated);
   }
 
@@ -111,10 +117,13 @@ export class EndpointsController {
       this.#expectations.written(key, this.#endpoints, created);
       return;
     }
-    const state = (metadata: Endpoints['metadata'], list: readonly EndpointSubset[] | undefined) =>
-      stableText([metadata.labels ?? {}, metadata.annotations ?? {}, list ?? []]);
+    const state = (metadata: Endpoints['metadata'], list: readonly EndpointSubset[] | undefined) => [
+      metadata.labels ?? {},
+      metadata.annotations ?? {},
+      list ?? [],
+    ];
     const wanted = { ...existing.metadata, labels, annotations };
-    if (state(existing.metadata, existing.subsets) === state(wanted, subsets)) return;
+    if (equalJson(state(existing.metadata, existing.subsets), state(wanted, subsets))) return;
     const written = await cluster.update(resources.endpoints, { ...existing, metadata: wanted, subsets: [...subsets] });
     this.#expectations.written(key, this.#endpoints, written);
   }

@@ -15,7 +15,6 @@ import {
   podReference,
   resolvePorts,
 } from '../../../kernel/machinery/service-endpoints.ts';
-import { stableText } from '../../../kernel/machinery/stable-text.ts';
 
 /** An Endpoints object holds no more than this; the rest is in the EndpointSlices only. */
 export const maxAddresses = 1000;
@@ -35,7 +34,9 @@ export function wantedSubsets(
   const ordered = found.toSorted((a, b) => Number(b.isReady) - Number(a.isReady) || compareIp(a, b));
   const groups = new Map<string, Found[]>();
   for (const one of ordered.slice(0, maxAddresses)) {
-    const key = stableText(one.ports);
+    const key = one.ports
+      .map(({ name, port, protocol, appProtocol }) => `${name}/${port}/${protocol}/${appProtocol}`)
+      .join();
     const group = groups.get(key);
     if (group === undefined) groups.set(key, [one]);
     else group.push(one);

@@ -88,7 +88,8 @@ export class NodeLifecycleController {
     queue.addAfter(name, this.#options.checkPeriodSeconds * 1000);
     const judged = await this.#judge(node);
     const tainted = await this.#taint(judged);
-    if (findCondition(tainted.status?.conditions, 'Ready')?.status !== 'True') await this.#markPods(tainted);
+    // Only of a silent node: one that says itself that it is not ready still reports on its pods, and would contradict.
+    if (findCondition(tainted.status?.conditions, 'Ready')?.status === 'Unknown') await this.#markPods(tainted);
     await this.#evict(tainted, queue);
   }
 

@@ -6,6 +6,7 @@ import type { EventRecorder } from '../../../kernel/machinery/event-recorder.ts'
 import { Expectations } from '../../../kernel/machinery/expectations.ts';
 import { informersFor, type Informer } from '../../../kernel/machinery/informer.ts';
 import { controllerOf, keyOf, splitKey } from '../../../kernel/machinery/metadata.ts';
+import { Pace } from '../../../kernel/machinery/pace.ts';
 import { isPodActive, isPodTerminal } from '../../../kernel/machinery/pod-status.ts';
 import { runReconciler } from '../../../kernel/machinery/reconciler.ts';
 import { resources } from '../../../kernel/machinery/resources.ts';
@@ -30,6 +31,7 @@ export class ReplicaSetController {
   readonly #replicaSets: Informer<ReplicaSet>;
   readonly #pods: Informer<Pod>;
   readonly #expectations: Expectations;
+  readonly #pace: Pace;
 
   constructor(options: ReplicaSetControllerOptions) {
     const { cluster, log, clock } = options;
@@ -37,6 +39,7 @@ export class ReplicaSetController {
     this.#replicaSets = informersFor(cluster, log).get(resources.replicaSets);
     this.#pods = informersFor(cluster, log).get(resources.pods);
     this.#expectations = new Expectations(clock);
+    this.#pace = new Pace(clock);
   }
 
   run(signal: AbortSignal): Promise<void> {
@@ -88,7 +91,9 @@ export class ReplicaSetController {
       queue.addAfter(key, 1000);
       return;
     }
+    if (!this.#pace.mayWork(key, queue)) return;
     const pods = await this.#claimPods(key, set);
+    this.#pace.worked(key, pods.length);
     const active = pods.filter(isPodActive);
     let failure: Error | undefined;
     if (set.metadata.deletionTimestamp === undefined) failure = await this.#scale(key, set, active);
