@@ -22,8 +22,8 @@ import { list, parseRevision } from './list.ts';
 import type { NodeConnections } from './node-connections.ts';
 import { review } from './reviews.ts';
 import { shape } from './shape.ts';
-import type { Shaped } from './shape.ts';
 import { deepFreeze } from './state/frozen-json.ts';
+import { apply } from './verbs/apply.ts';
 import { change } from './verbs/change.ts';
 import type { Edit } from './verbs/change.ts';
 import { create } from './verbs/create.ts';
@@ -168,6 +168,10 @@ export class LocalCluster implements Cluster {
       return (await patchScale(this.#engine, resource, path, patch, options)) as T;
     }
     const merge = subresource ? this.#subresource(resource, subresource, 'patch') : undefined;
+    if (patch.kind === 'apply') {
+      const target = { scope: merge && ('free' as const), edit: (edit: Edit) => mergingEdit(resource, merge, edit) };
+      return (await apply(this.#engine, resource, key, patch, options, target)) as T;
+    }
     return (await this.#change(resource, path, patchEdit(resource, patch, options), merge, options)) as T;
   }
 
@@ -178,8 +182,7 @@ export class LocalCluster implements Cluster {
     merge: PartialMerge | undefined,
     options: WriteOptions,
   ): Promise<KubernetesObject> {
-    if (!merge) return change(this.#engine, resource, key, edit, options);
-    return change(this.#engine, resource, key, (shown) => merged(resource, merge, edit(shown), shown), options, 'free');
+    return change(this.#engine, resource, key, mergingEdit(resource, merge, edit), options, merge && 'free');
   }
 
   /** Checks that the subresource has the verb; its merge, unless it is status. */
@@ -234,6 +237,11 @@ export class LocalCluster implements Cluster {
   }
 }
 
-function merged(resource: Stored, merge: PartialMerge, shaped: Shaped, current: KubernetesObject): Shaped {
-  return { object: merge(resource, shaped.object, current), causes: shaped.causes };
+/** Takes the subresource's part of what `edit` makes. */
+function mergingEdit(resource: Stored, merge: PartialMerge | undefined, edit: Edit): Edit {
+  if (!merge) return edit;
+  return (shown) => {
+    const shaped = edit(shown);
+    return { ...shaped, object: merge(resource, shaped.object, shown) };
+  };
 }

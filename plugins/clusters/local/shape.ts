@@ -1,5 +1,6 @@
 /** From what a client sent to a draft: the right kind, known fields only, right types, defaults filled in. */
 import type { Cause, KubernetesObject, WriteOptions } from '../../../kernel/contract/index.ts';
+import type { ManagedFieldsEntry } from '../../../kernel/contract/kubernetes.ts';
 import { applyDefaults } from '../../../kernel/machinery/schema/defaults.ts';
 import { schemaOf } from '../../../kernel/machinery/schema/schema.ts';
 import { checkShape } from '../../../kernel/machinery/schema/validate.ts';
@@ -12,6 +13,8 @@ export interface Shaped {
   readonly object: KubernetesObject;
   /** What the schema alone finds wrong; the strategy may find more. */
   readonly causes: readonly Cause[];
+  /** Server-side apply has settled who owns which field. */
+  readonly owned?: { readonly by: ManagedFieldsEntry[] | undefined };
 }
 
 /** Refuses an object of another kind or version than the resource's. */

@@ -131,7 +131,7 @@ test('four kinds of patch', async (t) => {
   ]);
   const merged = await patch('merge', { spec: { template: { spec: { containers: [container] } } } });
   t.is(merged.spec.template.spec!.containers.length, 1);
-  await refusal(t, patch('apply', {}), 'UNSUPPORTED_MEDIA_TYPE');
+  await refusal(t, patch('apply', {}), 'INVALID');
   await refusal(t, patch('merge', { metadata: { name: 'other' } }), 'BAD_REQUEST');
   await refusal(t, patch('merge', { spec: { replicas: 'x' } }), 'BAD_REQUEST');
   await refusal(t, patch('merge', { spec: { replicas: -1 } }), 'INVALID');

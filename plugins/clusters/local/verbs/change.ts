@@ -12,6 +12,7 @@ import type { Shaped } from '../shape.ts';
 import { FieldErrors } from '../validation/field-errors.ts';
 import { validateMutableMeta } from '../validation/object-meta.ts';
 import { changedMeta, serverMeta } from './metadata.ts';
+import { ownershipOfChange } from './ownership.ts';
 
 /** A new draft each time, in the version of the resource. May throw. */
 export type Edit = (shown: KubernetesObject) => Shaped;
@@ -124,10 +125,12 @@ export async function change(
   for (let tries = 1; ; tries++) {
     const current = storage.collection.get(key);
     if (!current) throw notFound(served, name);
-    const { object: wanted, causes } = edit(engine.catalog.shown(resource, current));
+    const shown = engine.catalog.shown(resource, current);
+    const { object: wanted, causes, owned } = edit(shown);
     checkSameName(wanted, current);
     const pinned = wanted.metadata.resourceVersion;
     if (pinned && pinned !== current.metadata.resourceVersion) throw conflict(served, name);
+    const managedFields = owned ? owned.by : ownershipOfChange(engine, resource, shown, wanted, options);
     const { draft, errors } = prepare(
       engine,
       resource,
@@ -137,6 +140,8 @@ export async function change(
       scope,
       options,
     );
+    if (managedFields) draft.metadata.managedFields = managedFields;
+    else delete draft.metadata.managedFields;
     if (sameJson(draft, current)) return engine.catalog.shown(resource, current);
 
     const reservation = scope === 'main' ? strategy.reserve?.(draft, current, errors) : undefined;

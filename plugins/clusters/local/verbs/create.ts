@@ -6,9 +6,11 @@ import { alreadyExists, badRequest, forbidden, invalid, notFound } from '../api-
 import type { Engine, Stored } from '../engine.ts';
 import { deepFreeze } from '../state/frozen-json.ts';
 import { shape } from '../shape.ts';
+import type { Shaped } from '../shape.ts';
 import { FieldErrors } from '../validation/field-errors.ts';
 import { validateMeta } from '../validation/object-meta.ts';
 import { newMeta } from './metadata.ts';
+import { ownershipOfNew } from './ownership.ts';
 
 /** Without vowels and look-alikes, so that no generated name is a word. */
 const suffixLetters = 'bcdfghjklmnpqrstvwxz2456789';
@@ -45,12 +47,14 @@ export async function create(
   resource: Stored,
   input: unknown,
   options: WriteOptions,
+  owned?: Shaped['owned'],
 ): Promise<KubernetesObject> {
   const { storage, served } = resource;
   const { strategy } = storage;
   const { object: shaped, causes } = shape(resource, input, options);
   const sent = shaped.metadata;
   if (sent.resourceVersion) throw badRequest('resourceVersion should not be set on objects to be created');
+  const managedFields = owned ? owned.by : ownershipOfNew(engine, resource, shaped, options);
   const draft = resource.view ? resource.view.toStored(shaped) : shaped;
   const base = sent.name ? undefined : sent.generateName;
   const namespace = served.namespaced ? sent.namespace : undefined;
@@ -66,6 +70,7 @@ export async function create(
     timestamp: context.timestamp,
     generation: strategy.countsGeneration ? 1 : undefined,
   });
+  if (managedFields) draft.metadata.managedFields = managedFields;
   if (storage.hasStatus && !strategy.keepsStatus) {
     const record = draft as { status?: object };
     delete record.status;

@@ -54,7 +54,7 @@ export function changedMeta(resource: Resource, draft: Partial<ObjectMeta>, curr
   return meta;
 }
 
-/** The fields that only the server sets. */
+/** The fields that only the server sets; who owns which field, the caller says anew. */
 export function serverMeta(now: ObjectMeta): ObjectMeta {
   const meta = { name: now.name } as Draft;
   if (now.generateName !== undefined) meta.generateName = now.generateName;
@@ -65,5 +65,6 @@ export function serverMeta(now: ObjectMeta): ObjectMeta {
   meta.creationTimestamp = now.creationTimestamp;
   if (now.deletionTimestamp !== undefined) meta.deletionTimestamp = now.deletionTimestamp;
   if (now.deletionGracePeriodSeconds !== undefined) meta.deletionGracePeriodSeconds = now.deletionGracePeriodSeconds;
+  if (now.managedFields !== undefined) meta.managedFields = now.managedFields;
   return meta;
 }

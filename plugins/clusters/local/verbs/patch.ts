@@ -30,10 +30,7 @@ export function applyPatch(document: KubernetesObject, patch: Patch, schemaType:
       }
       return strategicMergePatch(document, patch.body, schemaType);
     case 'apply':
-      throw new PintleError(
-        'UNSUPPORTED_MEDIA_TYPE',
-        'server-side apply is not supported yet: use a strategic merge patch, a merge patch or a JSON patch',
-      );
+      throw new PintleError('INTERNAL', 'server-side apply goes its own way: see verbs/apply.ts');
   }
 }
 

@@ -6,6 +6,7 @@ import type { Engine, Stored } from '../../engine.ts';
 import { bodyOf } from '../../shape.ts';
 import { copyJson, deepFreeze } from '../../state/frozen-json.ts';
 import { FieldErrors } from '../../validation/field-errors.ts';
+import { applyEdit, requireManager } from '../apply.ts';
 import { change } from '../change.ts';
 import { applyPatch } from '../patch.ts';
 import type { Patch } from '../patch.ts';
@@ -91,6 +92,34 @@ export function updateScale(
   return setScale(engine, resource, key, () => bodyOf<Scale>(scaleType, body, options), options);
 }
 
+/** The manager owns spec.replicas of the parent, under the subresource's name. */
+async function applyScale(
+  engine: Engine,
+  resource: Stored,
+  key: string,
+  patch: Patch,
+  options: WriteOptions,
+): Promise<KubernetesObject> {
+  requireManager(options);
+  const { metadata, spec } = bodyOf<Scale>(scaleType, patch.body, options);
+  const replicas = spec?.replicas;
+  const errors = new FieldErrors();
+  if (replicas === undefined) errors.required('spec.replicas');
+  else errors.range('spec.replicas', replicas, 0, 2 ** 31 - 1);
+  if (!errors.isEmpty) {
+    throw invalid({ group: 'autoscaling', resource: 'scales', kind: 'Scale' }, metadata?.name ?? '', errors.causes);
+  }
+  const { name, uid, resourceVersion } = metadata ?? {};
+  const config = {
+    apiVersion: resource.apiVersion,
+    kind: resource.served.kind,
+    metadata: { ...(name && { name }), ...(uid && { uid }), ...(resourceVersion && { resourceVersion }) },
+    spec: { replicas },
+  } as unknown as KubernetesObject;
+  const edit = applyEdit(engine, resource, config, patch.force ?? false, options);
+  return scaleOf(resource, await change(engine, resource, key, edit, options, 'main'));
+}
+
 export function patchScale(
   engine: Engine,
   resource: Stored,
@@ -98,6 +127,7 @@ export function patchScale(
   patch: Patch,
   options: WriteOptions,
 ): Promise<KubernetesObject> {
+  if (patch.kind === 'apply') return applyScale(engine, resource, key, patch, options);
   const edit = (current: Scale) => bodyOf<Scale>(scaleType, applyPatch(current, patch, scaleType.schemaType), options);
   return setScale(engine, resource, key, edit, options);
 }
