@@ -66,6 +66,31 @@ test('a forged identity in headers changes nothing', async (t) => {
   t.regex(text, /^HTTP\/1\.1 401 /);
 });
 
+test('an upgrade without an identity is refused before anything is looked at', async (t) => {
+  const cluster = fakeCluster();
+  await using api = await startApi({ cluster });
+  const { ca } = await identityOf(api, undefined);
+  const url = new URL(await apiUrl(api));
+  for (const path of [
+    '/api/v1/namespaces/default/pods/p/exec?command=ls&stdout=1',
+    '/apis/pintle.dev/v1/nodes/n1/tunnel',
+    '/readyz',
+  ]) {
+    const text = await new Promise<string>((resolve, reject) => {
+      const socket = connectTls({ host: url.hostname, port: Number(url.port), ca }, () =>
+        socket.write(`POST ${path} HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: pintle-tunnel\r\n\r\n`),
+      );
+      let all = '';
+      socket.on('data', (chunk) => (all += String(chunk)));
+      socket.once('end', () => resolve(all));
+      socket.once('error', reject);
+    });
+    t.regex(text, /^HTTP\/1\.1 401 /, path);
+  }
+  t.is(cluster.calls.length, 0);
+  t.is(cluster.nodes.size, 0);
+});
+
 const errors = [
   [
     new PintleError('NOT_FOUND', 'm', { details: { resource: 'pods', name: 'x' } }),
