@@ -263,7 +263,7 @@ export class ContainerLife {
 
   #follow(): void {
     const { logPath, maxLogBytes, maxLogFiles } = this.record.spec;
-    const log = new CriLog(logPath, maxLogBytes, maxLogFiles);
+    const log = new CriLog(logPath, maxLogBytes, maxLogFiles, join(this.folder, 'journal'));
     this.#output = new ContainerOutput(this.folder, log);
     void this.#output.drained.then(() => {
       if (this.#finishing !== undefined) log.end();

@@ -11,6 +11,16 @@ import type { CriLog } from './cri-log.ts';
 /** What an attached client may have unread before it is cut off: it must never hold up the container. */
 const maxUnreadBytes = 8 * 1024 * 1024;
 
+/**
+ * Rest after each piece. What comes meanwhile gathers in the FIFO, where it is safe, and is taken in one piece: less
+ * work, and fewer of the moments between taking and writing it in which a killed agent loses it. 64 KiB in 4 ms are
+ * 16 MB/s a stream.
+ */
+const restMs = 4;
+
+/** All FIFOs are read into it: each piece is used up in the call that brings it. */
+const sharedBuffer = Buffer.alloc(64 * 1024);
+
 export class ContainerOutput {
   /** Resolves when nobody has the FIFOs open for writing any more and all is in the log. */
   readonly drained: Promise<void>;
@@ -43,15 +53,21 @@ export class ContainerOutput {
 
   #open(path: string, stream: 'stdout' | 'stderr'): Socket {
     const fd = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK);
-    const socket = new Socket({ fd, readable: true, writable: false });
-    socket.on('data', (chunk: Buffer) => {
+    const take = (length: number): boolean => {
+      const chunk = sharedBuffer.subarray(0, length);
       this.#log.write(stream, chunk);
       for (const listener of this.#listeners[stream]) {
         if (listener.readableLength + listener.writableLength > maxUnreadBytes) listener.destroy();
-        else listener.write(chunk);
+        else listener.write(Buffer.from(chunk));
       }
-    });
+      setTimeout(() => socket.resume(), restMs);
+      return false;
+    };
+    // The types of Node 20 know `onread` for connections only.
+    const options = { fd, readable: true, writable: false, onread: { buffer: sharedBuffer, callback: take } };
+    const socket = new Socket(options);
     socket.on('error', () => socket.destroy());
+    socket.resume();
     return socket;
   }
 

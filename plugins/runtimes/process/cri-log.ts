@@ -3,11 +3,13 @@
  * container and its rotation.
  *
  * What came is written at once, in the call in which it was read: a read from a FIFO cannot be taken back, so whatever
- * waited in memory would be lost with the agent. A piece without a newline is written with tag P (partial); readers join
+ * waited in memory would be lost with the agent. It goes to a journal as it is first: giving 64 KiB their form takes a
+ * millisecond, in which an agent can be killed; the next one then finds them there. A piece without a newline is written with tag P (partial); readers join
  * P lines with the F line that ends them.
  */
 import { closeSync, existsSync, fstatSync, mkdirSync, openSync, renameSync, rmSync, writeSync } from 'node:fs';
 import { dirname } from 'node:path';
+import { LogJournal, takeJournal } from './log-journal.ts';
 
 /** Longer lines are cut, as containerd and CRI-O do. */
 const maxTextBytes = 16 * 1024;
@@ -19,37 +21,53 @@ export class CriLog {
   readonly #maxFiles: number;
   #fd: number | undefined;
   #size = 0;
+  readonly #journal: LogJournal | undefined;
   /** Streams whose last piece had no newline. */
   readonly #open = new Set<'stdout' | 'stderr'>();
 
-  constructor(path: string, maxBytes: number, maxFiles: number) {
+  /** With a journal, what an earlier one had taken and not written is written now. */
+  constructor(path: string, maxBytes: number, maxFiles: number, journalPath?: string) {
     this.#path = path;
     this.#maxBytes = maxBytes > 0 ? maxBytes : Number.POSITIVE_INFINITY;
     this.#maxFiles = Math.max(1, maxFiles);
+    if (journalPath === undefined) return;
+    const left = takeJournal(journalPath, path);
+    this.#journal = new LogJournal(journalPath);
+    if (left !== undefined) this.write(left.stream, left.chunk);
   }
 
   write(stream: 'stdout' | 'stderr', chunk: Buffer): void {
+    this.#note(stream, chunk);
     const time = rfc3339Nano();
     let pieces: Buffer[] = [];
     let size = 0;
-    const add = (tag: 'P' | 'F', start: number, end: number): void => {
-      pieces.push(Buffer.from(`${time} ${stream} ${tag} `), chunk.subarray(start, end), lineEnd);
-      size += time.length + stream.length + 5 + end - start;
-      if (this.#written() + size < this.#maxBytes) return;
+    const flush = (rest: Buffer): void => {
       this.#append(Buffer.concat(pieces));
       pieces = [];
       size = 0;
+      if (this.#size < this.#maxBytes) return;
+      // Before and after: whichever file is there when an agent is killed, the rest is known and in neither.
+      this.#note(stream, rest);
+      this.#rotate();
+      this.#note(stream, rest);
+    };
+    const add = (tag: 'P' | 'F', start: number, end: number, next: number): void => {
+      pieces.push(Buffer.from(`${time} ${stream} ${tag} `), chunk.subarray(start, end), lineEnd);
+      size += time.length + stream.length + 5 + end - start;
+      if (this.#written() + size >= this.#maxBytes) flush(chunk.subarray(next));
     };
     for (let start = 0; start < chunk.length;) {
       const end = chunk.indexOf(newline, start);
       const stop = end < 0 ? chunk.length : end;
-      for (; stop - start > maxTextBytes; start += maxTextBytes) add('P', start, start + maxTextBytes);
-      add(end < 0 ? 'P' : 'F', start, stop);
+      for (; stop - start > maxTextBytes; start += maxTextBytes)
+        add('P', start, start + maxTextBytes, start + maxTextBytes);
+      add(end < 0 ? 'P' : 'F', start, stop, stop + 1);
       start = stop + 1;
     }
     if (chunk.at(-1) === newline) this.#open.delete(stream);
     else this.#open.add(stream);
-    if (pieces.length > 0) this.#append(Buffer.concat(pieces));
+    if (pieces.length > 0) flush(chunk.subarray(chunk.length));
+    this.#journal?.done();
   }
 
   /** Ends lines that never got their newline, then closes the file. */
@@ -62,13 +80,17 @@ export class CriLog {
   close(): void {
     if (this.#fd !== undefined) closeSync(this.#fd);
     this.#fd = undefined;
+    this.#journal?.close();
+  }
+
+  #note(stream: 'stdout' | 'stderr', chunk: Buffer): void {
+    this.#journal?.put(stream, chunk, this.#file(), this.#size);
   }
 
   #append(bytes: Buffer): void {
     const fd = this.#file();
     for (let written = 0; written < bytes.length;) written += writeSync(fd, bytes, written);
     this.#size += bytes.length;
-    if (this.#size >= this.#maxBytes) this.#rotate();
   }
 
   #written(): number {
@@ -86,7 +108,8 @@ export class CriLog {
   }
 
   #rotate(): void {
-    this.close();
+    if (this.#fd !== undefined) closeSync(this.#fd);
+    this.#fd = undefined;
     for (let index = this.#maxFiles - 1; index >= 1; index--) {
       const from = index === 1 ? this.#path : `${this.#path}.${index - 1}`;
       if (existsSync(from)) renameSync(from, `${this.#path}.${index}`);
