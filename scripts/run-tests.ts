@@ -16,8 +16,8 @@ interface Lane {
 }
 
 const laneDeadlineMs = 20 * 60_000;
-const ava = (config: string): readonly string[] => [
-  ...[process.execPath, 'node_modules/ava/entrypoints/cli.mjs', '--tap', '--config', config],
+const ava = (config: string, node = process.execPath, ...files: readonly string[]): readonly string[] => [
+  ...[node, 'node_modules/ava/entrypoints/cli.mjs', '--tap', '--config', config, ...files],
 ];
 
 /** Private namespaces, an own user namespace when not root. All processes of the lane die with it. */
@@ -33,7 +33,18 @@ const lanes: readonly Lane[] = [
   { name: 'unit', argv: ava('ava.config.js'), isTool: false },
   { name: 'lab', argv: inPrivateNamespaces(ava('ava.lab.config.js')), isTool: false },
   { name: 'cluster', argv: ava('ava.cluster.config.js'), isTool: false },
+  ...otherNode(process.env['PINTLE_TEST_NODE']),
 ];
+
+/** With another Node named in PINTLE_TEST_NODE: the pure tests and a cluster scenario run on that one too. */
+function otherNode(node: string | undefined): readonly Lane[] {
+  if (node === undefined || node === '') return [];
+  const scenario = 'out/test/cluster/kubectl.test.js';
+  return [
+    { name: 'unit-other-node', argv: ava('ava.config.js', node), isTool: false },
+    { name: 'cluster-other-node', argv: ava('ava.cluster.config.js', node, scenario), isTool: false },
+  ];
+}
 
 function run([command, ...argv]: readonly string[]): Promise<LaneRun> {
   return new Promise((resolve) => {
