@@ -14,7 +14,7 @@ import {
   type Logger,
   type NodeNetwork,
 } from '../../../kernel/contract/index.ts';
-import { AF_INET, formatMac, parseCidr } from '../../linux/ip-address.ts';
+import { AF_INET, familyOf, formatMac, parseCidr } from '../../linux/ip-address.ts';
 import { isNetns } from '../../linux/namespaces.ts';
 import { monitorNft } from '../../linux/nft-monitor.ts';
 import { nftList, nftTransaction } from '../../linux/nft.ts';
@@ -112,19 +112,19 @@ export class BridgeAttachment implements Attachment, AsyncDisposable {
       this.#forget(lease);
       throw error;
     }
-    await this.#carrier(hostInterfaceOf(sandboxId));
+    await this.#carrier(hostInterfaceOf(sandboxId), lease);
     return attached(lease);
   }
 
   /**
-   * The kernel opens a new port, and with the first port the bridge, a moment after both ends are up (the bridge up to a
-   * second later, and IPv6 only then). A pod that is started before would lose its first packets.
+   * The kernel opens a new port a moment after both ends are up; a pod that is started before would lose its first packets.
+   * The bridge itself follows its first port up to a second later, and IPv6 works on it only then.
    */
-  async #carrier(port: string): Promise<void> {
+  async #carrier(port: string, lease: Lease): Promise<void> {
     const end = performance.now() + carrierMs;
+    const awaited = lease.ips.some((ip) => familyOf(ip) !== AF_INET) ? [port, this.#options.bridge] : [port];
     const isOpen = (name: string): boolean => this.#host.getLink(name)?.operational !== false;
-    while (!(isOpen(port) && isOpen(this.#options.bridge)) && performance.now() < end)
-      await new Promise((resolve) => setTimeout(resolve, 5));
+    while (!awaited.every(isOpen) && performance.now() < end) await new Promise((resolve) => setTimeout(resolve, 2));
   }
 
   async remove({ sandboxId }: { readonly sandboxId: string; readonly netns?: string | undefined }): Promise<void> {

@@ -90,8 +90,9 @@ export class LeaseStore {
     const gateways = podCidrs.map(gatewayOf);
     const lease: Lease = { sandboxId, ips, gateways, netns, bootId: this.#bootId };
     podCidrs.forEach((range, index) => this.#last.set(range, ips[index] ?? ''));
-    writeDurably(join(this.#folder, 'last.json'), JSON.stringify(Object.fromEntries(this.#last)));
-    writeDurably(this.#pathOf(sandboxId), JSON.stringify(lease));
+    // Only a hint: a power loss may take it, and takes all pods with it.
+    writeWhole(join(this.#folder, 'last.json'), JSON.stringify(Object.fromEntries(this.#last)), { sync: false });
+    writeWhole(this.#pathOf(sandboxId), JSON.stringify(lease), { sync: true });
     this.#leases.set(sandboxId, lease);
     for (const ip of ips) this.#taken.add(ip);
     return lease;
@@ -155,17 +156,18 @@ function readJson<T>(path: string): T | undefined {
   }
 }
 
-/** The file has the old or the new content, whatever happens, and the new one once this returns. */
-function writeDurably(path: string, text: string): void {
+/** The file has the old or the new content, whatever happens; with `sync` the new one once this returns. */
+function writeWhole(path: string, text: string, { sync }: { readonly sync: boolean }): void {
   const fresh = `${path}.new`;
   const fd = openSync(fresh, 'w', 0o600);
   try {
     writeSync(fd, text);
-    fsyncSync(fd);
+    if (sync) fsyncSync(fd);
   } finally {
     closeSync(fd);
   }
   renameSync(fresh, path);
+  if (!sync) return;
   const folder = openSync(join(path, '..'), 'r');
   try {
     fsyncSync(folder);
