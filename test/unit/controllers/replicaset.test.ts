@@ -1,12 +1,18 @@
 import test from 'ava';
-import { PintleError, type Cluster } from '../../../kernel/contract/index.ts';
+import {
+  PintleError,
+  type Cluster,
+  type Controller,
+  type KubernetesObject,
+  type WatchEvent,
+} from '../../../kernel/contract/index.ts';
 import type { Pod, ReplicaSet } from '../../../kernel/contract/kubernetes.ts';
 import { controllerOf } from '../../../kernel/machinery/metadata.ts';
 import { resources } from '../../../kernel/machinery/resources.ts';
 import replicaset from '../../../plugins/controllers/replicaset/index.ts';
 import { byDeletionOrder } from '../../../plugins/controllers/replicaset/scale-down-order.ts';
 import { slowStart } from '../../../plugins/controllers/replicaset/slow-start.ts';
-import { eventually, openControlPlane, podSpec, quiescence, setRunning } from './control-plane.ts';
+import { eventually, openControlPlane, podSpec, quiescence, setRunning, startPlugin } from './control-plane.ts';
 
 const key = { namespace: 'default', name: 'web' };
 
@@ -141,6 +147,46 @@ test('adopts matching pods that nobody manages and releases pods that match no m
   });
   const untouched = await cluster.get(resources.pods, { namespace: 'default', name: 'stranger' });
   t.is(untouched.metadata.resourceVersion, stranger.metadata.resourceVersion);
+});
+
+test('a cache that lags behind the API: never a pod too many, created or deleted', async (t) => {
+  const { cluster } = await openControlPlane(t);
+  async function* late(args: Parameters<Cluster['watch']>): AsyncGenerator<readonly WatchEvent<KubernetesObject>[]> {
+    for await (const batch of cluster.watch(...args)) {
+      if (args[0].resource === 'pods') await new Promise((resolve) => setTimeout(resolve, 40));
+      yield batch;
+    }
+  }
+  const lagging = new Proxy(cluster, {
+    get: (target, name) => {
+      const value = Reflect.get(target, name) as unknown;
+      if (name === 'watch') return (...args: Parameters<Cluster['watch']>) => late(args);
+      return typeof value === 'function' ? (value as () => unknown).bind(target) : value;
+    },
+  });
+  const controller = await startPlugin<Controller>(replicaset, { uses: { cluster: lagging } });
+  const stop = new AbortController();
+  const running = controller.run(stop.signal);
+  t.teardown(async () => {
+    stop.abort();
+    await running;
+  });
+  await cluster.create(resources.replicaSets, newSet(10));
+  // Changes of the set itself arrive at once, and make it reconcile while its cache of pods is old.
+  for (let i = 0; i < 20; i++) {
+    await cluster.patch(resources.replicaSets, key, { kind: 'merge', body: { metadata: { labels: { i: `${i}` } } } });
+    await new Promise((resolve) => setTimeout(resolve, 5));
+    t.true((await podsOf(cluster)).length <= 10);
+  }
+  await eventually('10 pods', async () => (await cluster.get(resources.replicaSets, key)).status?.replicas === 10);
+  await scaleTo(cluster, 4);
+  for (let i = 0; i < 20; i++) {
+    await cluster.patch(resources.replicaSets, key, { kind: 'merge', body: { metadata: { labels: { j: `${i}` } } } });
+    await new Promise((resolve) => setTimeout(resolve, 5));
+    t.true((await active(cluster)).length >= 4);
+  }
+  await eventually('4 pods', async () => (await cluster.get(resources.replicaSets, key)).status?.replicas === 4);
+  t.is((await active(cluster)).length, 4);
 });
 
 test('restarts at any point: never a pod too many', async (t) => {
