@@ -39,7 +39,7 @@ function reportUnknown(kind: string, apiVersion: string, unknown: readonly strin
     return;
   }
   throw badRequest(
-    `${kind} in version "${apiVersion}" cannot be handled as a ${kind}: strict decoding error: ${unknown.join(', ')}`,
+    `${kind} in version "${apiVersion.slice(apiVersion.indexOf('/') + 1)}" cannot be handled as a ${kind}: strict decoding error: ${unknown.join(', ')}`,
   );
 }
 

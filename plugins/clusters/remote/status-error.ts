@@ -44,6 +44,7 @@ interface WireStatus {
   readonly message?: unknown;
   readonly reason?: unknown;
   readonly code?: unknown;
+  readonly metadata?: { readonly continue?: string };
   readonly details?: {
     readonly name?: string;
     readonly group?: string;
@@ -67,7 +68,9 @@ export function statusError(document: unknown, httpCode: number, request: string
       ? status.message
       : `${request} was answered with HTTP ${httpCode}`;
   const given = status.details ?? {};
+  const token = status.metadata?.continue;
   const details: ErrorDetails = {
+    ...(typeof token !== 'string' || token === '' ? {} : { continue: token }),
     ...(given.name === undefined ? {} : { name: given.name }),
     ...(given.group === undefined ? {} : { group: given.group }),
     // In an Invalid the wire's kind is the kind, in all others the resource.

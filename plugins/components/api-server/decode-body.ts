@@ -72,7 +72,7 @@ export function decodeJson(text: string, expected: string): DecodedBody {
 async function decodeYamlBody(text: string, expected: string): Promise<DecodedBody> {
   try {
     const { value, duplicates } = await decodeYaml(text);
-    return { value, strictProblems: duplicates.map((key) => `yaml: key ${JSON.stringify(key)} already set in map`) };
+    return { value, strictProblems: duplicates };
   } catch (error) {
     throw unrecognized(expected, `yaml: ${String((error as Error).message)}`);
   }

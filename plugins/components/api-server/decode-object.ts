@@ -30,7 +30,7 @@ export async function decodeObject(
     throw badRequest(
       `the object provided is unrecognized (must be of type ${expected.kind}): the body is not an object`,
     );
-  heedProblems(exchange, strictProblems, validation);
+  heedProblems(exchange, strictProblems, validation, expected);
   const object = value as Record<string, unknown>;
   const apiVersion = apiVersionOf(expected);
   const givenVersion = object['apiVersion'] ?? '';
@@ -55,9 +55,13 @@ export function heedProblems(
   exchange: Exchange,
   problems: readonly string[],
   validation: WriteOptions['fieldValidation'],
+  type: { readonly kind: string; readonly version: string },
 ): void {
   if (problems.length === 0 || validation === 'Ignore' || validation === undefined) return;
-  if (validation === 'Strict') throw badRequest(`strict decoding error: ${problems.join(', ')}`);
+  if (validation === 'Strict')
+    throw badRequest(
+      `${type.kind} in version ${JSON.stringify(type.version)} cannot be handled as a ${type.kind}: strict decoding error: ${problems.join(', ')}`,
+    );
   for (const problem of problems) exchange.warn(problem);
 }
 

@@ -254,7 +254,7 @@ async function patchOne(
     throw badRequest(
       `the body of a ${mediaType} patch must be ${kind === 'json' ? 'a list of operations' : 'an object'}`,
     );
-  heedProblems(exchange, strictProblems, write.fieldValidation);
+  heedProblems(exchange, strictProblems, write.fieldValidation, subresource ?? resource);
   const existed = kind !== 'apply' || subresource !== undefined || (await exists(cluster, resource, key));
   const patched = await cluster.patch(
     resource,

@@ -1,10 +1,10 @@
 /** YAML text as plain data, by the rules of the API server: YAML 1.1, one document, no tags of programming languages. */
-import { isMap, isScalar, parseDocument, visit } from 'yaml';
+import { isMap, isNode, isScalar, LineCounter, parseDocument, visit } from 'yaml';
 import { maxDepth } from './scan-json.ts';
 
 export interface ParsedYaml {
   readonly value: unknown;
-  /** Keys that occur twice. */
+  /** Keys that occur twice: `line 3: key "a" already set in map`. */
   readonly duplicates: readonly string[];
 }
 
@@ -18,7 +18,9 @@ const maxDuplicates = 20;
 /** Throws an Error whose message is fit for the client. */
 export function parseYaml(text: string): ParsedYaml {
   try {
+    const lines = new LineCounter();
     const document = parseDocument(text, {
+      lineCounter: lines,
       version: '1.1',
       prettyErrors: false,
       // The library compares each key with all others of its map, which is quadratic; see `duplicateKeys`.
@@ -29,21 +31,24 @@ export function parseYaml(text: string): ParsedYaml {
     if (problem !== undefined) throw new Error(problem.message);
     const value: unknown = document.toJS({ maxAliasCount: maxAliases });
     assertPlain(value);
-    return { value, duplicates: duplicateKeys(document) };
+    return { value, duplicates: duplicateKeys(document, lines) };
   } catch (error) {
     if (error instanceof RangeError) throw new Error('the document is nested too deep', { cause: error });
     throw error;
   }
 }
 
-function duplicateKeys(document: ReturnType<typeof parseDocument>): readonly string[] {
+function duplicateKeys(document: ReturnType<typeof parseDocument>, lines: LineCounter): readonly string[] {
   const duplicates: string[] = [];
   visit(document, (_key, node) => {
     if (!isMap(node)) return undefined;
     const seen = new Set<string>();
     for (const { key } of node.items) {
       const name = String(isScalar(key) ? key.value : key);
-      if (seen.has(name) && duplicates.length < maxDuplicates) duplicates.push(name);
+      if (seen.has(name) && duplicates.length < maxDuplicates) {
+        const line = lines.linePos((isNode(key) ? key.range?.[0] : undefined) ?? 0).line;
+        duplicates.push(`line ${line}: key ${JSON.stringify(name)} already set in map`);
+      }
       seen.add(name);
     }
     return undefined;

@@ -4,7 +4,8 @@ import { isPintleError, PintleError, type ErrorCode, type ErrorDetails } from '.
 export interface Status {
   readonly kind: 'Status';
   readonly apiVersion: 'v1';
-  readonly metadata: Readonly<Record<string, never>>;
+  /** `continue`: with an expired page token, one that goes on with the state of now. */
+  readonly metadata: { readonly continue?: string };
   readonly status: 'Success' | 'Failure';
   readonly message?: string;
   readonly reason?: string;
@@ -77,7 +78,7 @@ function failure(code: number, reason: string, message: string, details: ErrorDe
   return {
     kind: 'Status',
     apiVersion: 'v1',
-    metadata: {},
+    metadata: details.continue === undefined ? {} : { continue: details.continue },
     status: 'Failure',
     message,
     reason,

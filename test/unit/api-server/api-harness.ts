@@ -53,6 +53,8 @@ export async function validated<T>(
 export interface ApiOptions {
   readonly cluster?: Cluster | undefined;
   readonly config?: Record<string, unknown>;
+  /** Of cluster/local. */
+  readonly local?: Record<string, unknown>;
   readonly folder?: string;
   readonly log?: Logger;
 }
@@ -76,7 +78,7 @@ export async function startApi(options: ApiOptions = {}): Promise<Api> {
     );
     parts.unshift(store);
     const local = await localCluster.start(
-      { ...base, config: await validated(localCluster, {}), uses: { store } } as never,
+      { ...base, config: await validated(localCluster, options.local ?? {}), uses: { store } } as never,
       signal,
     );
     parts.unshift(local);
