@@ -51,7 +51,7 @@ function homeFd(): number {
  */
 export function runInNetns<T>(path: string, fn: () => T): T {
   const back = homeFd();
-  const fd = openSync(path, 'r');
+  const fd = openNetns(path);
   let result: T;
   try {
     if (libc().setns(fd, CLONE_NEWNET) !== 0) throw kernelRefused(`Entering network namespace ${path}`, libc().errno());
@@ -108,6 +108,17 @@ export function withScratchNetns<T>(fn: (path: string) => T): T {
     return fn(`/proc/self/fd/${fd}`);
   } finally {
     closeSync(fd);
+  }
+}
+
+/** A descriptor of the namespace at `path`; the caller closes it. */
+export function openNetns(path: string): number {
+  try {
+    return openSync(path, 'r');
+  } catch (error) {
+    const { errno } = error as NodeJS.ErrnoException;
+    const advice = 'expected a network namespace there; was its sandbox removed?';
+    throw kernelRefused(`Opening network namespace ${path}`, -(errno ?? 0), { advice });
   }
 }
 

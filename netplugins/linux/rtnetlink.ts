@@ -5,7 +5,7 @@
  * All verbs are synchronous: the kernel answers inside send(2). Verbs that add or delete return whether they changed
  * something, so that callers are idempotent by ignoring it; anything else that is refused throws KERNEL_REFUSED.
  */
-import { closeSync, openSync } from 'node:fs';
+import { closeSync } from 'node:fs';
 import { formatVxlan } from 'netlink/dist/rt/ifla.js';
 import {
   formatAddressMessage,
@@ -18,6 +18,7 @@ import {
 import type { PintleError } from '../../kernel/contract/index.ts';
 import { AF_BRIDGE, parseIp } from './ip-address.ts';
 import { isRefused } from './libc.ts';
+import { openNetns } from './namespaces.ts';
 import { listen } from './netlink-events.ts';
 import {
   attribute,
@@ -151,7 +152,7 @@ export function openRtnetlink(options: { readonly netns?: string | undefined } =
     },
 
     createVeth(veth) {
-      const fd = veth.peer.netns === undefined ? undefined : openSync(veth.peer.netns, 'r');
+      const fd = veth.peer.netns === undefined ? undefined : openNetns(veth.peer.netns);
       try {
         const peer = linkBody({
           attrs: {
@@ -197,7 +198,7 @@ export function openRtnetlink(options: { readonly netns?: string | undefined } =
     },
 
     setLink(which, { up, name, mac, mtu, master, hairpin, netns }) {
-      const fd = netns === undefined ? undefined : openSync(netns, 'r');
+      const fd = netns === undefined ? undefined : openNetns(netns);
       try {
         const index = typeof which === 'number' ? which : indexOf(which);
         const body = linkBody({

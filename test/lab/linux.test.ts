@@ -52,6 +52,10 @@ test('a namespace is made, entered, left and deleted', (t) => {
   deleteNetns(path);
   deleteNetns(path);
   t.false(existsSync(path));
+  t.throws(() => runInNetns(path, () => undefined), {
+    code: 'KERNEL_REFUSED',
+    message: /ENOENT.*expected a network namespace/,
+  });
   writeFileSync(path, '');
   t.false(isNetns(path), 'a plain file, as a reboot leaves it');
   t.throws(() => runInNetns(path, () => undefined), { code: 'KERNEL_REFUSED', message: /EINVAL/ });
@@ -171,7 +175,7 @@ test('settings of a namespace, checksum offload, probes', async (t) => {
   const before = here();
   t.is(probeVxlan(), undefined);
   t.is(probeBridge(), undefined);
-  t.is(await probeNft(probeRules()), undefined);
+  t.is(await probeNft(probeRules('ip') + probeRules('ip6')), undefined);
   t.regex((await probeNft('nonsense')) ?? '', /syntax error/);
   t.is(here(), before, 'probes leave nothing');
 });

@@ -75,6 +75,7 @@ export class VxlanOverlay implements Overlay, AsyncDisposable {
   readonly #seen = new Map<Family, { readonly device: number; readonly underlay: number; readonly mtuBytes: number }>();
   #repairs = 0;
   #trouble: string | undefined = 'not joined yet';
+  #told: string | undefined;
   #stop: (() => void) | undefined;
   #timer: NodeJS.Timeout | undefined;
   #closed = false;
@@ -340,11 +341,16 @@ export class VxlanOverlay implements Overlay, AsyncDisposable {
     if (this.#tunnels.length === 0 || this.#closed) return;
     try {
       const repaired = this.#reconcile();
+      this.#told = undefined;
       this.#repairs += repaired;
       if (repaired > 0) this.#options.log.warn('Overlay objects had been changed by somebody else', { repaired });
     } catch (error) {
-      this.#trouble = isPintleError(error) ? error.message : String(error);
-      this.#options.log.error('Overlay could not be repaired; trying again', { error: this.#trouble });
+      const trouble = isPintleError(error) ? error.message : String(error);
+      // Once a reason, not once a second: a vanished underlay may stay away for hours.
+      if (trouble !== this.#told)
+        this.#options.log.error('Overlay could not be repaired; trying again', { error: trouble });
+      this.#trouble = trouble;
+      this.#told = trouble;
       this.#scheduleAudit(retryMs);
     }
   }

@@ -14,6 +14,8 @@ const config = z
   })
   .prefault({});
 
+const nftFamily = { ipv4: 'ip', ipv6: 'ip6' } as const;
+
 export default definePlugin({
   kind: 'proxy',
   name: 'nftables',
@@ -21,7 +23,7 @@ export default definePlugin({
   summary: 'Service proxy by nftables maps: cost per packet independent of the number of services',
   config,
   capabilities: ['ipv4', 'ipv6', 'tcp', 'udp', 'sctp', 'node-port', 'affinity', 'source-ranges'],
-  preflight: async (host) => {
+  preflight: async (host, { families }) => {
     if (!host.isPrivileged)
       return {
         ok: false,
@@ -30,7 +32,7 @@ export default definePlugin({
       };
     if (host.command('nft') === undefined)
       return { ok: false, reason: 'the command nft is missing', fix: 'apt-get install nftables' };
-    const reason = await probeNft(probeRules());
+    const reason = await probeNft(families.map((family) => probeRules(nftFamily[family])).join(''));
     return reason === undefined
       ? { ok: true }
       : {
@@ -40,5 +42,5 @@ export default definePlugin({
         };
   },
   start: async ({ config: { families }, log, clock }) =>
-    new NftablesProxy({ families: families.map((family) => (family === 'ipv4' ? 'ip' : 'ip6')), log, clock }),
+    new NftablesProxy({ families: families.map((family) => nftFamily[family]), log, clock }),
 });

@@ -251,8 +251,10 @@ export class NftablesProxy implements Proxy, AsyncDisposable {
       }
       if (this.#lastSyncMs !== undefined) this.#trouble = undefined;
     } catch (error) {
-      this.#trouble = isPintleError(error) ? error.message : String(error);
-      this.#options.log.error('Service proxy could not be repaired; trying again', { error: this.#trouble });
+      const trouble = isPintleError(error) ? error.message : String(error);
+      if (trouble !== this.#trouble)
+        this.#options.log.error('Service proxy could not be repaired; trying again', { error: trouble });
+      this.#trouble = trouble;
       this.#scheduleRepair(retryMs);
     }
   }

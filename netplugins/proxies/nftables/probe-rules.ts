@@ -1,10 +1,30 @@
 /** The text that the preflight loads: a small table with every feature that the proxy uses. */
 import type { ProxyPort } from '../../../kernel/contract/index.ts';
 import { compose, difference, emptyPicture } from './picture.ts';
-import { renderCommon, renderMasqueradeChains, renderPort, type Context } from './render-port.ts';
+import { renderCommon, renderMasqueradeChains, renderPort, type Context, type NftFamily } from './render-port.ts';
 import { renderDifference, renderSets, renderSwitch } from './render-table.ts';
 
-export function probeRules(): string {
+const addresses = {
+  ip: {
+    service: '10.96.0.1',
+    sticky: '10.96.0.2',
+    balancer: '192.0.2.1',
+    pod: '10.244.1.2',
+    pods: '10.244.0.0/16',
+    node: '192.0.2.9',
+  },
+  ip6: {
+    service: 'fd96::1',
+    sticky: 'fd96::2',
+    balancer: 'fd02::1',
+    pod: 'fd44::2',
+    pods: 'fd44::/48',
+    node: 'fd02::9',
+  },
+} as const;
+
+export function probeRules(family: NftFamily = 'ip'): string {
+  const of = family === 'ip' ? addresses.ip : addresses.ip6;
   const endpoint = { port: 8080, local: true, ready: true, serving: true, terminating: false };
   const port: ProxyPort = {
     namespace: 'probe',
@@ -12,25 +32,25 @@ export function probeRules(): string {
     name: '',
     protocol: 'TCP',
     port: 80,
-    clusterIps: ['10.96.0.1'],
+    clusterIps: [of.service],
     externalIps: [],
-    loadBalancerIps: ['192.0.2.1'],
-    loadBalancerSourceRanges: ['10.0.0.0/8'],
+    loadBalancerIps: [of.balancer],
+    loadBalancerSourceRanges: [of.pods],
     nodePort: 30080,
     affinitySeconds: undefined,
     internalPolicy: 'Cluster',
     externalPolicy: 'Local',
-    endpoints: [{ ...endpoint, address: '10.244.1.2' }],
+    endpoints: [{ ...endpoint, address: of.pod }],
   };
   const sticky: ProxyPort = {
     ...port,
     service: 'sticky',
     affinitySeconds: 10,
-    clusterIps: ['10.96.0.2'],
+    clusterIps: [of.sticky],
     loadBalancerIps: [],
     nodePort: 30081,
   };
-  const context: Context = { family: 'ip', nodeAddresses: ['192.168.0.1'], clusterCidrs: ['10.244.0.0/16'] };
+  const context: Context = { family, nodeAddresses: [of.node], clusterCidrs: [of.pods] };
   const picture = compose([
     renderCommon(context),
     renderMasqueradeChains(context),
@@ -38,5 +58,5 @@ export function probeRules(): string {
     renderPort(sticky, context),
   ]);
   const change = difference(emptyPicture, picture);
-  return renderSets('ip', '-a') + renderDifference(change, 'ip', '-a') + renderSwitch('ip', '-a');
+  return renderSets(family, '-a') + renderDifference(change, family, '-a') + renderSwitch(family, '-a');
 }
