@@ -92,10 +92,10 @@ export class ContainerLife {
     return this.#output;
   }
 
+  /** It has ended when its output is in the log; until then it counts as running. */
   describe(): Container {
-    return (
-      this.#final ?? describeContainer(this.record, this.#finishing === undefined ? this.#observe() : this.#beforeEnd())
-    );
+    this.check();
+    return this.#final ?? describeContainer(this.record, this.#beforeEnd());
   }
 
   /** Writes the record. Nothing of the container exists before. */
@@ -257,8 +257,9 @@ export class ContainerLife {
 
   #beforeEnd(): Observed {
     const observed = this.#observe();
-    if (observed.state !== 'exited' || observed.startedMs === undefined) return { state: 'created' };
-    return { state: 'running', startedMs: observed.startedMs, pid: undefined };
+    if (observed.state !== 'exited') return observed;
+    const { startedMs } = observed;
+    return startedMs === undefined ? { state: 'created' } : { state: 'running', startedMs, pid: undefined };
   }
 
   #follow(): void {
