@@ -1,8 +1,15 @@
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import test from 'ava';
 import { recordCases } from '../../../kernel/conformance/recorder.ts';
 import { runtimeConformance, type OpenRuntime } from '../../../kernel/conformance/runtime.ts';
 import type { RuntimeCapability } from '../../../kernel/contract/index.ts';
 import { brokenRuntimes, soundRuntime } from './broken-runtimes.ts';
+
+/** Of all cases: one that is given up as hanging goes on a while and would leave its own. */
+const folder = mkdtempSync(join(tmpdir(), 'pintle-runtime-kit-test-'));
+test.after.always(() => rmSync(folder, { recursive: true, force: true }));
 
 /** Titles of the cases that fail. The kit waits up to 20 s for what should happen; a broken runtime need not. */
 async function failing(
@@ -15,6 +22,7 @@ async function failing(
     name: 'subject',
     capabilities,
     image: 'registry.example/app:1',
+    folder,
     open,
     behave: ({ say = [], exitCode }) => ({
       env: [
