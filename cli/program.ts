@@ -2,6 +2,7 @@ import { Command, CommanderError } from 'commander';
 import { completionCommand } from './commands/completion.ts';
 import { configCommand } from './commands/config.ts';
 import { downCommand } from './commands/down.ts';
+import { imageCommand } from './commands/image.ts';
 import { labRunCommand } from './commands/lab-run.ts';
 import { kubeconfigCommand, statusCommand } from './commands/status.ts';
 import { upCommand } from './commands/up.ts';
@@ -19,6 +20,7 @@ const commands: readonly ((cli: Cli) => Command)[] = [
   downCommand,
   statusCommand,
   kubeconfigCommand,
+  imageCommand,
   serverCommand,
   agentCommand,
   pluginsCommand,

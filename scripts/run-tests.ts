@@ -46,9 +46,18 @@ function otherNode(node: string | undefined): readonly Lane[] {
   ];
 }
 
+/** npm puts node_modules/.bin first in PATH, where a package has a command called nft: tests want the host's. */
+const laneEnvironment = {
+  ...process.env,
+  PATH: (process.env['PATH'] ?? '')
+    .split(':')
+    .filter((folder) => !folder.endsWith('/node_modules/.bin'))
+    .join(':'),
+};
+
 function run([command, ...argv]: readonly string[]): Promise<LaneRun> {
   return new Promise((resolve) => {
-    const child = spawn(command!, argv, { stdio: ['ignore', 'pipe', 'pipe'], detached: true });
+    const child = spawn(command!, argv, { stdio: ['ignore', 'pipe', 'pipe'], detached: true, env: laneEnvironment });
     const chunks: Buffer[] = [];
     const errorChunks: Buffer[] = [];
     child.stdout.on('data', (chunk: Buffer) => chunks.push(chunk));

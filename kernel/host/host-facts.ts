@@ -29,7 +29,10 @@ function isInitialUserNamespace(): boolean {
 
 function command(name: string): string | undefined {
   if (name.includes('/')) return isExecutable(name) ? name : undefined;
-  const folders = (process.env['PATH'] ?? '').split(':').filter((folder) => folder.startsWith('/'));
+  // npm puts the commands of packages first, and one of them is called nft.
+  const folders = (process.env['PATH'] ?? '')
+    .split(':')
+    .filter((folder) => folder.startsWith('/') && !folder.endsWith('/node_modules/.bin'));
   return [...new Set([...folders, '/usr/local/sbin', '/usr/sbin', '/sbin', '/usr/bin', '/bin'])]
     .map((folder) => join(folder, name))
     .find(isExecutable);

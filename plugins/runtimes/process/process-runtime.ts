@@ -386,7 +386,7 @@ export class ProcessRuntime implements Runtime, AsyncDisposable {
     if (image !== undefined) return image;
     throw new PintleError(
       'IMAGE_NOT_FOUND',
-      `image ${name} is not on this node: runtime process downloads nothing; use image "host", or import a folder, tarball, docker or OCI archive first (importImage: see Examples in the README of runtime process)`,
+      `image ${name} is not on this node: runtime process downloads nothing; use image "host", or import a folder, tarball, docker or OCI archive first (pintle image import)`,
     );
   }
 
