@@ -95,6 +95,12 @@ export const builtIns: readonly CatalogueEntry[] = [
     load: () => import('../plugins/controllers/service-account/index.ts'),
   },
   {
+    kind: 'controller',
+    name: 'replication-controller',
+    summary: 'Keeps as many pods running as each ReplicationController asks for',
+    load: () => import('../plugins/controllers/replication-controller/index.ts'),
+  },
+  {
     kind: 'runtime',
     name: 'process',
     summary: 'Containers as processes in namespaces of their own: no daemon, no image download',

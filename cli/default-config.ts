@@ -18,6 +18,7 @@ export const defaults: ConfigDefaults = {
     controller: named(
       ...['deployment', 'replicaset', 'endpoint-slice', 'endpoints', 'node-ipam', 'node-lifecycle', 'namespace'],
       ...['garbage-collector', 'service-account'],
+      'replication-controller',
     ),
     runtime: named('process'),
     attachment: named('bridge'),

@@ -1,7 +1,8 @@
 import { z } from 'zod';
 import { definePlugin } from '../../../kernel/contract/index.ts';
 import { eventRecorder } from '../../../kernel/machinery/event-recorder.ts';
-import { ReplicaSetController } from './replicaset-controller.ts';
+import { ReplicaController } from '../../../kernel/machinery/replicas/replica-controller.ts';
+import { replicaSetKind } from './replica-set-kind.ts';
 
 export default definePlugin({
   kind: 'controller',
@@ -17,7 +18,8 @@ export default definePlugin({
   start: async ({ config, uses: { cluster }, log, clock }) => {
     const record = eventRecorder(cluster, { component: 'replicaset-controller', clock, log });
     return {
-      run: (signal) => new ReplicaSetController({ cluster, log, clock, record, ...config }).run(signal),
+      run: (signal) =>
+        new ReplicaController({ kind: replicaSetKind, cluster, log, clock, record, ...config }).run(signal),
       [Symbol.asyncDispose]: async () => undefined,
     };
   },

@@ -10,8 +10,8 @@ import type { Pod, ReplicaSet } from '../../../kernel/contract/kubernetes.ts';
 import { controllerOf } from '../../../kernel/machinery/metadata.ts';
 import { resources } from '../../../kernel/machinery/resources.ts';
 import replicaset from '../../../plugins/controllers/replicaset/index.ts';
-import { byDeletionOrder } from '../../../plugins/controllers/replicaset/scale-down-order.ts';
-import { slowStart } from '../../../plugins/controllers/replicaset/slow-start.ts';
+import { byDeletionOrder } from '../../../kernel/machinery/replicas/scale-down-order.ts';
+import { slowStart } from '../../../kernel/machinery/replicas/slow-start.ts';
 import { eventually, openControlPlane, podSpec, quiescence, setRunning, startPlugin } from './control-plane.ts';
 
 const key = { namespace: 'default', name: 'web' };

@@ -1,23 +1,37 @@
-/** Creates and deletes pods until a ReplicaSet has as many as it asks for, and reports how many it has. */
-import { isPintleError, type Clock, type Cluster, type Logger } from '../../../kernel/contract/index.ts';
-import type { Pod, ReplicaSet } from '../../../kernel/contract/kubernetes.ts';
-import { claim, ownerIndex, unmanaged } from '../../../kernel/machinery/adoption.ts';
-import type { EventRecorder } from '../../../kernel/machinery/event-recorder.ts';
-import { Expectations } from '../../../kernel/machinery/expectations.ts';
-import { informersFor, type Informer } from '../../../kernel/machinery/informer.ts';
-import { controllerOf, keyOf, splitKey } from '../../../kernel/machinery/metadata.ts';
-import { Pace } from '../../../kernel/machinery/pace.ts';
-import { isPodActive, isPodTerminal } from '../../../kernel/machinery/pod-status.ts';
-import { runReconciler } from '../../../kernel/machinery/reconciler.ts';
-import { resources } from '../../../kernel/machinery/resources.ts';
-import { labelSelector } from '../../../kernel/machinery/selectors.ts';
-import type { WorkQueue } from '../../../kernel/machinery/work-queue.ts';
-import { newPod } from './new-pod.ts';
-import { replicaSetStatus } from './replicaset-status.ts';
+/**
+ * Creates and deletes pods until a ReplicaSet, or a ReplicationController, has as many as it asks for, and reports how
+ * many it has.
+ */
+import { isPintleError, type Clock, type Cluster, type Logger, type ResourceType } from '../../contract/index.ts';
+import type { Pod } from '../../contract/kubernetes.ts';
+import { claim, ownerIndex, unmanaged } from '../adoption.ts';
+import type { EventRecorder } from '../event-recorder.ts';
+import { Expectations } from '../expectations.ts';
+import { informersFor, type Informer } from '../informer.ts';
+import { controllerOf, keyOf, splitKey } from '../metadata.ts';
+import { isTerminatingNamespace } from '../namespace-state.ts';
+import { Pace } from '../pace.ts';
+import { isPodActive, isPodTerminal } from '../pod-status.ts';
+import { runReconciler } from '../reconciler.ts';
+import { resources } from '../resources.ts';
+import type { Selector } from '../selectors.ts';
+import type { WorkQueue } from '../work-queue.ts';
+import { podOfTemplate } from './pod-of-template.ts';
+import type { Replicated } from './replicated.ts';
+import { replicaStatus } from './replica-status.ts';
 import { byDeletionOrder } from './scale-down-order.ts';
 import { slowStart } from './slow-start.ts';
 
-export interface ReplicaSetControllerOptions {
+/** What the kinds differ in. */
+export interface ReplicaKind<T extends Replicated> {
+  readonly type: ResourceType<T>;
+  readonly selectorOf: (set: T) => Selector;
+  /** status.terminatingReplicas is a field of this kind. */
+  readonly countsTerminating: boolean;
+}
+
+export interface ReplicaControllerOptions<T extends Replicated> {
+  readonly kind: ReplicaKind<T>;
   readonly cluster: Cluster;
   readonly concurrency: number;
   readonly burst: number;
@@ -26,17 +40,17 @@ export interface ReplicaSetControllerOptions {
   readonly clock: Clock;
 }
 
-export class ReplicaSetController {
-  readonly #options: ReplicaSetControllerOptions;
-  readonly #replicaSets: Informer<ReplicaSet>;
+export class ReplicaController<T extends Replicated> {
+  readonly #options: ReplicaControllerOptions<T>;
+  readonly #sets: Informer<T>;
   readonly #pods: Informer<Pod>;
   readonly #expectations: Expectations;
   readonly #pace: Pace;
 
-  constructor(options: ReplicaSetControllerOptions) {
-    const { cluster, log, clock } = options;
+  constructor(options: ReplicaControllerOptions<T>) {
+    const { cluster, kind, log, clock } = options;
     this.#options = options;
-    this.#replicaSets = informersFor(cluster, log).get(resources.replicaSets);
+    this.#sets = informersFor(cluster, log).get(kind.type);
     this.#pods = informersFor(cluster, log).get(resources.pods);
     this.#expectations = new Expectations(clock);
     this.#pace = new Pace(clock);
@@ -46,8 +60,8 @@ export class ReplicaSetController {
     return runReconciler(
       {
         ...this.#options,
-        name: 'replicaset',
-        informers: [this.#replicaSets, this.#pods],
+        name: this.#options.kind.type.resource,
+        informers: [this.#sets as Informer<Replicated>, this.#pods],
         watch: (queue) => this.#watch(queue),
         reconcile: (key, queue) => this.#reconcile(key, queue),
       },
@@ -57,9 +71,9 @@ export class ReplicaSetController {
 
   #watch(queue: WorkQueue<string>): void {
     this.#pods.addIndex('owner', ownerIndex);
-    this.#replicaSets.addIndex('namespace', (set) => [set.metadata.namespace]);
-    this.#replicaSets.addIndex('owner', ownerIndex);
-    this.#replicaSets.onChange(({ key, object, previous }) => {
+    this.#sets.addIndex('namespace', (set) => [set.metadata.namespace]);
+    this.#sets.addIndex('owner', ownerIndex);
+    this.#sets.onChange(({ key, object, previous }) => {
       if (object !== undefined && previous === undefined) this.#expectations.forget(key);
       queue.add(key);
     });
@@ -72,16 +86,16 @@ export class ReplicaSetController {
     const manager = controllerOf(pod);
     const { namespace } = pod.metadata;
     if (manager !== undefined) {
-      if (manager.kind === 'ReplicaSet') queue.add(`${namespace}/${manager.name}`);
+      if (manager.kind === this.#options.kind.type.kind) queue.add(`${namespace}/${manager.name}`);
       return;
     }
     // Nobody's pod: whoever selects it may adopt it.
-    for (const set of this.#replicaSets.byIndex('namespace', namespace))
-      if (labelSelector(set.spec.selector).matches(pod.metadata.labels)) queue.add(keyOf(set));
+    for (const set of this.#sets.byIndex('namespace', namespace))
+      if (this.#options.kind.selectorOf(set).matches(pod.metadata.labels)) queue.add(keyOf(set));
   }
 
   async #reconcile(key: string, queue: WorkQueue<string>): Promise<void> {
-    const set = this.#replicaSets.get(key);
+    const set = this.#sets.get(key);
     if (set === undefined) {
       this.#expectations.forget(key);
       return;
@@ -101,14 +115,14 @@ export class ReplicaSetController {
     if (failure !== undefined) throw failure;
   }
 
-  #claimPods(key: string, set: ReplicaSet): Promise<readonly Pod[]> {
-    const { cluster } = this.#options;
+  #claimPods(key: string, set: T): Promise<readonly Pod[]> {
+    const { cluster, kind } = this.#options;
     return claim({
       cluster,
-      ownerType: resources.replicaSets,
+      ownerType: kind.type,
       owner: set,
       type: resources.pods,
-      selector: labelSelector(set.spec.selector),
+      selector: kind.selectorOf(set),
       candidates: [
         ...this.#pods.byIndex('owner', set.metadata.uid),
         ...this.#pods.byIndex('owner', unmanaged(set.metadata.namespace)),
@@ -119,7 +133,7 @@ export class ReplicaSetController {
   }
 
   /** Resolves to what went wrong, when something did. */
-  async #scale(key: string, set: ReplicaSet, active: readonly Pod[]): Promise<Error | undefined> {
+  async #scale(key: string, set: T, active: readonly Pod[]): Promise<Error | undefined> {
     const missing = (set.spec.replicas ?? 1) - active.length;
     try {
       if (missing > 0) await this.#create(key, set, Math.min(missing, this.#options.burst));
@@ -130,11 +144,11 @@ export class ReplicaSetController {
     }
   }
 
-  async #create(key: string, set: ReplicaSet, count: number): Promise<void> {
+  async #create(key: string, set: T, count: number): Promise<void> {
     const { cluster, record } = this.#options;
     await slowStart(count, async () => {
       try {
-        const pod = await cluster.create(resources.pods, newPod(set));
+        const pod = await cluster.create(resources.pods, podOfTemplate(set, set.spec.template));
         this.#expectations.written(key, this.#pods, pod);
         record(set, 'Normal', 'SuccessfulCreate', `Created pod: ${pod.metadata.name}`);
       } catch (error) {
@@ -147,7 +161,7 @@ export class ReplicaSetController {
     });
   }
 
-  async #delete(key: string, set: ReplicaSet, active: readonly Pod[], count: number): Promise<void> {
+  async #delete(key: string, set: T, active: readonly Pod[], count: number): Promise<void> {
     const { cluster, record, clock } = this.#options;
     const doomed = byDeletionOrder(active, this.#relatedPods(set), clock.now()).slice(0, count);
     const results = await Promise.allSettled(
@@ -168,36 +182,29 @@ export class ReplicaSetController {
     for (const result of results) if (result.status === 'rejected') throw result.reason;
   }
 
-  /** Active pods of all ReplicaSets of the same owner: two of them on one node are worth less than one each on two. */
-  #relatedPods(set: ReplicaSet): readonly Pod[] {
+  /** Active pods of all sets of the same owner: two of them on one node are worth less than one each on two. */
+  #relatedPods(set: T): readonly Pod[] {
     const owner = controllerOf(set);
-    const siblings = owner === undefined ? [set] : this.#replicaSets.byIndex('owner', owner.uid);
+    const siblings = owner === undefined ? [set] : this.#sets.byIndex('owner', owner.uid);
     return siblings.flatMap((sibling) => this.#pods.byIndex('owner', sibling.metadata.uid)).filter(isPodActive);
   }
 
   async #writeStatus(
     key: string,
-    set: ReplicaSet,
+    set: T,
     pods: readonly Pod[],
     failure: Error | undefined,
     queue: WorkQueue<string>,
   ): Promise<void> {
-    const { cluster, clock } = this.#options;
-    const { status, nextInMs } = replicaSetStatus(set, pods, failure, clock.now());
+    const { cluster, clock, kind } = this.#options;
+    const { status, nextInMs } = replicaStatus(set, pods, failure, clock.now(), kind.countsTerminating);
     if (nextInMs !== undefined) queue.addAfter(key, nextInMs + 10);
     if (status === undefined) return;
     try {
-      const written = await cluster.update(resources.replicaSets, { ...set, status }, { subresource: 'status' });
-      this.#expectations.written(key, this.#replicaSets, written);
+      const written = await cluster.update(kind.type, { ...set, status }, { subresource: 'status' });
+      this.#expectations.written(key, this.#sets, written);
     } catch (error) {
       if (!isPintleError(error, 'NOT_FOUND')) throw error;
     }
   }
-}
-
-function isTerminatingNamespace(error: unknown): boolean {
-  return (
-    isPintleError(error, 'FORBIDDEN') &&
-    (error.details.causes ?? []).some((cause) => cause.reason === 'NamespaceTerminating')
-  );
 }

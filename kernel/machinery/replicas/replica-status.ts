@@ -1,29 +1,34 @@
-import type { Pod, ReplicaSet, ReplicaSetStatus } from '../../../kernel/contract/kubernetes.ts';
-import { apiTime } from '../../../kernel/machinery/clock.ts';
-import { findCondition, setCondition } from '../../../kernel/machinery/metadata.ts';
-import { isPodActive, isPodReady, isPodTerminal, msUntilAvailable } from '../../../kernel/machinery/pod-status.ts';
-import { labelSelector } from '../../../kernel/machinery/selectors.ts';
+import type { Pod } from '../../contract/kubernetes.ts';
+import { apiTime } from '../clock.ts';
+import { findCondition, setCondition } from '../metadata.ts';
+import { isPodActive, isPodReady, isPodTerminal, msUntilAvailable } from '../pod-status.ts';
+import { labelSelector } from '../selectors.ts';
+
+import type { Replicated, ReplicatedStatus } from './replicated.ts';
 
 /**
- * The status that follows from these pods, undefined when the ReplicaSet has it already; and when the next pod will have
+ * The status that follows from these pods, undefined when the object has it already; and when the next pod will have
  * been ready for minReadySeconds.
  */
-export function replicaSetStatus(
-  set: ReplicaSet,
+export function replicaStatus(
+  set: Replicated,
   pods: readonly Pod[],
   failure: Error | undefined,
   now: number,
-): { readonly status: ReplicaSetStatus | undefined; readonly nextInMs: number | undefined } {
+  countsTerminating: boolean,
+): { readonly status: ReplicatedStatus | undefined; readonly nextInMs: number | undefined } {
   const template = labelSelector({ matchLabels: set.spec.template?.metadata?.labels ?? {} });
   const active = pods.filter(isPodActive);
   const waits = active.map((pod) => msUntilAvailable(pod, set.spec.minReadySeconds ?? 0, now));
   const pending = waits.filter((ms) => ms !== undefined && ms > 0) as number[];
-  const status: ReplicaSetStatus = {
+  const status: ReplicatedStatus = {
     replicas: active.length,
     fullyLabeledReplicas: active.filter((pod) => template.matches(pod.metadata.labels)).length,
     readyReplicas: active.filter(isPodReady).length,
     availableReplicas: waits.filter((ms) => ms === 0).length,
-    terminatingReplicas: pods.filter((pod) => !isPodActive(pod) && !isPodTerminal(pod)).length,
+    ...(countsTerminating
+      ? { terminatingReplicas: pods.filter((pod) => !isPodActive(pod) && !isPodTerminal(pod)).length }
+      : {}),
     observedGeneration: set.metadata.generation ?? 0,
     ...conditions(set, active.length, failure, now),
   };
@@ -34,11 +39,11 @@ export function replicaSetStatus(
 }
 
 function conditions(
-  set: ReplicaSet,
+  set: Replicated,
   active: number,
   failure: Error | undefined,
   now: number,
-): Pick<ReplicaSetStatus, 'conditions'> {
+): Pick<ReplicatedStatus, 'conditions'> {
   const before = set.status?.conditions ?? [];
   if (failure === undefined) {
     const rest = before.filter((condition) => condition.type !== 'ReplicaFailure');
@@ -52,7 +57,7 @@ function conditions(
   return { conditions: [...setCondition(before, condition, apiTime(now))] };
 }
 
-function isSame(before: ReplicaSetStatus | undefined, after: ReplicaSetStatus): boolean {
+function isSame(before: ReplicatedStatus | undefined, after: ReplicatedStatus): boolean {
   if (before === undefined) return false;
   const counts = [
     'replicas',

@@ -1,7 +1,7 @@
-/** Which pods go first when a ReplicaSet shrinks: those whose loss hurts least. */
-import type { Pod } from '../../../kernel/contract/kubernetes.ts';
-import { findCondition } from '../../../kernel/machinery/metadata.ts';
-import { isPodReady } from '../../../kernel/machinery/pod-status.ts';
+/** Which pods go first when a set of replicas shrinks: those whose loss hurts least. */
+import type { Pod } from '../../contract/kubernetes.ts';
+import { findCondition } from '../metadata.ts';
+import { isPodReady } from '../pod-status.ts';
 
 const phaseRank: Readonly<Record<string, number>> = { Pending: 0, Unknown: 1, Running: 2 };
 
