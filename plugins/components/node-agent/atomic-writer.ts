@@ -47,7 +47,11 @@ export async function writeVolume(
   await mkdir(target, { recursive: true, mode: 0o755 });
   const link = join(target, '..data');
   const current = await readlink(link).catch(() => undefined);
-  if (current !== undefined && (await isUnchanged(join(target, current), files).catch(() => false))) return false;
+  if (current !== undefined && (await isUnchanged(join(target, current), files).catch(() => false))) {
+    // An agent that was killed may have left the new set without its links.
+    await linkFiles(target, files);
+    return false;
+  }
 
   const stamp = `..${new Date().toISOString().replaceAll(/[-:T]/g, '_').replace('Z', '')}.${process.hrtime.bigint() % 1000000n}`;
   const folder = join(target, stamp);
@@ -64,15 +68,22 @@ export async function writeVolume(
   await symlink(stamp, temporary);
   await rename(temporary, link);
 
-  const roots = new Set([...files.keys()].map((path) => path.split(sep)[0]!));
-  for (const root of roots) {
-    const path = join(target, root);
-    if ((await readlink(path).catch(() => undefined)) === undefined) await symlink(join('..data', root), path);
-  }
+  await linkFiles(target, files);
   for (const entry of await readdir(target)) {
-    if (entry.startsWith('..')) continue;
+    if (entry.startsWith('..') && entry !== '..data' && entry !== stamp)
+      await rm(join(target, entry), { recursive: true, force: true });
+  }
+  return true;
+}
+
+/** The names that a reader sees: one link a top-level entry; links of entries that are gone are removed. */
+async function linkFiles(target: string, files: ReadonlyMap<string, VolumeFile>): Promise<void> {
+  const roots = new Set([...files.keys()].map((path) => path.split(sep)[0]!));
+  const present = new Set((await readdir(target)).filter((entry) => !entry.startsWith('..')));
+  for (const root of roots) {
+    if (!present.has(root)) await symlink(join('..data', root), join(target, root));
+  }
+  for (const entry of present) {
     if (!roots.has(entry)) await rm(join(target, entry), { force: true });
   }
-  if (current !== undefined) await rm(join(target, current), { recursive: true, force: true });
-  return true;
 }

@@ -2,14 +2,20 @@
  * Starts a pod's containers in their order and restarts them by policy, with back-off; pulls their images first. Says in
  * the pod's memory why a container is not running.
  */
-import { mkdir, writeFile } from 'node:fs/promises';
-import { join } from 'node:path';
+import { chmod, mkdir, writeFile } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
 import type { Container as ContainerDefinition, Pod } from '../../../kernel/contract/kubernetes.ts';
 import { isPintleError, type Container, type Sandbox } from '../../../kernel/contract/index.ts';
 import { containerSpec, type SpecSources } from './container-spec.ts';
 import { etcHosts } from './pod-files.ts';
 import { retryDelay, type PodMemory, type PodWorkerServices, type PodWorkerSettings } from './pod-memory.ts';
 import { attemptsOf, isSidecar } from './pod-status.ts';
+import type { PreparedVolume } from './volumes.ts';
+
+/** Where a container may leave the reason of its end; it sees the file as terminationMessagePath. */
+export function messageFile(podFolder: string, containerId: string): string {
+  return join(podFolder, 'messages', containerId);
+}
 
 export class ContainerStarts {
   readonly #settings: PodWorkerSettings;
@@ -20,20 +26,27 @@ export class ContainerStarts {
     this.#services = services;
   }
 
-  /** Init containers one after the other, then the others; restarts by policy. */
+  /** Init containers one after the other, then the others; restarts by policy. True when the runtime's containers changed. */
   async advance(
     pod: Pod,
     memory: PodMemory,
     sandbox: Sandbox,
     containers: readonly Container[],
-    paths: ReadonlyMap<string, string>,
+    prepared: ReadonlyMap<string, PreparedVolume>,
     sources: SpecSources,
-  ): Promise<void> {
+  ): Promise<boolean> {
     const policy = pod.spec.restartPolicy ?? 'Always';
-    const start = (definition: ContainerDefinition, attempt: number) =>
-      this.#start(pod, memory, sandbox, definition, attempt, paths, sources);
+    let hasChanged = false;
+    const start = async (definition: ContainerDefinition, attempt: number) => {
+      hasChanged = (await this.#start(pod, memory, sandbox, definition, attempt, prepared, sources)) || hasChanged;
+    };
     const restart = async (definition: ContainerDefinition, latest: Container, allowed: boolean) => {
-      if (latest.state !== 'exited' || !allowed) return;
+      if (latest.state !== 'exited') return;
+      if (!allowed) {
+        // It stays as it ended: its record says why.
+        memory.problems.delete(definition.name);
+        return;
+      }
       const backoff = this.#backoffFor(memory, definition.name, latest);
       const waitMs = backoff.untilMs - this.#services.clock.now();
       if (waitMs > 0) {
@@ -61,15 +74,18 @@ export class ContainerStarts {
       if (isSidecar(definition)) {
         if (!latest) await start(definition, 0);
         else await restart(definition, latest, true);
-        if (!anyMainStarted && !memory.probes.get(definition.name)?.live.started && definition.startupProbe) return;
+        await this.#collectDead(containers, definition.name);
+        const isUp = latest?.state === 'running' && memory.probes.get(definition.name)?.live.started === true;
+        if (!anyMainStarted && !isUp) return hasChanged;
         continue;
       }
       // A restarted agent may have collected the record of an init container whose work the running pod proves done.
       if (anyMainStarted) continue;
-      if (!latest) return start(definition, 0);
-      if (latest.state !== 'exited') return;
-      if (latest.exitCode === 0) continue;
-      return restart(definition, latest, policy !== 'Never');
+      if (latest?.state === 'exited' && latest.exitCode === 0) continue;
+      if (!latest) await start(definition, 0);
+      else await restart(definition, latest, policy !== 'Never');
+      await this.#collectDead(containers, definition.name);
+      return hasChanged;
     }
     for (const definition of pod.spec.containers) {
       const [latest] = attemptsOf(containers, definition.name);
@@ -77,6 +93,7 @@ export class ContainerStarts {
       else await restart(definition, latest, policy === 'Always' || (policy === 'OnFailure' && latest.exitCode !== 0));
       await this.#collectDead(containers, definition.name);
     }
+    return hasChanged;
   }
 
   /** Of the attempts that ended, the last two stay, for `logs --previous` and lastState. */
@@ -107,25 +124,28 @@ export class ContainerStarts {
     sandbox: Sandbox,
     definition: ContainerDefinition,
     attempt: number,
-    paths: ReadonlyMap<string, string>,
+    prepared: ReadonlyMap<string, PreparedVolume>,
     sources: SpecSources,
-  ): Promise<void> {
+  ): Promise<boolean> {
     const { runtime, volumes } = this.#services;
     const { name } = definition;
     const uid = pod.metadata.uid;
-    if (!(await this.#ensureImage(pod, memory, definition))) return;
-    const { namespace } = pod.metadata;
+    if (!(await this.#ensureImage(pod, memory, definition))) return false;
+    const id = `${uid}_${name}_${attempt}`;
     try {
-      const mounts = [...(await volumes.mounts(definition, paths))];
+      const mounts = [...(await volumes.mounts(definition, prepared))];
       if (!mounts.some((mount) => mount.containerPath === '/etc/hosts') && !pod.spec.hostNetwork) {
         const hostPath = await this.#writeHosts(pod, sources.podIps);
         mounts.push({ hostPath, containerPath: '/etc/hosts', readOnly: false });
       }
+      const messagePath = definition.terminationMessagePath || '/dev/termination-log';
+      if (!mounts.some((mount) => mount.containerPath === messagePath))
+        mounts.push({ hostPath: await this.#makeMessageFile(uid, id), containerPath: messagePath, readOnly: false });
       const spec = await containerSpec(pod, definition, sources, {
-        id: `${uid}_${name}_${attempt}`,
+        id,
         sandboxId: sandbox.id,
         attempt,
-        logPath: join(`${this.#settings.logFolder}/${namespace}_${pod.metadata.name}_${uid}`, name, `${attempt}.log`),
+        logPath: join(volumes.folder(uid), 'logs', name, `${attempt}.log`),
         maxLogBytes: this.#settings.maxLogBytes,
         maxLogFiles: this.#settings.maxLogFiles,
         mounts,
@@ -133,17 +153,32 @@ export class ContainerStarts {
       await runtime.startContainer(spec);
       memory.problems.delete(name);
       this.#services.record(pod, 'Normal', 'Started', `Started container ${name}`);
+      return true;
     } catch (error) {
       if (!isPintleError(error, 'CONTAINER_INVALID', 'CONTAINER_START_FAILED', 'IMAGE_NOT_FOUND')) throw error;
       const isConfig = error.code === 'CONTAINER_INVALID';
-      memory.problems.set(name, {
-        reason: isConfig ? 'CreateContainerConfigError' : 'RunContainerError',
-        message: error.message,
-      });
+      const isFinal = !isConfig && pod.spec.restartPolicy === 'Never' && !isSidecar(definition);
+      if (isFinal) memory.problems.delete(name);
+      else {
+        memory.problems.set(name, {
+          reason: isConfig ? 'CreateContainerConfigError' : 'RunContainerError',
+          message: error.message,
+        });
+      }
       this.#services.record(pod, 'Warning', 'Failed', `Error: ${error.message}`);
       // A failed start is on record as an exited container and restarts by policy; a spec that cannot be built is tried again.
       this.#services.again(uid, isConfig ? retryDelay(memory, `config/${name}`, this.#services.clock.now()) : 0);
+      return true;
     }
+  }
+
+  async #makeMessageFile(uid: string, containerId: string): Promise<string> {
+    const path = messageFile(this.#services.volumes.folder(uid), containerId);
+    await mkdir(dirname(path), { recursive: true });
+    await writeFile(path, '');
+    // Whatever user the container runs as.
+    await chmod(path, 0o666);
+    return path;
   }
 
   async #writeHosts(pod: Pod, podIps: readonly string[]): Promise<string> {

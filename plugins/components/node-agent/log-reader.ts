@@ -31,24 +31,42 @@ export function parseLogLine(line: Buffer): LogLine | undefined {
   };
 }
 
-/** The log's files, oldest first: rotation keeps path.N (oldest) ... path.1, path. */
-async function rotatedFiles(path: string, maxFiles: number): Promise<readonly string[]> {
-  const found: string[] = [];
-  for (let index = maxFiles; index >= 1; index -= 1) {
-    if (await stat(`${path}.${index}`).catch(() => undefined)) found.push(`${path}.${index}`);
+/**
+ * The log's files, open and oldest first: rotation keeps path.N (oldest) ... path.1, path. Opened newest first, so that a
+ * rotation meanwhile shows a file twice rather than not at all.
+ */
+async function openFiles(path: string, maxFiles: number): Promise<FileHandle[]> {
+  const found: FileHandle[] = [];
+  const seen = new Set<number>();
+  for (let index = 0; index <= maxFiles; index += 1) {
+    const file = await open(index === 0 ? path : `${path}.${index}`).catch(() => undefined);
+    if (!file) continue;
+    const { ino } = await file.stat();
+    if (seen.has(ino)) await file.close();
+    else found.unshift(file);
+    seen.add(ino);
   }
-  return [...found, path];
+  return found;
+}
+
+/** The file that followed `file`, or undefined while that is still the newest. Of files that are gone, nothing can be read. */
+async function successor(path: string, maxFiles: number, file: FileHandle): Promise<FileHandle | undefined> {
+  const { ino } = await file.stat();
+  if ((await stat(path).catch(() => undefined))?.ino === ino) return undefined;
+  const files = await openFiles(path, maxFiles);
+  const inodes = await Promise.all(files.map(async (each) => (await each.stat()).ino));
+  const next = files[inodes.indexOf(ino) + 1];
+  await Promise.all(files.filter((each) => each !== next).map((each) => each.close()));
+  return next;
 }
 
 const chunkBytes = 64 * 1024;
 
-async function* linesOf(file: FileHandle, from: { position: number }, endPosition = Infinity): AsyncGenerator<Buffer> {
+async function* linesOf(file: FileHandle, from: { position: number }): AsyncGenerator<Buffer> {
   let rest = Buffer.alloc(0);
   for (;;) {
     const offset = from.position + rest.length;
-    const length = Math.min(chunkBytes, endPosition - offset);
-    if (length <= 0) return;
-    const { bytesRead, buffer } = await file.read(Buffer.allocUnsafe(length), 0, length, offset);
+    const { bytesRead, buffer } = await file.read(Buffer.allocUnsafe(chunkBytes), 0, chunkBytes, offset);
     if (bytesRead === 0) return;
     const data = rest.length > 0 ? Buffer.concat([rest, buffer.subarray(0, bytesRead)]) : buffer.subarray(0, bytesRead);
     let start = 0;
@@ -69,30 +87,24 @@ function render(line: LogLine, timestamps: boolean): Buffer {
 
 /** The last `count` full lines of the files, each with its pieces before it. */
 async function tail(
-  files: readonly string[],
-  newestBytes: number,
+  files: readonly FileHandle[],
+  newest: { position: number },
   count: number,
   wanted: (line: LogLine) => boolean,
 ): Promise<LogLine[]> {
   const kept: LogLine[] = [];
   let full = 0;
-  for (const [index, path] of files.entries()) {
-    const file = await open(path).catch(() => undefined);
-    if (!file) continue;
-    const end = index === files.length - 1 ? newestBytes : Infinity;
-    try {
-      for await (const raw of linesOf(file, { position: 0 }, end)) {
-        const line = parseLogLine(raw);
-        if (!line || !wanted(line)) continue;
-        kept.push({ ...line, text: Buffer.from(line.text) });
-        if (line.isFull) full += 1;
-        while (full > count) {
-          const dropped = kept.shift()!;
-          if (dropped.isFull) full -= 1;
-        }
+  for (const [index, file] of files.entries()) {
+    const position = index === files.length - 1 ? newest : { position: 0 };
+    for await (const raw of linesOf(file, position)) {
+      const line = parseLogLine(raw);
+      if (!line || !wanted(line)) continue;
+      kept.push({ ...line, text: Buffer.from(line.text) });
+      if (line.isFull) full += 1;
+      while (full > count) {
+        const dropped = kept.shift()!;
+        if (dropped.isFull) full -= 1;
       }
-    } finally {
-      await file.close();
     }
   }
   return count === 0 ? [] : kept;
@@ -105,39 +117,48 @@ export interface LogSource {
   isRunning(): Promise<boolean>;
 }
 
-async function* follow(source: LogSource, from: { position: number }, signal: AbortSignal): AsyncGenerator<LogLine> {
+/** Goes on where `from` stands in `file` (undefined: the log is not there yet), over every rotation. Closes what it opens. */
+async function* follow(
+  source: LogSource,
+  begin: FileHandle | undefined,
+  from: { position: number },
+  signal: AbortSignal,
+): AsyncGenerator<LogLine> {
   let wake: () => void = () => {};
   // The folder, because rotation replaces the file. Events only wake the loop; the timer covers lost ones.
   const watcher = watch(dirname(source.path), { persistent: false }, () => wake());
   watcher.on('error', () => wake());
   signal.addEventListener('abort', () => wake(), { once: true });
-  let file = await open(source.path).catch(() => undefined);
+  let file = begin;
   try {
     while (!signal.aborted) {
       const isRunning = await source.isRunning();
+      let timer: NodeJS.Timeout | undefined;
       const pause = new Promise<void>((resolve) => {
         wake = resolve;
-        setTimeout(resolve, 1000).unref();
+        timer = setTimeout(resolve, 1000);
       });
+      const next = file
+        ? await successor(source.path, source.maxLogFiles, file)
+        : await open(source.path).catch(() => undefined);
       let any = false;
       if (file) {
         for await (const raw of linesOf(file, from)) {
           const line = parseLogLine(raw);
           any = true;
           if (line) yield line;
-          if (signal.aborted) return;
+          if (signal.aborted) break;
         }
-        const [open_, named] = [await file.stat(), await stat(source.path).catch(() => undefined)];
-        if (named && named.ino !== open_.ino) {
-          await file.close();
-          file = await open(source.path);
-          from.position = 0;
-          continue;
-        }
-      } else file = await open(source.path).catch(() => undefined);
-      if (any) continue;
-      if (!isRunning) return;
-      await pause;
+      }
+      if (next) {
+        await file?.close();
+        file = next;
+        from.position = 0;
+      } else if (!any) {
+        if (!isRunning) return;
+        await pause;
+      }
+      clearTimeout(timer);
     }
   } finally {
     watcher.close();
@@ -157,34 +178,33 @@ async function* logChunks(source: LogSource, request: LogRequest, signal: AbortS
     return part;
   };
   const timestamps = request.timestamps ?? false;
-  const files = await rotatedFiles(source.path, source.maxLogFiles);
+  const files = await openFiles(source.path, source.maxLogFiles);
+  const newest = files.at(-1);
   const from = { position: 0 };
-  if (request.tailLines !== undefined) {
-    // What is appended while the tail is read is left to the follower, which begins where the newest file ended.
-    const newestBytes = (await stat(source.path).catch(() => undefined))?.size ?? 0;
-    for (const line of await tail(files, newestBytes, request.tailLines, wanted)) yield cut(render(line, timestamps));
-    from.position = newestBytes;
-  } else {
-    for (const path of files) {
-      const file = await open(path).catch(() => undefined);
-      if (!file) continue;
-      const position = { position: 0 };
-      try {
-        for await (const raw of linesOf(file, position)) {
+  let isFollowed = false;
+  try {
+    if (request.tailLines !== undefined) {
+      for (const line of await tail(files, from, request.tailLines, wanted)) {
+        yield cut(render(line, timestamps));
+        if (budget <= 0 || signal.aborted) return;
+      }
+    } else {
+      for (const file of files) {
+        for await (const raw of linesOf(file, file === newest ? from : { position: 0 })) {
           const line = parseLogLine(raw);
           if (line && wanted(line)) yield cut(render(line, timestamps));
           if (budget <= 0 || signal.aborted) return;
         }
-      } finally {
-        await file.close();
       }
-      from.position = position.position;
     }
-  }
-  if (!request.follow) return;
-  for await (const line of follow(source, from, signal)) {
-    if (wanted(line)) yield cut(render(line, timestamps));
-    if (budget <= 0) return;
+    if (!request.follow) return;
+    isFollowed = true;
+    for await (const line of follow(source, newest, from, signal)) {
+      if (wanted(line)) yield cut(render(line, timestamps));
+      if (budget <= 0) return;
+    }
+  } finally {
+    for (const file of files) if (!isFollowed || file !== newest) await file.close();
   }
 }
 

@@ -4,12 +4,10 @@ import { join } from 'node:path';
 import type { Duplex } from 'node:stream';
 import type { ConfigMap, Pod, Secret, Service } from '../../../kernel/contract/kubernetes.ts';
 import {
-  isPintleError,
   PintleError,
   type Component,
   type KubernetesObject,
   type PluginContext,
-  type ResourceType,
 } from '../../../kernel/contract/index.ts';
 import { eventRecorder } from '../../../kernel/machinery/event-recorder.ts';
 import { informersFor, type Informer } from '../../../kernel/machinery/informer.ts';
@@ -19,6 +17,7 @@ import { NodeNetwork } from './node-network.ts';
 import { NodeRegistration } from './node-registration.ts';
 import { createNodeService } from './node-service.ts';
 import { PodWorker } from './pod-worker.ts';
+import { recentReads } from './recent-reads.ts';
 import { createPodVolumes } from './volumes.ts';
 
 export interface NodeAgentConfig {
@@ -125,15 +124,7 @@ export async function startNodeAgent(
   const bell = createBell();
   const record = eventRecorder(cluster, { component: 'kubelet', host: nodeName, clock, log });
 
-  const read = async <T extends KubernetesObject>(type: ResourceType<T>, namespace: string, name: string) => {
-    try {
-      return await cluster.get(type, { namespace, name });
-    } catch (error) {
-      if (isPintleError(error, 'NOT_FOUND')) return undefined;
-      throw error;
-    }
-  };
-
+  const read = recentReads(cluster, clock);
   const network = new NodeNetwork(
     { nodeName, addresses, clusterCidrs: context.cluster.podCidrs },
     {
@@ -169,7 +160,6 @@ export async function startNodeAgent(
     {
       nodeName,
       hostIps: addresses,
-      logFolder: join(stateDir, 'logs'),
       maxLogBytes: config.maxLogBytes,
       maxLogFiles: config.maxLogFiles,
       backoffMs: config.backoffSeconds * 1000,

@@ -10,7 +10,6 @@ import type { PodVolumes } from './volumes.ts';
 export interface PodWorkerSettings {
   readonly nodeName: string;
   readonly hostIps: readonly string[];
-  readonly logFolder: string;
   readonly maxLogBytes: number;
   readonly maxLogFiles: number;
   readonly backoffMs: number;
@@ -43,11 +42,15 @@ export interface PodMemory {
   readonly probes: Map<string, { readonly containerId: string; readonly live: ContainerProbes }>;
   /** Container name → when it may be started again, and the delay that led there. */
   readonly backoff: Map<string, { readonly untilMs: number; readonly delayMs: number }>;
-  /** Ids of containers that are being stopped. */
-  readonly stopping: Set<string>;
+  /** Ids of containers that are being stopped, and when they will be killed. */
+  readonly stopping: Map<string, number>;
+  /** Container id → what it wrote to its termination message file. */
+  readonly lastWords: Map<string, string>;
   failure: Problem | undefined;
   lastStatus: string | undefined;
   lastPod: Pod | undefined;
+  /** The pod as the last status write left it: often newer than what the informer has. */
+  written: Pod | undefined;
 }
 
 export function newPodMemory(): PodMemory {
@@ -56,10 +59,12 @@ export function newPodMemory(): PodMemory {
     problems: new Map(),
     probes: new Map(),
     backoff: new Map(),
-    stopping: new Set(),
+    stopping: new Map(),
+    lastWords: new Map(),
     failure: undefined,
     lastStatus: undefined,
     lastPod: undefined,
+    written: undefined,
   };
 }
 

@@ -95,13 +95,7 @@ function statusOf(
   };
 }
 
-function condition(
-  pod: Pod,
-  type: string,
-  status: boolean,
-  nowMs: number,
-  why?: Problem,
-): PodCondition {
+function condition(pod: Pod, type: string, status: boolean, nowMs: number, why?: Problem): PodCondition {
   const wanted = status ? 'True' : 'False';
   const before = pod.status?.conditions?.find((each) => each.type === type);
   const lastTransitionTime =
@@ -116,6 +110,9 @@ function condition(
 
 /** True when every init container has done its part: run to success, or, as a sidecar, started. */
 export function isInitialized(pod: Pod, observed: PodObservation): boolean {
+  // Main containers start after them, so that one of those is proof; a sidecar that crashes later changes nothing.
+  if (pod.spec.containers.some((definition) => attemptsOf(observed.containers, definition.name).length > 0))
+    return true;
   return (pod.spec.initContainers ?? []).every((definition) => {
     const [latest] = attemptsOf(observed.containers, definition.name);
     if (isSidecar(definition)) return latest?.state === 'running' && observed.started.has(definition.name);
@@ -133,10 +130,7 @@ function phaseOf(pod: Pod, observed: PodObservation): string {
     return !isSidecar(definition) && container?.state === 'exited' && container.exitCode !== 0 && policy === 'Never';
   });
   if (initFailed) return 'Failed';
-  if (!isInitialized(pod, observed)) {
-    const everStarted = pod.spec.containers.some((definition) => latest(definition) !== undefined);
-    if (!everStarted) return 'Pending';
-  }
+  if (!isInitialized(pod, observed)) return 'Pending';
   const mains = pod.spec.containers.map(latest);
   if (mains.some((container) => container === undefined || container.state === 'created')) {
     return mains.some((container) => container?.state === 'running') ? 'Running' : 'Pending';

@@ -7,8 +7,7 @@ import type { Pod } from '../../../kernel/contract/kubernetes.ts';
 import { isPintleError, type Container, type Sandbox } from '../../../kernel/contract/index.ts';
 import { resources } from '../../../kernel/machinery/resources.ts';
 import type { SpecSources } from './container-spec.ts';
-import { ContainerStarts } from './container-starts.ts';
-import { dnsConfig, etcHosts } from './pod-files.ts';
+import { ContainerStarts, messageFile } from './container-starts.ts';
 import {
   newPodMemory,
   retryDelay,
@@ -16,35 +15,32 @@ import {
   type PodWorkerServices,
   type PodWorkerSettings,
 } from './pod-memory.ts';
+import { PodSandboxes } from './pod-sandboxes.ts';
+import { attemptsOf, isSidecar, isTerminalPhase } from './pod-status.ts';
 import { startProbes } from './probes.ts';
-import { attemptsOf, isInitialized, isSidecar, isTerminalPhase, podStatus, type PodObservation } from './pod-status.ts';
-
-const uidLabel = 'io.kubernetes.pod.uid';
-
-const attemptOf = (sandbox: Sandbox) => Number(sandbox.id.slice(sandbox.id.lastIndexOf('_') + 1)) || 0;
+import { newestPod, StatusWriter } from './status-writer.ts';
 
 export class PodWorker {
   readonly #settings: PodWorkerSettings;
   readonly #services: PodWorkerServices;
+  readonly #sandboxes: PodSandboxes;
   readonly #starts: ContainerStarts;
+  readonly #statuses: StatusWriter;
   readonly #memory = new Map<string, PodMemory>();
 
   constructor(settings: PodWorkerSettings, services: PodWorkerServices) {
     this.#settings = settings;
     this.#services = services;
+    this.#sandboxes = new PodSandboxes(settings, services);
     this.#starts = new ContainerStarts(settings, services);
+    this.#statuses = new StatusWriter(settings, services, (uid, id) => messageFile(services.volumes.folder(uid), id));
   }
 
   /** Uids with anything left on the node, for the sweep after a restart. */
   async knownUids(): Promise<ReadonlySet<string>> {
-    const sandboxes = await this.#services.runtime.listSandboxes();
-    return new Set([...sandboxes.map((sandbox) => sandbox.podUid), ...this.#memory.keys()]);
-  }
-
-  podIps(uid: string): readonly string[] {
-    const pod = this.#services.desired(uid);
-    if (pod?.spec.hostNetwork) return this.#settings.hostIps;
-    return this.#memory.get(uid)?.attached?.ips ?? [];
+    const { runtime, volumes } = this.#services;
+    const sandboxes = await runtime.listSandboxes();
+    return new Set([...sandboxes.map((sandbox) => sandbox.podUid), ...(await volumes.list()), ...this.#memory.keys()]);
   }
 
   close(): void {
@@ -52,27 +48,32 @@ export class PodWorker {
   }
 
   async sync(uid: string): Promise<void> {
-    const { runtime } = this.#services;
     const memory = this.#remember(uid);
-    const sandboxes = (await runtime.listSandboxes())
-      .filter((sandbox) => sandbox.podUid === uid)
-      .sort((a, b) => attemptOf(b) - attemptOf(a));
-    const containers: Container[] = [];
-    for (const sandbox of sandboxes) containers.push(...(await runtime.listContainers(sandbox.id)));
-
-    const pod = this.#services.desired(uid);
+    const sandboxes = await this.#sandboxes.of(uid);
+    const containers = await this.#containersOf(sandboxes);
+    const known = this.#services.desired(uid);
+    const pod = known && newestPod(known, memory.written);
     if (pod) memory.lastPod = pod;
     if (!pod || pod.metadata.deletionTimestamp) {
-      const isGone = await this.#terminate(uid, memory, pod, sandboxes, containers);
-      if (isGone && pod) await this.#confirmDeletion(pod);
+      await this.#terminate(uid, memory, pod, sandboxes, containers);
       return;
     }
     if (isTerminalPhase(pod.status?.phase)) {
-      await this.#release(uid, memory, sandboxes, containers, 0);
+      const isDown = await this.#release(uid, memory, sandboxes, containers, 0);
+      // Once more, because what ended only now had run: sidecars.
+      if (isDown && containers.length > 0)
+        await this.#statuses.write(pod, memory, { sandbox: undefined, containers, podIps: [] });
       return;
     }
-    const sandbox = await this.#run(pod, memory, sandboxes, containers);
-    await this.#report(pod, memory, sandbox);
+    if (this.#isPastDeadline(pod, memory)) {
+      const graceMs = (pod.spec.terminationGracePeriodSeconds ?? 30) * 1000;
+      if (!(await this.#release(uid, memory, sandboxes, containers, graceMs))) return;
+      await this.#statuses.write(pod, memory, { sandbox: undefined, containers, podIps: [] });
+      return;
+    }
+    const now = await this.#run(pod, memory, sandboxes, containers);
+    const phase = await this.#statuses.write(pod, memory, { ...now, podIps: this.#podIps(pod, memory) });
+    if (isTerminalPhase(phase)) this.#services.again(uid);
   }
 
   #remember(uid: string): PodMemory {
@@ -84,6 +85,33 @@ export class PodWorker {
     return memory;
   }
 
+  async #containersOf(sandboxes: readonly Sandbox[]): Promise<readonly Container[]> {
+    const containers: Container[] = [];
+    for (const sandbox of sandboxes) containers.push(...(await this.#services.runtime.listContainers(sandbox.id)));
+    return containers;
+  }
+
+  #podIps(pod: Pod, memory: PodMemory): readonly string[] {
+    return pod.spec.hostNetwork ? this.#settings.hostIps : (memory.attached?.ips ?? []);
+  }
+
+  /** spec.activeDeadlineSeconds, counted from the pod's start on this node. */
+  #isPastDeadline(pod: Pod, memory: PodMemory): boolean {
+    const { activeDeadlineSeconds } = pod.spec;
+    const startTime = pod.status?.startTime;
+    if (activeDeadlineSeconds === undefined || startTime === undefined) return false;
+    const leftMs = Date.parse(startTime) + activeDeadlineSeconds * 1000 - this.#services.clock.now();
+    if (leftMs > 0) {
+      this.#services.again(pod.metadata.uid, leftMs);
+      return false;
+    }
+    memory.failure = {
+      reason: 'DeadlineExceeded',
+      message: 'Pod was active on the node longer than the specified deadline',
+    };
+    return true;
+  }
+
   // ---- running -----------------------------------------------------------------------------------------------------
 
   async #run(
@@ -91,18 +119,28 @@ export class PodWorker {
     memory: PodMemory,
     sandboxes: readonly Sandbox[],
     containers: readonly Container[],
-  ): Promise<Sandbox | undefined> {
-    const { runtime, volumes } = this.#services;
+  ): Promise<{ readonly sandbox: Sandbox | undefined; readonly containers: readonly Container[] }> {
+    const { volumes } = this.#services;
     const uid = pod.metadata.uid;
     try {
-      const sandbox = await this.#ensureSandbox(pod, memory, sandboxes);
-      if (!sandbox) return undefined;
-      const sources = this.#sourcesFor(uid);
-      const paths = await volumes.prepare(pod, sources);
+      const sandbox = await this.#sandboxes.ensure(pod, memory, sandboxes);
+      if (!sandbox) return { sandbox: undefined, containers };
+      const sources: SpecSources = {
+        configMap: this.#services.sources.configMap,
+        secret: this.#services.sources.secret,
+        serviceVariables: this.#services.sources.serviceVariables,
+        nodeAllocatable: this.#services.sources.nodeAllocatable,
+        podIps: this.#podIps(pod, memory),
+        hostIps: this.#settings.hostIps,
+      };
+      const prepared = await volumes.prepare(pod, sources);
       this.#watchProbes(pod, memory, containers);
-      await this.#starts.advance(pod, memory, sandbox, containers, paths, sources);
-      this.#watchProbes(pod, memory, await runtime.listContainers(sandbox.id));
-      return sandbox;
+      const hasChanged = await this.#starts.advance(pod, memory, sandbox, containers, prepared, sources);
+      memory.backoff.delete('');
+      if (!hasChanged) return { sandbox, containers };
+      const after = await this.#containersOf(await this.#sandboxes.of(uid));
+      this.#watchProbes(pod, memory, after);
+      return { sandbox, containers: after };
     } catch (error) {
       const message = error instanceof Error ? error.message : String(error);
       if (!isPintleError(error))
@@ -113,88 +151,9 @@ export class PodWorker {
       const isMount = message.startsWith('MountVolume');
       this.#services.record(pod, 'Warning', isMount ? 'FailedMount' : 'FailedSync', message);
       this.#services.again(uid, retryDelay(memory, '', this.#services.clock.now()));
-      return sandboxes[0];
+      const left = await this.#sandboxes.of(uid);
+      return { sandbox: left[0], containers: await this.#containersOf(left) };
     }
-  }
-
-  #sourcesFor(uid: string): SpecSources {
-    const sources = this.#services.sources;
-    return {
-      configMap: sources.configMap,
-      secret: sources.secret,
-      serviceVariables: sources.serviceVariables,
-      nodeAllocatable: sources.nodeAllocatable,
-      podIps: this.podIps(uid),
-      hostIps: this.#settings.hostIps,
-    };
-  }
-
-  async #ensureSandbox(pod: Pod, memory: PodMemory, sandboxes: readonly Sandbox[]): Promise<Sandbox | undefined> {
-    const { runtime, attachment } = this.#services;
-    const uid = pod.metadata.uid;
-    const isHost = pod.spec.hostNetwork ?? false;
-    if (!isHost && !memory.attached) {
-      const problem = this.#services.networkProblem();
-      if (problem !== undefined) {
-        this.#services.record(pod, 'Warning', 'NetworkNotReady', `network is not ready: ${problem}`);
-        this.#services.again(uid, 1000);
-        return undefined;
-      }
-    }
-    let sandbox = sandboxes[0];
-    if (sandbox && !sandbox.ready) {
-      // Its containers ended with it; a new one starts the pod's containers again under the restart policy.
-      memory.attached = undefined;
-      await attachment.remove({ sandboxId: sandbox.id });
-    }
-    if (!sandbox?.ready) {
-      const id = `${uid}_${sandbox ? attemptOf(sandbox) + 1 : 0}`;
-      if (sandbox)
-        this.#services.record(
-          pod,
-          'Normal',
-          'SandboxChanged',
-          'Pod sandbox changed, it will be killed and re-created.',
-        );
-      sandbox = await runtime.ensureSandbox({
-        id,
-        podNamespace: pod.metadata.namespace,
-        podName: pod.metadata.name,
-        podUid: uid,
-        hostname: isHost ? this.#settings.nodeName : (pod.spec.hostname ?? pod.metadata.name).slice(0, 63),
-        labels: { ...pod.metadata.labels, [uidLabel]: uid },
-        hostNetwork: isHost,
-        hostIpc: pod.spec.hostIPC ?? false,
-        hostPid: pod.spec.hostPID ?? false,
-        resolvConf: dnsConfig(pod, this.#settings.dns),
-        etcHosts: etcHosts(pod, [], this.#settings.dns.clusterDomain),
-        sysctls: Object.fromEntries((pod.spec.securityContext?.sysctls ?? []).map((each) => [each.name, each.value])),
-      });
-    }
-    if (!isHost && !memory.attached) {
-      memory.attached = await attachment.add({
-        sandboxId: sandbox.id,
-        podNamespace: pod.metadata.namespace,
-        podName: pod.metadata.name,
-        netns: sandbox.netns!,
-        hostPorts: this.#hostPorts(pod),
-      });
-    }
-    return sandbox;
-  }
-
-  #hostPorts(pod: Pod) {
-    if (!this.#settings.attachmentCapabilities.includes('host-ports')) return [];
-    return pod.spec.containers.flatMap((container) =>
-      (container.ports ?? [])
-        .filter((port) => port.hostPort)
-        .map((port) => ({
-          hostIp: port.hostIP || undefined,
-          hostPort: port.hostPort!,
-          containerPort: port.containerPort,
-          protocol: (port.protocol ?? 'TCP') as 'TCP' | 'UDP' | 'SCTP',
-        })),
-    );
   }
 
   /** Starts the probes of running containers, ends those of others, and stops containers whose probe has failed. */
@@ -210,12 +169,15 @@ export class PodWorker {
       if (latest?.state !== 'running') continue;
       let probes = memory.probes.get(definition.name);
       if (!probes) {
+        const reported = [...(pod.status?.initContainerStatuses ?? []), ...(pod.status?.containerStatuses ?? [])];
+        const before = reported.find((each) => each.containerID === `pintle://${latest.id}`);
         const live = startProbes(
           {
             containerId: latest.id,
             container: definition,
             startedMs: latest.startedMs ?? this.#services.clock.now(),
-            podIp: () => this.podIps(uid)[0] ?? '127.0.0.1',
+            known: before && { started: before.started ?? false, ready: before.ready },
+            podIp: () => this.#podIps(pod, memory)[0] ?? '127.0.0.1',
           },
           { runtime: this.#services.runtime, clock: this.#services.clock },
           () => this.#services.again(uid),
@@ -232,49 +194,54 @@ export class PodWorker {
       }
       const { failure } = probes.live;
       if (failure && !memory.stopping.has(latest.id)) {
-        this.#services.record(
-          pod,
-          'Normal',
-          'Killing',
-          `Container ${definition.name} failed ${failure.kind} probe, will be restarted`,
-        );
+        const text = `Container ${definition.name} failed ${failure.kind} probe, will be restarted`;
+        this.#services.record(pod, 'Normal', 'Killing', text);
         this.#stopLater(uid, memory, latest, (pod.spec.terminationGracePeriodSeconds ?? 30) * 1000);
       }
     }
   }
 
-  /** Stops without holding up the pod's queue; `again` is called when it has ended. */
+  /** Stops without holding up the pod's queue; `again` is called when it has ended. A shorter grace later on counts. */
   #stopLater(uid: string, memory: PodMemory, container: Container, graceMs: number): void {
-    memory.stopping.add(container.id);
-    void this.#services.runtime
-      .stopContainer(container.id, graceMs)
-      .catch((error: unknown) =>
-        this.#services.log.error('cannot stop container', { container: container.id, error: String(error) }),
-      )
-      .finally(() => {
-        memory.stopping.delete(container.id);
-        this.#services.again(uid);
-      });
+    const { runtime, clock, log, again } = this.#services;
+    const killMs = clock.now() + graceMs;
+    if (killMs >= (memory.stopping.get(container.id) ?? Infinity)) return;
+    memory.stopping.set(container.id, killMs);
+    const isOver = () => {
+      if (memory.stopping.get(container.id) === killMs) memory.stopping.delete(container.id);
+    };
+    void runtime.stopContainer(container.id, graceMs).then(
+      () => {
+        isOver();
+        again(uid);
+      },
+      (error: unknown) => {
+        log.error('cannot stop container', { container: container.id, error: String(error) });
+        isOver();
+        again(uid, 1000);
+      },
+    );
   }
 
   // ---- ending ------------------------------------------------------------------------------------------------------
 
-  /** Resolves to true when nothing of the pod is left on the node. */
+  /** Takes a pod off the node, step by step; at last the API may forget it. */
   async #terminate(
     uid: string,
     memory: PodMemory,
     pod: Pod | undefined,
     sandboxes: readonly Sandbox[],
     containers: readonly Container[],
-  ): Promise<boolean> {
+  ): Promise<void> {
     const graceSeconds = pod?.metadata.deletionGracePeriodSeconds ?? (pod ? 30 : 0);
-    const isDown = await this.#release(uid, memory, sandboxes, containers, graceSeconds * 1000);
-    if (!isDown) return false;
-    if (pod) await this.#report(pod, memory, undefined);
+    if (!(await this.#release(uid, memory, sandboxes, containers, graceSeconds * 1000))) return;
+    // Without sandboxes there is nothing to say, or an earlier agent has said it.
+    if (pod && sandboxes.length > 0)
+      await this.#statuses.write(pod, memory, { sandbox: undefined, containers, podIps: [] });
     for (const sandbox of sandboxes) await this.#services.runtime.removeSandbox(sandbox.id);
     await this.#services.volumes.remove(uid);
     this.#memory.delete(uid);
-    return true;
+    if (pod) await this.#confirmDeletion(pod);
   }
 
   /** Ends containers, probes and network; keeps records and logs. True when all containers have ended. */
@@ -293,8 +260,7 @@ export class PodWorker {
     const mains = running.filter((container) => !sidecars.has(container.name));
     // Sidecars outlive the containers that they serve.
     for (const container of mains.length > 0 ? mains : running) {
-      if (memory.stopping.has(container.id)) continue;
-      if (memory.lastPod)
+      if (memory.lastPod && !memory.stopping.has(container.id))
         this.#services.record(memory.lastPod, 'Normal', 'Killing', `Stopping container ${container.name}`);
       this.#stopLater(uid, memory, container, graceMs);
     }
@@ -318,45 +284,5 @@ export class PodWorker {
     } catch (error) {
       if (!isPintleError(error, 'NOT_FOUND', 'CONFLICT')) throw error;
     }
-  }
-
-  // ---- status ------------------------------------------------------------------------------------------------------
-
-  async #report(pod: Pod, memory: PodMemory, sandbox: Sandbox | undefined): Promise<void> {
-    const { runtime, cluster, clock } = this.#services;
-    const uid = pod.metadata.uid;
-    const containers: Container[] = [];
-    for (const each of await runtime.listSandboxes()) {
-      if (each.podUid === uid) containers.push(...(await runtime.listContainers(each.id)));
-    }
-    const probes = [...memory.probes];
-    const observation: PodObservation = {
-      containers,
-      podIps: this.podIps(uid).length > 0 ? this.podIps(uid) : (pod.status?.podIPs ?? []).map((each) => each.ip),
-      hostIps: this.#settings.hostIps,
-      sandboxReady: sandbox?.ready ?? false,
-      problems: memory.problems,
-      started: new Set(probes.filter(([, each]) => each.live.started).map(([name]) => name)),
-      ready: new Set(probes.filter(([, each]) => each.live.ready).map(([name]) => name)),
-      nowMs: clock.now(),
-      failure: memory.failure,
-    };
-    const status = podStatus(pod, observation);
-    const text = JSON.stringify(status);
-    if (text === memory.lastStatus || text === JSON.stringify(pod.status)) return;
-    try {
-      await cluster.patch(
-        resources.pods,
-        { namespace: pod.metadata.namespace, name: pod.metadata.name },
-        { kind: 'merge', body: { metadata: { uid }, status } },
-        { subresource: 'status' },
-      );
-      memory.lastStatus = text;
-    } catch (error) {
-      // Gone, or replaced by a pod of the same name: the informer will say so.
-      if (!isPintleError(error, 'NOT_FOUND', 'CONFLICT', 'INVALID')) throw error;
-      this.#services.log.debug('status not written', { pod: pod.metadata.name, error: error.message });
-    }
-    if (isTerminalPhase(status.phase) || !isInitialized(pod, observation)) this.#services.again(uid, 0);
   }
 }

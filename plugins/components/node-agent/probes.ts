@@ -37,19 +37,24 @@ function probeHttp(
   for (const header of action.httpHeaders ?? []) headers[header.name.toLowerCase()] = header.value;
   return new Promise((resolve) => {
     const call = isTls ? httpsRequest : httpRequest;
+    const finish = (ok: boolean, message: string) => {
+      clearTimeout(timer);
+      resolve({ ok, message });
+    };
     const sent = call(
-      { host, port, path, method: 'GET', headers, timeout: timeoutMs, agent: false, rejectUnauthorized: false },
+      { host, port, path, method: 'GET', headers, agent: false, rejectUnauthorized: false },
       (response) => {
         const status = response.statusCode ?? 0;
         response.resume();
         sent.destroy();
         const ok = status >= 200 && status < 400;
-        resolve({ ok, message: `HTTP probe ${ok ? 'succeeded' : 'failed'} with statuscode: ${status}` });
+        finish(ok, `HTTP probe ${ok ? 'succeeded' : 'failed'} with statuscode: ${status}`);
       },
     );
-    sent.on('timeout', () => sent.destroy(new Error(`no answer within ${timeoutMs} ms`)));
+    // Not the socket's own time-out: a server that sends a byte now and then would never reach that.
+    const timer = setTimeout(() => sent.destroy(new Error(`no answer within ${timeoutMs} ms`)), timeoutMs);
     sent.on('error', (error) =>
-      resolve({ ok: false, message: `Get "${isTls ? 'https' : 'http'}://${host}:${port}${path}": ${error.message}` }),
+      finish(false, `Get "${isTls ? 'https' : 'http'}://${host}:${port}${path}": ${error.message}`),
     );
     sent.end();
   });
@@ -128,6 +133,8 @@ export interface ProberTarget {
   readonly containerId: string;
   readonly container: ContainerDefinition;
   readonly startedMs: number;
+  /** What an earlier agent had found of this very container: it holds until a probe says otherwise. */
+  readonly known?: { readonly started: boolean; readonly ready: boolean } | undefined;
   podIp(): string;
 }
 
@@ -150,8 +157,8 @@ export function startProbes(
   const { container } = target;
   const abort = new AbortController();
   const state = {
-    started: container.startupProbe === undefined,
-    ready: container.readinessProbe === undefined,
+    started: container.startupProbe === undefined || target.known?.started === true,
+    ready: container.readinessProbe === undefined || target.known?.ready === true,
     failure: undefined as ContainerProbes['failure'],
   };
 
@@ -213,7 +220,7 @@ export function startProbes(
     }
   }
 
-  if (container.startupProbe) {
+  if (container.startupProbe && !state.started) {
     guard(
       loop('startup', container.startupProbe, (verdict, message) => {
         if (verdict === 'passing') {

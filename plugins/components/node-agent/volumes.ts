@@ -3,8 +3,8 @@
  * the pod. emptyDir with medium Memory is a tmpfs mount, unmounted before its folder is removed.
  */
 import { execFile } from 'node:child_process';
-import { chmod, chown, mkdir, readFile, realpath, rm, stat, writeFile } from 'node:fs/promises';
-import { isAbsolute, join, sep } from 'node:path';
+import { chmod, chown, mkdir, readFile, readdir, realpath, rename, rm, stat, writeFile } from 'node:fs/promises';
+import { dirname, isAbsolute, join, sep } from 'node:path';
 import { promisify } from 'node:util';
 import type {
   Container as ContainerDefinition,
@@ -145,43 +145,82 @@ async function checkHostPath(volume: string, path: string, type: string): Promis
   }
 }
 
+const exists = (path: string) =>
+  stat(path).then(
+    () => true,
+    () => false,
+  );
+
+/** The real path of a subPath, made when it is missing. Links are followed before anything is made: a pod may have left some. */
+async function subPathOf(base: string, volume: string, subPath: string): Promise<string> {
+  const inside = await realpath(base);
+  let real = inside;
+  for (const part of subPath.split('/').filter((each) => each !== '' && each !== '.')) {
+    const next = join(real, part);
+    real = await realpath(next).catch(async () => {
+      await mkdir(next);
+      return next;
+    });
+    if (real !== inside && !real.startsWith(inside + sep))
+      throw notMountable(volume, `subPath "${subPath}" leads out of the volume`);
+  }
+  return real;
+}
+
 async function isMountPoint(path: string): Promise<boolean> {
   const table = await readFile('/proc/self/mountinfo', 'utf8');
   return table.split('\n').some((line) => line.split(' ')[4] === path.replaceAll(' ', '\\040'));
 }
 
+export interface PreparedVolume {
+  /** Folder or file on the node. */
+  readonly path: string;
+  /** True for what the node writes: a pod that changed it would see its change undone. */
+  readonly isReadOnly: boolean;
+}
+
 export interface PodVolumes {
-  /** Makes or refreshes every volume; resolves to the folder or file on the node, by volume name. */
-  prepare(pod: Pod, sources: SpecSources): Promise<ReadonlyMap<string, string>>;
+  /** Makes or refreshes every volume; resolves to them by volume name. */
+  prepare(pod: Pod, sources: SpecSources): Promise<ReadonlyMap<string, PreparedVolume>>;
   /** The mounts of one container. */
-  mounts(container: ContainerDefinition, paths: ReadonlyMap<string, string>): Promise<readonly Mount[]>;
+  mounts(container: ContainerDefinition, prepared: ReadonlyMap<string, PreparedVolume>): Promise<readonly Mount[]>;
   folder(podUid: string): string;
+  /** Uids of pods with a folder. */
+  list(): Promise<readonly string[]>;
   remove(podUid: string): Promise<void>;
 }
 
 export function createPodVolumes(root: string): PodVolumes {
   const folder = (uid: string) => join(root, uid);
 
-  async function prepareOne(pod: Pod, volume: Volume, sources: SpecSources): Promise<string> {
+  async function prepareOne(pod: Pod, volume: Volume, sources: SpecSources): Promise<PreparedVolume> {
     const group = pod.spec.securityContext?.fsGroup;
     const path = join(folder(pod.metadata.uid), 'volumes', volume.name);
     if (volume.hostPath) {
       if (!isAbsolute(volume.hostPath.path)) throw notMountable(volume.name, 'hostPath.path must be absolute');
       await checkHostPath(volume.name, volume.hostPath.path, volume.hostPath.type ?? '');
-      return volume.hostPath.path;
+      return { path: volume.hostPath.path, isReadOnly: false };
     }
     if (volume.emptyDir) {
-      const isNew = (await mkdir(path, { recursive: true })) !== undefined;
+      const mode = group === undefined ? 0o777 : 0o2777;
+      if (!(await exists(path))) {
+        // Under another name until it is complete: whoever finds the folder finds it with its mode and group.
+        const unfinished = join(dirname(path), `..${volume.name}`);
+        await mkdir(unfinished, { recursive: true });
+        if (group !== undefined) await chown(unfinished, process.getuid!(), group);
+        await chmod(unfinished, mode);
+        await rename(unfinished, path);
+      }
       if (volume.emptyDir.medium === 'Memory' && !(await isMountPoint(path))) {
-        const size = volume.emptyDir.sizeLimit === undefined ? [] : [`size=${byteCount(volume.emptyDir.sizeLimit)}`];
-        await run('mount', ['-t', 'tmpfs', '-o', ['mode=0777', ...size].join(','), 'tmpfs', path]);
+        const { sizeLimit } = volume.emptyDir;
+        const options = [
+          `mode=${mode.toString(8)}`,
+          ...(group === undefined ? [] : [`gid=${group}`]),
+          ...(sizeLimit === undefined ? [] : [`size=${byteCount(sizeLimit)}`]),
+        ];
+        await run('mount', ['-t', 'tmpfs', '-o', options.join(','), 'tmpfs', path]);
       }
-      if (isNew) await chmod(path, 0o777);
-      if (isNew && group !== undefined) {
-        await chown(path, process.getuid!(), group);
-        await chmod(path, 0o2777);
-      }
-      return path;
+      return { path, isReadOnly: false };
     }
     const files = await filesOf(pod, volume, sources);
     if (!files) {
@@ -189,39 +228,33 @@ export function createPodVolumes(root: string): PodVolumes {
       throw notMountable(volume.name, `volumes of type ${kind} are not supported on this node`);
     }
     await writeVolume(path, files, group);
-    return path;
+    return { path, isReadOnly: true };
   }
 
   return {
     folder,
+    list: () => readdir(root),
     async prepare(pod, sources) {
-      const paths = new Map<string, string>();
-      for (const volume of pod.spec.volumes ?? []) paths.set(volume.name, await prepareOne(pod, volume, sources));
-      return paths;
+      const prepared = new Map<string, PreparedVolume>();
+      for (const volume of pod.spec.volumes ?? []) prepared.set(volume.name, await prepareOne(pod, volume, sources));
+      return prepared;
     },
-    async mounts(container, paths) {
+    async mounts(container, prepared) {
       const mounts: Mount[] = [];
       for (const mount of container.volumeMounts ?? []) {
-        const base = paths.get(mount.name);
-        if (base === undefined) throw notMountable(mount.name, 'the pod has no volume of this name');
-        let hostPath = base;
+        const volume = prepared.get(mount.name);
+        if (volume === undefined) throw notMountable(mount.name, 'the pod has no volume of this name');
+        let hostPath = volume.path;
         if (mount.subPath) {
           if (isAbsolute(mount.subPath) || mount.subPath.split('/').includes('..')) {
             throw notMountable(mount.name, `subPath "${mount.subPath}" must be relative and must not use ".."`);
           }
-          hostPath = join(base, mount.subPath);
-          if (!(await stat(hostPath).catch(() => undefined))) await mkdir(hostPath, { recursive: true });
-          const real = await realpath(hostPath);
-          const inside = await realpath(base);
-          if (real !== inside && !real.startsWith(inside + sep)) {
-            throw notMountable(mount.name, `subPath "${mount.subPath}" leads out of the volume`);
-          }
-          hostPath = real;
+          hostPath = await subPathOf(volume.path, mount.name, mount.subPath);
         }
         mounts.push({
           hostPath,
           containerPath: isAbsolute(mount.mountPath) ? mount.mountPath : `/${mount.mountPath}`,
-          readOnly: mount.readOnly ?? false,
+          readOnly: volume.isReadOnly || (mount.readOnly ?? false),
           propagation: mount.mountPropagation as Mount['propagation'],
         });
       }

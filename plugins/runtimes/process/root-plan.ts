@@ -152,6 +152,8 @@ function kernelFileSystems(
   for (const [name, target] of Object.entries(deviceLinks)) symlinkSync(target, join(dev, name));
   for (const name of devices) writeFileSync(join(dev, name), '');
   for (const path of ['/dev', '/proc', '/sys']) view.makeMountPoint(path, 'folder');
+  // Volumes below /dev are mounted in this one.
+  view.cover({ prefix: '/dev', upper: dev, lower: dev });
 
   const entries = [bindEntry(dev, join(root, 'dev'), 'nosuid', 'noexec')];
   for (const name of devices) entries.push(bindEntry(`/dev/${name}`, join(root, 'dev', name)));

@@ -98,6 +98,26 @@ test('follow sees appended lines, survives rotation, and ends with the container
   t.is(text, 'a\nb\nc\nd\n');
 });
 
+test('follow loses nothing when the log is rotated twice between two looks', async (t) => {
+  const path = open(t);
+  writeFileSync(path, line(1, 'a'));
+  let looks = 0;
+  const isRunning = async () => {
+    looks += 1;
+    if (looks === 1) {
+      appendFileSync(path, line(2, 'b'));
+      renameSync(path, `${path}.1`);
+      writeFileSync(path, line(3, 'c'));
+      renameSync(`${path}.1`, `${path}.2`);
+      renameSync(path, `${path}.1`);
+      writeFileSync(path, line(4, 'd'));
+    }
+    return false;
+  };
+  const stream = readLogs({ path, maxLogFiles: 5, isRunning }, request({ follow: true }), new AbortController().signal);
+  t.is(await all(stream), 'a\nb\nc\nd\n');
+});
+
 test('follow ends when the reader goes', async (t) => {
   const path = open(t);
   writeFileSync(path, line(1, 'a'));

@@ -1,4 +1,14 @@
-import { mkdtempSync, readFileSync, readdirSync, readlinkSync, rmSync, statSync, symlinkSync } from 'node:fs';
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  readdirSync,
+  readlinkSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import test, { type ExecutionContext } from 'ava';
@@ -50,6 +60,18 @@ test('the writer swaps whole sets: changed, unchanged, removed', async (t) => {
   t.is(readdirSync(target).length, 3);
 });
 
+test('the writer completes what a killed one left', async (t) => {
+  const target = join(folder(t), 'v');
+  const wanted = files({ a: '1', b: '2' });
+  await writeVolume(target, wanted, undefined);
+  rmSync(join(target, 'b'));
+  mkdirSync(join(target, '..2026_half'));
+  t.false(await writeVolume(target, wanted, undefined));
+  t.is(readFileSync(join(target, 'b'), 'utf8'), '2');
+  await writeVolume(target, files({ a: '3', b: '2' }), undefined);
+  t.is(readdirSync(target).filter((name) => name.startsWith('..')).length, 2);
+});
+
 for (const path of ['../x', '/etc/passwd', 'a/../../b', '..data', '']) {
   test(`the writer refuses ${JSON.stringify(path)}`, async (t) => {
     await t.throwsAsync(writeVolume(join(folder(t), 'v'), files({ [path]: 'x' }), undefined), { message: /must/ });
@@ -69,12 +91,12 @@ test('config maps, secrets, downward API and projected volumes', async (t) => {
     ]),
     sources,
   );
-  const text = (volume: string, path: string) => readFileSync(join(paths.get(volume)!, path), 'utf8');
+  const text = (volume: string, path: string) => readFileSync(join(paths.get(volume)!.path, path), 'utf8');
   t.is(text('cm', 'k'), 'v');
-  t.deepEqual([...readFileSync(join(paths.get('cm')!, 'bin'))], [0, 1]);
+  t.deepEqual([...readFileSync(join(paths.get('cm')!.path, 'bin'))], [0, 1]);
   t.is(text('one', 'deep/er'), 'v');
   t.is(text('s', 'pw'), 'geheim');
-  t.is(statSync(join(paths.get('s')!, 'pw')).mode & 0o777, 0o600);
+  t.is(statSync(join(paths.get('s')!.path, 'pw')).mode & 0o777, 0o600);
   t.is(text('info', 'labels'), 'app="x"');
   t.is(text('all', 'pw'), 'geheim');
   t.is(text('all', 'k'), 'v');
@@ -110,12 +132,44 @@ test('mounts: subPath is made, stays inside the volume', async (t) => {
   const mount = (subPath: string) =>
     volumes.mounts({ name: 'c', volumeMounts: [{ name: 'e', mountPath: 'data', subPath, readOnly: true }] }, paths);
   const [made] = await mount('a/b');
-  t.like(made, { containerPath: '/data', readOnly: true, hostPath: join(paths.get('e')!, 'a/b') });
-  t.is(statSync(paths.get('e')!).mode & 0o777, 0o777);
+  t.like(made, { containerPath: '/data', readOnly: true, hostPath: join(paths.get('e')!.path, 'a/b') });
+  t.is(statSync(paths.get('e')!.path).mode & 0o777, 0o777);
   await t.throwsAsync(mount('../x'), { message: /must not use/ });
-  symlinkSync('/etc', join(paths.get('e')!, 'link'));
+  symlinkSync('/etc', join(paths.get('e')!.path, 'link'));
   await t.throwsAsync(mount('link'), { message: /leads out of the volume/ });
   await t.throwsAsync(volumes.mounts({ name: 'c', volumeMounts: [{ name: 'zz', mountPath: '/x' }] }, paths), {
     message: /no volume of this name/,
   });
+});
+
+test('what the node writes is mounted read-only; a subPath through a link makes nothing outside', async (t) => {
+  const root = folder(t);
+  const volumes = createPodVolumes(join(root, 'pods'));
+  const outside = join(root, 'outside');
+  mkdirSync(outside);
+  const prepared = await volumes.prepare(
+    pod([
+      { name: 'cm', configMap: { name: 'cm' } },
+      { name: 'e', emptyDir: {} },
+    ]),
+    sources,
+  );
+  const [map, empty] = await volumes.mounts(
+    {
+      name: 'c',
+      volumeMounts: [
+        { name: 'cm', mountPath: '/m' },
+        { name: 'e', mountPath: '/e' },
+      ],
+    },
+    prepared,
+  );
+  t.deepEqual([map!.readOnly, empty!.readOnly], [true, false]);
+  symlinkSync(outside, join(prepared.get('e')!.path, 'out'));
+  const through = { name: 'c', volumeMounts: [{ name: 'e', mountPath: '/e', subPath: 'out/made' }] };
+  await t.throwsAsync(volumes.mounts(through, prepared), { message: /leads out of the volume/ });
+  t.false(existsSync(join(outside, 'made')));
+  t.deepEqual(await volumes.list(), ['u']);
+  await volumes.remove('u');
+  t.deepEqual(await volumes.list(), []);
 });

@@ -1,0 +1,89 @@
+/** A pod's sandbox and its place in the pod network: made when missing, made anew when lost. Owns both on this node. */
+import type { Pod } from '../../../kernel/contract/kubernetes.ts';
+import type { HostPort, Sandbox } from '../../../kernel/contract/index.ts';
+import { dnsConfig, etcHosts } from './pod-files.ts';
+import type { PodMemory, PodWorkerServices, PodWorkerSettings } from './pod-memory.ts';
+
+const uidLabel = 'io.kubernetes.pod.uid';
+
+const attemptOf = (sandbox: Sandbox) => Number(sandbox.id.slice(sandbox.id.lastIndexOf('_') + 1)) || 0;
+
+export class PodSandboxes {
+  readonly #settings: PodWorkerSettings;
+  readonly #services: PodWorkerServices;
+
+  constructor(settings: PodWorkerSettings, services: PodWorkerServices) {
+    this.#settings = settings;
+    this.#services = services;
+  }
+
+  /** A pod's sandboxes, newest first. */
+  async of(uid: string): Promise<readonly Sandbox[]> {
+    const all = await this.#services.runtime.listSandboxes();
+    return all.filter((sandbox) => sandbox.podUid === uid).sort((a, b) => attemptOf(b) - attemptOf(a));
+  }
+
+  /** Resolves to a sandbox that is ready and connected; undefined while the node's network is not ready. */
+  async ensure(pod: Pod, memory: PodMemory, sandboxes: readonly Sandbox[]): Promise<Sandbox | undefined> {
+    const { attachment, record } = this.#services;
+    const { uid, namespace, name } = pod.metadata;
+    const isHost = pod.spec.hostNetwork ?? false;
+    const problem = isHost || memory.attached ? undefined : this.#services.networkProblem();
+    if (problem !== undefined) {
+      record(pod, 'Warning', 'NetworkNotReady', `network is not ready: ${problem}`);
+      this.#services.again(uid, 1000);
+      return undefined;
+    }
+    let [sandbox] = sandboxes;
+    if (sandbox && !sandbox.ready) {
+      // Its containers ended with it; a new one starts the pod's containers again under the restart policy.
+      memory.attached = undefined;
+      await attachment.remove({ sandboxId: sandbox.id });
+      record(pod, 'Normal', 'SandboxChanged', 'Pod sandbox changed, it will be killed and re-created.');
+    }
+    if (!sandbox?.ready) sandbox = await this.#make(pod, sandbox ? attemptOf(sandbox) + 1 : 0);
+    if (!isHost && !memory.attached) {
+      memory.attached = await attachment.add({
+        sandboxId: sandbox.id,
+        podNamespace: namespace,
+        podName: name,
+        netns: sandbox.netns!,
+        hostPorts: this.#hostPorts(pod),
+      });
+    }
+    return sandbox;
+  }
+
+  #make(pod: Pod, attempt: number): Promise<Sandbox> {
+    const { uid, namespace, name, labels } = pod.metadata;
+    const isHost = pod.spec.hostNetwork ?? false;
+    return this.#services.runtime.ensureSandbox({
+      id: `${uid}_${attempt}`,
+      podNamespace: namespace,
+      podName: name,
+      podUid: uid,
+      hostname: isHost ? this.#settings.nodeName : (pod.spec.hostname ?? name).slice(0, 63),
+      labels: { ...labels, [uidLabel]: uid },
+      hostNetwork: isHost,
+      hostIpc: pod.spec.hostIPC ?? false,
+      hostPid: pod.spec.hostPID ?? false,
+      resolvConf: dnsConfig(pod, this.#settings.dns),
+      etcHosts: etcHosts(pod, [], this.#settings.dns.clusterDomain),
+      sysctls: Object.fromEntries((pod.spec.securityContext?.sysctls ?? []).map((each) => [each.name, each.value])),
+    });
+  }
+
+  #hostPorts(pod: Pod): readonly HostPort[] {
+    if (!this.#settings.attachmentCapabilities.includes('host-ports')) return [];
+    return pod.spec.containers.flatMap((container) =>
+      (container.ports ?? [])
+        .filter((port) => port.hostPort)
+        .map((port) => ({
+          hostIp: port.hostIP || undefined,
+          hostPort: port.hostPort!,
+          containerPort: port.containerPort,
+          protocol: (port.protocol ?? 'TCP') as HostPort['protocol'],
+        })),
+    );
+  }
+}
