@@ -1,10 +1,11 @@
 /**
  * RFC 6902 JSON patch. fast-json-patch applies each operation; what it leaves open is decided here first: paths exist as
- * own properties only (so "/constructor" is absent), array indexes are strict, and the work is bounded.
+ * own properties only (so "/constructor" is absent, and "__proto__" is a key like any other), array indexes are strict,
+ * and the work is bounded.
  */
 import fastJsonPatch, { type Operation } from 'fast-json-patch';
 import { PintleError } from '../contract/index.ts';
-import { cloneJson, equalJson, isObject, own } from './json-value.ts';
+import { cloneJson, equalJson, isObject, own, setOwn, type JsonObject } from './json-value.ts';
 import { checkDepth, checkResultSize, jsonLength, maxPatchOperations, maxResultLength } from './patch-limits.ts';
 
 type Op = 'add' | 'remove' | 'replace' | 'move' | 'copy' | 'test';
@@ -85,8 +86,6 @@ function find(document: unknown, path: string): Place {
 const isInside = (path: string, parent: string): boolean => path === parent || path.startsWith(`${parent}/`);
 
 function apply(document: unknown, step: Step, index: number): unknown {
-  if (keysOf(step.path).includes('__proto__') || (step.from !== undefined && keysOf(step.from).includes('__proto__')))
-    throw refused(index, step, 'a path may not name "__proto__"');
   const place = find(document, step.path);
   if (step.op === 'test') {
     // An absent value equals null, as in Kubernetes.
@@ -120,7 +119,25 @@ function apply(document: unknown, step: Step, index: number): unknown {
   );
 }
 
+/** The library refuses every path with this key; here it is data like any other. The place has been looked at before. */
+function applyToPrototypeKey(document: unknown, operation: Operation): unknown {
+  const keys = keysOf(operation.path);
+  const key = keys.pop()!;
+  let parent = document as JsonObject;
+  for (const step of keys) parent = parent[step] as JsonObject;
+  const value = operation.op === 'remove' ? undefined : (operation as { value: unknown }).value;
+  if (Array.isArray(parent)) {
+    const list: unknown[] = parent;
+    const at = key === '-' ? list.length : Number(key);
+    if (operation.op === 'replace') list[at] = value;
+    else list.splice(at, operation.op === 'remove' ? 1 : 0, ...(operation.op === 'remove' ? [] : [value]));
+  } else if (operation.op === 'remove') delete parent[key];
+  else setOwn(parent, key, value);
+  return document;
+}
+
 function applyOperation(document: unknown, operation: Operation, index: number, step: Step): unknown {
+  if (keysOf(operation.path).includes('__proto__')) return applyToPrototypeKey(document, operation);
   try {
     return fastJsonPatch.applyOperation(document, operation, false, true, true, index).newDocument;
   } catch (cause) {

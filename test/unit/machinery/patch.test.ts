@@ -122,6 +122,8 @@ const refusedPatches: [name: string, code: ErrorCode, operations: unknown][] = [
   ['inherited parent', 'INVALID', [{ op: 'add', path: '/constructor/polluted', value: 1 }]],
   ['prototype', 'INVALID', [{ op: 'add', path: '/__proto__/polluted', value: 1 }]],
   ['prototype as source', 'INVALID', [{ op: 'copy', from: '/__proto__', path: '/b' }]],
+  ['prototype as target', 'INVALID', [{ op: 'replace', path: '/__proto__', value: {} }]],
+  ['prototype of a list', 'INVALID', [{ op: 'add', path: '/list/__proto__', value: {} }]],
   ['index beyond the end', 'INVALID', [{ op: 'add', path: '/list/9', value: 1 }]],
   ['index with a leading zero', 'INVALID', [{ op: 'replace', path: '/list/00', value: 1 }]],
   ['list length', 'INVALID', [{ op: 'replace', path: '/list/length', value: 0 }]],
@@ -133,6 +135,31 @@ const refusedPatches: [name: string, code: ErrorCode, operations: unknown][] = [
 for (const [name, code, operations] of refusedPatches) {
   test(`JSON patch refused: ${name}`, (t) => {
     refuses(t, code, () => jsonPatch({ a: 1, list: [0], o: { p: 1 } }, operations));
+    t.true(isClean());
+  });
+}
+
+const prototypeCases: [document: string, operations: object[], expected: string][] = [
+  ['{}', [{ op: 'add', path: '/__proto__', value: { x: 1 } }], '{"__proto__":{"x":1}}'],
+  ['{"__proto__":{"x":1}}', [{ op: 'add', path: '/__proto__/y', value: 2 }], '{"__proto__":{"x":1,"y":2}}'],
+  ['{"__proto__":{"x":1}}', [{ op: 'replace', path: '/__proto__', value: 3 }], '{"__proto__":3}'],
+  ['{"a":1,"__proto__":{"x":1}}', [{ op: 'remove', path: '/__proto__' }], '{"a":1}'],
+  ['{"__proto__":{"x":1}}', [{ op: 'move', from: '/__proto__/x', path: '/y' }], '{"__proto__":{},"y":1}'],
+  ['{"a":{"b":1}}', [{ op: 'copy', from: '/a', path: '/__proto__' }], '{"a":{"b":1},"__proto__":{"b":1}}'],
+  [
+    '{"__proto__":[1,2]}',
+    [
+      { op: 'add', path: '/__proto__/0', value: 0 },
+      { op: 'add', path: '/__proto__/-', value: 3 },
+      { op: 'replace', path: '/__proto__/1', value: 'one' },
+      { op: 'remove', path: '/__proto__/2' },
+    ],
+    '{"__proto__":[0,"one",3]}',
+  ],
+];
+for (const [document, operations, expected] of prototypeCases) {
+  test(`JSON patch takes __proto__ for data: ${JSON.stringify(operations)}`, (t) => {
+    t.is(JSON.stringify(jsonPatch(JSON.parse(document), operations)), expected);
     t.true(isClean());
   });
 }
