@@ -319,3 +319,68 @@ test('deletion and eviction leave ownership as it is', async (t) => {
   await applier(cluster, 'a')(types.deployments, web());
   await refusal(t, cluster.get(types.deployments, key('web')), 'NOT_FOUND');
 });
+
+test('managedFields that a client makes up: what cannot be read is as good as nothing said', async (t) => {
+  const { cluster } = await open(t);
+  const live = await applier(cluster, 'a')(types.configMaps, map({ x: '1' }));
+  const [entry] = live.metadata.managedFields!;
+  const made: unknown[] = [
+    [{ ...entry, fieldsV1: { 'x:y': {} } }],
+    [{ ...entry, fieldsV1: { 'k:{': {} } }],
+    [{ ...entry, fieldsV1: 'f:data' }],
+    [{ ...entry, fieldsV1: { 'v:{"a"': {} } }],
+  ];
+  for (const managedFields of made) {
+    const update = { ...live, metadata: { ...live.metadata, managedFields } } as ConfigMap;
+    const same = await cluster.update(types.configMaps, update, { fieldManager: 'u' });
+    t.is(same, live, JSON.stringify(managedFields));
+  }
+  const patch = (managedFields: unknown) =>
+    cluster.patch(types.configMaps, key('m'), { kind: 'merge', body: { metadata: { managedFields } } });
+  await refusal(t, patch('x'), 'BAD_REQUEST');
+  await refusal(t, patch([{ ...entry, time: 'yesterday' }]), 'BAD_REQUEST');
+  const proto = JSON.parse('{"f:data":{"f:__proto__":{},"f:x":{}}}') as object;
+  const taken = await patch([{ ...entry, manager: 'other', fieldsV1: proto }]);
+  t.deepEqual(Object.keys(owners(taken)), ['other Apply']);
+  t.is(({} as Record<string, unknown>)['f:x'], undefined);
+  t.is((await patch(null)).metadata.managedFields?.length, 1, 'null says nothing');
+});
+
+test('two versions of one kind: each manager in its own', async (t) => {
+  const { cluster } = await open(t);
+  const target = { apiVersion: 'apps/v1', kind: 'Deployment', name: 'web' };
+  const v1 = {
+    apiVersion: 'autoscaling/v1',
+    kind: 'HorizontalPodAutoscaler',
+    metadata: { name: 'h' },
+    spec: { scaleTargetRef: target, maxReplicas: 3, targetCPUUtilizationPercentage: 70 },
+  };
+  const made = await applier(cluster, 'old')(types.horizontalPodAutoscalersV1, v1);
+  t.is(made.spec.targetCPUUtilizationPercentage, 70);
+  const shown = await cluster.get(types.horizontalPodAutoscalers, key('h'));
+  t.is(shown.metadata.managedFields![0]!.apiVersion, 'autoscaling/v1');
+  const v2 = { ...v1, apiVersion: 'autoscaling/v2', spec: { scaleTargetRef: target, maxReplicas: 5 } };
+  await refusal(t, applier(cluster, 'new')(types.horizontalPodAutoscalers, v2), 'CONFLICT');
+  const forced = await applier(cluster, 'new')(types.horizontalPodAutoscalers, v2, true);
+  t.is(forced.spec.maxReplicas, 5);
+  t.is(forced.spec.metrics!.length, 1, 'what the other set stays');
+  t.deepEqual(Object.keys(owners(forced)).sort(), ['new Apply', 'old Apply']);
+});
+
+test('cluster-scoped objects; metadata as lists of keys', async (t) => {
+  const { cluster } = await open(t);
+  const node = (manager: string, labels: object, finalizers: string[]) =>
+    cluster.patch(
+      types.nodes,
+      { name: 'n' },
+      { kind: 'apply', body: { apiVersion: 'v1', kind: 'Node', metadata: { name: 'n', labels, finalizers } } },
+      { fieldManager: manager },
+    );
+  await node('a', { a: '1' }, ['e.com/a']);
+  const both = await node('b', { b: '1' }, ['e.com/b']);
+  t.deepEqual(both.metadata.labels, { a: '1', b: '1' });
+  t.deepEqual([...both.metadata.finalizers!].sort(), ['e.com/a', 'e.com/b']);
+  const one = await node('b', {}, []);
+  t.deepEqual(one.metadata.labels, { a: '1' });
+  t.deepEqual(one.metadata.finalizers, ['e.com/a']);
+});
