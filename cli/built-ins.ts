@@ -101,6 +101,12 @@ export const builtIns: readonly CatalogueEntry[] = [
     load: () => import('../plugins/controllers/replication-controller/index.ts'),
   },
   {
+    kind: 'controller',
+    name: 'daemon-set',
+    summary: 'Keeps one pod of each DaemonSet on every node that it wants',
+    load: () => import('../plugins/controllers/daemon-set/index.ts'),
+  },
+  {
     kind: 'runtime',
     name: 'process',
     summary: 'Containers as processes in namespaces of their own: no daemon, no image download',

@@ -19,6 +19,7 @@ export const defaults: ConfigDefaults = {
       ...['deployment', 'replicaset', 'endpoint-slice', 'endpoints', 'node-ipam', 'node-lifecycle', 'namespace'],
       ...['garbage-collector', 'service-account'],
       'replication-controller',
+      'daemon-set',
     ),
     runtime: named('process'),
     attachment: named('bridge'),

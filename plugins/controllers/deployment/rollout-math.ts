@@ -1,5 +1,6 @@
 /** The arithmetic of rollouts: how many pods may be there beyond, or may be missing from, the wanted number. */
 import type { Deployment, ReplicaSet } from '../../../kernel/contract/kubernetes.ts';
+import { intOrPercent } from '../../../kernel/machinery/int-or-percent.ts';
 
 export const annotations = {
   revision: 'deployment.kubernetes.io/revision',
@@ -18,19 +19,12 @@ export function isRollingUpdate(deployment: Deployment): boolean {
   return (deployment.spec.strategy?.type ?? 'RollingUpdate') === 'RollingUpdate';
 }
 
-function resolve(value: number | string | undefined, total: number, round: (n: number) => number): number {
-  if (typeof value === 'number') return value;
-  const match = /^(\d+)%$/.exec(value ?? '25%');
-  if (match !== null) return round((Number(match[1]) * total) / 100);
-  return /^\d+$/.test(value ?? '') ? Number(value) : 0;
-}
-
 /** A surge rounds up, unavailability rounds down; when both come to 0, one pod may be unavailable, or nothing could move. */
 export function fenceposts(deployment: Deployment): { readonly surge: number; readonly unavailable: number } {
   const { maxSurge, maxUnavailable } = deployment.spec.strategy?.rollingUpdate ?? {};
   const replicas = wantedReplicas(deployment);
-  const surge = resolve(maxSurge, replicas, Math.ceil);
-  const unavailable = resolve(maxUnavailable, replicas, Math.floor);
+  const surge = intOrPercent(maxSurge, replicas, Math.ceil, '25%');
+  const unavailable = intOrPercent(maxUnavailable, replicas, Math.floor, '25%');
   return surge === 0 && unavailable === 0 ? { surge, unavailable: 1 } : { surge, unavailable };
 }
 

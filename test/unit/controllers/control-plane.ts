@@ -194,7 +194,10 @@ export async function bindTo(cluster: Cluster, pod: Pod, nodeName: string): Prom
 export function runKubelet(
   t: { teardown(undo: () => unknown): void },
   cluster: Cluster,
-  options: { readonly node?: string; readonly isReady?: (pod: Pod) => boolean | undefined } = {},
+  options: {
+    readonly node?: string | ((pod: Pod) => string | undefined);
+    readonly isReady?: (pod: Pod) => boolean | undefined;
+  } = {},
 ): void {
   const { node = 'node-1', isReady = () => true } = options;
   const stop = new AbortController();
@@ -205,7 +208,8 @@ export function runKubelet(
       return;
     }
     if (pod.spec.nodeName === undefined || pod.spec.nodeName === '') {
-      await bindTo(cluster, pod, node);
+      const name = typeof node === 'string' ? node : node(pod);
+      if (name !== undefined) await bindTo(cluster, pod, name);
       return;
     }
     const ready = isReady(pod);
