@@ -384,3 +384,22 @@ test('cluster-scoped objects; metadata as lists of keys', async (t) => {
   t.deepEqual(one.metadata.labels, { a: '1' });
   t.deepEqual(one.metadata.finalizers, ['e.com/a']);
 });
+
+test('a write that cannot be followed goes through all the same', async (t) => {
+  const { cluster } = await open(t);
+  const made = await cluster.create(types.pods, pod('p'), { fieldManager: 'kubectl-run' });
+  const nameless = { status: { conditions: [{ status: 'True' }], phase: 'Running' } };
+  const patched = await cluster.patch(
+    types.pods,
+    key('p'),
+    { kind: 'merge', body: nameless },
+    { subresource: 'status', fieldManager: 'u' },
+  );
+  t.is(patched.status!.phase, 'Running');
+  t.deepEqual(patched.metadata.managedFields, made.metadata.managedFields);
+  const labelled = await cluster.patch(types.pods, key('p'), {
+    kind: 'merge',
+    body: { metadata: { labels: { a: 'b' } } },
+  });
+  t.deepEqual(labelled.metadata.labels, { a: 'b' });
+});

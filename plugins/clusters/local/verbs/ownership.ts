@@ -4,6 +4,7 @@
  * followed, every write counts, also one that names no manager: ownership has to move with the value, or a later apply
  * would find a conflict where there is none, and miss one where there is.
  */
+import { isPintleError } from '../../../../kernel/contract/index.ts';
 import type { KubernetesObject, WriteOptions } from '../../../../kernel/contract/index.ts';
 import type { ManagedFieldsEntry } from '../../../../kernel/contract/kubernetes.ts';
 import { trackUpdate } from '../../../../kernel/machinery/apply/apply.ts';
@@ -34,7 +35,7 @@ export function ownershipOfNew(
   options: WriteOptions,
 ): Ownership {
   if (!options.fieldManager) return undefined;
-  return trackUpdate(undefined, sent, trackOptions(engine, resource, options)).metadata.managedFields;
+  return tracked(engine, resource, undefined, sent, options);
 }
 
 /** `shown` and `wanted` in the version of the request. Clients may edit the list itself: kubectl does, to move to apply. */
@@ -51,5 +52,24 @@ export function ownershipOfChange(
   // The known entries themselves, not their copies: what has been read of a frozen one is kept.
   const isSame = given === undefined || sameJson(given, known);
   const next = isSame ? { ...wanted, metadata: { ...wanted.metadata, managedFields: known } } : wanted;
-  return trackUpdate(shown, next, trackOptions(engine, resource, options)).metadata.managedFields;
+  return tracked(engine, resource, shown, next, options);
+}
+
+/**
+ * A write that cannot be followed (an element of a list without its key, which a status may have) is no worse for it:
+ * what was known stays.
+ */
+function tracked(
+  engine: Engine,
+  resource: Stored,
+  live: KubernetesObject | undefined,
+  next: KubernetesObject,
+  options: WriteOptions,
+): Ownership {
+  try {
+    return trackUpdate(live, next, trackOptions(engine, resource, options)).metadata.managedFields;
+  } catch (error) {
+    if (!isPintleError(error)) throw error;
+    return live?.metadata.managedFields;
+  }
 }
