@@ -1,4 +1,4 @@
-import type { Command } from 'commander';
+import { type Command, Help } from 'commander';
 
 /** One place on the command line: the words typed so far ("plugins ls") and what may follow. */
 interface Place {
@@ -13,18 +13,21 @@ export function completionScript(shell: 'bash' | 'zsh' | 'fish', program: Comman
   return shell === 'bash' ? bash(places) : zsh(places);
 }
 
+/** Commander's own listings leave hidden commands and options out; so do these. */
 function collect(command: Command, path: string): readonly Place[] {
+  const help = new Help();
+  const commands = help.visibleCommands(command).filter((child) => child.name() !== 'help');
   const words = [
-    ...command.commands.map((child) => ({ word: child.name(), text: child.description() })),
+    ...commands.map((child) => ({ word: child.name(), text: child.description() })),
     ...command.registeredArguments.flatMap((argument) =>
       (argument.argChoices ?? []).map((word) => ({ word, text: '' })),
     ),
     ...command.options.flatMap((option) =>
-      option.long == null ? [] : [{ word: option.long, text: option.description }],
+      option.long == null || option.hidden ? [] : [{ word: option.long, text: option.description }],
     ),
     { word: '--help', text: 'show help' },
   ];
-  return [{ path, words }, ...command.commands.flatMap((child) => collect(child, `${path} ${child.name()}`.trim()))];
+  return [{ path, words }, ...commands.flatMap((child) => collect(child, `${path} ${child.name()}`.trim()))];
 }
 
 const cases = (places: readonly Place[]): string =>

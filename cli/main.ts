@@ -7,6 +7,10 @@ if (major < 20 || (major === 20 && minor < 19)) {
   );
   process.exit(1);
 }
+// A reader that has seen enough (`| head`) is no failure of ours, and no reason for a cluster to go.
+process.stdout.on('error', (error: NodeJS.ErrnoException) => {
+  if (error.code !== 'EPIPE') throw error;
+});
 const { runCli } = await import('./program.ts');
 process.exitCode = await runCli(process.argv.slice(2));
 

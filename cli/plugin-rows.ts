@@ -9,14 +9,15 @@ import { suggestion } from '../kernel/registry/nearest.ts';
 import { defaultStartDeadlineMs } from '../kernel/registry/life-cycle.ts';
 import type { ReportRow } from '../kernel/registry/report.ts';
 import { builtIns } from './built-ins.ts';
-import { checkHost, processRoles } from './check-roles.ts';
+import { processRoles } from './check-roles.ts';
+import { type HostCheck, hostCheckInPlace } from './host-check.ts';
 import { readConfig } from './read-config.ts';
 import { type ProcessReport, reportFile } from './process-report.ts';
 
 export interface Listing {
   readonly rows: readonly ReportRow[];
   /** Why a process of this config would not start here. */
-  readonly refusals: readonly unknown[];
+  readonly refusals: readonly NonNullable<HostCheck['refusal']>[];
 }
 
 /** Every plugin of the catalogue with what the config makes of it on this host, in either process. */
@@ -24,11 +25,11 @@ export async function pluginRows(file: string | undefined): Promise<Listing> {
   const config = await readConfig(file);
   await openCatalogue(config);
   const merged = new Map<string, ReportRow>();
-  const refusals: unknown[] = [];
+  const refusals: NonNullable<HostCheck['refusal']>[] = [];
   for (const role of processRoles) {
-    const { report, refusal } = await checkHost(config, role);
+    const { rows, refusal } = await hostCheckInPlace(config, file, role);
     if (refusal !== undefined) refusals.push(refusal);
-    for (const row of report) {
+    for (const row of rows) {
       const id = `${row.kind}/${row.name}`;
       if (row.state !== 'declared' || !merged.has(id)) merged.set(id, row);
     }
@@ -68,7 +69,8 @@ export interface PluginDescription {
 export async function describePlugin(id: string, file: string | undefined): Promise<PluginDescription> {
   const [kind = '', name = '', rest] = id.split('/');
   if (!isKind(kind) || name === '' || rest !== undefined) {
-    const message = `\`${id}\` is not a plugin: expected kind/name. For the kind: ${suggestion(kind, kinds)}`;
+    const why = isKind(kind) ? '' : `; \`${kind}\` is not a kind: ${suggestion(kind, kinds)}`;
+    const message = `\`${id}\` names no plugin: expected kind/name, such as overlay/vxlan${why}`;
     throw new PintleError('PLUGIN_UNKNOWN', message, { details: { known: kinds } });
   }
   const catalogue = await openCatalogue(await readConfig(file));

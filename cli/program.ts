@@ -3,6 +3,7 @@ import { completionCommand } from './commands/completion.ts';
 import { configCommand } from './commands/config.ts';
 import { downCommand } from './commands/down.ts';
 import { imageCommand } from './commands/image.ts';
+import { labCheckCommand } from './commands/lab-check.ts';
 import { labRunCommand } from './commands/lab-run.ts';
 import { kubeconfigCommand, statusCommand } from './commands/status.ts';
 import { upCommand } from './commands/up.ts';
@@ -36,7 +37,7 @@ export function buildProgram(cli: Cli): Command {
     .showHelpAfterError('(pintle --help lists the commands)')
     .addHelpText('after', '\nExit codes: 0 done, 1 failed, 2 usage, 3 a check did not hold. NO_COLOR is honoured.');
   for (const command of commands) program.addCommand(command(cli));
-  program.addCommand(labRunCommand(cli), { hidden: true });
+  for (const command of [labRunCommand, labCheckCommand]) program.addCommand(command(cli), { hidden: true });
   const output = {
     writeOut: (text: string) => cli.terminal.line(text.replace(/\n$/, '')),
     writeErr: (text: string) => cli.terminal.errorLine(text.replace(/\n$/, '')),

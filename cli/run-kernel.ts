@@ -2,15 +2,14 @@
  * A process that runs one kernel: starts it, says when it is ready, and stops it in order on SIGTERM or SIGINT. A second
  * signal ends the process at once.
  */
-import { mkdirSync } from 'node:fs';
 import type { ClusterConfiguration } from '../kernel/config/cluster-configuration.ts';
 import type { Role } from '../kernel/contract/index.ts';
-import { PintleError } from '../kernel/contract/errors.ts';
 import type { Settings } from '../kernel/registry/configure.ts';
 import { builtIns } from './built-ins.ts';
 import { type ExitCode, exitCodes } from './exit-codes.ts';
 import type { LogFlags } from './options.ts';
 import { saveReport } from './process-report.ts';
+import { makeStateDir } from './state-dir.ts';
 import type { Cli } from './terminal.ts';
 
 export interface RunOptions {
@@ -72,18 +71,6 @@ function exitSoon(): void {
     process.stderr.write(`still open after the stop: ${process.getActiveResourcesInfo().join(', ')}\n`);
     process.exit();
   }, 3_000).unref();
-}
-
-function makeStateDir(stateDir: string): void {
-  try {
-    mkdirSync(stateDir, { recursive: true, mode: 0o700 });
-  } catch (cause) {
-    throw new PintleError(
-      'PLUGIN_START_FAILED',
-      `state folder ${stateDir} cannot be made: ${(cause as Error).message}. Name another one with --state-dir`,
-      { cause },
-    );
-  }
 }
 
 interface Signals {

@@ -3,7 +3,7 @@ import { type ExitCode, exitCodes } from './exit-codes.ts';
 
 export type OutputFormat = 'text' | 'json';
 
-type Style = 'bold' | 'dim' | 'red' | 'green' | 'yellow';
+export type Style = 'bold' | 'dim' | 'red' | 'green' | 'yellow';
 const styles: Readonly<Record<Style, readonly [number, number]>> = {
   bold: [1, 22],
   dim: [2, 22],
@@ -26,6 +26,11 @@ export class Terminal {
 
   line(text = ''): void {
     this.#out.write(`${text}\n`);
+  }
+
+  /** Text as it is, its line ends included. */
+  write(text: string): void {
+    if (text !== '') this.#out.write(text);
   }
 
   json(value: unknown): void {
@@ -56,9 +61,13 @@ export class Terminal {
     for (const row of rows) this.line(format(row));
   }
 
+  refused(code: string, message: string): void {
+    this.errorLine(`${this.style('red', 'error')} [${code}] ${message}`);
+  }
+
   /** Prints an error for a person: its message, and for an unexpected one where it came from. */
   failure(error: unknown): void {
-    if (isPintleError(error)) this.errorLine(`${this.style('red', 'error')} [${error.code}] ${error.message}`);
+    if (isPintleError(error)) this.refused(error.code, error.message);
     else
       this.errorLine(
         `${this.style('red', 'error')} ${error instanceof Error ? (error.stack ?? error.message) : String(error)}`,

@@ -1,7 +1,7 @@
 /** What a lab's main process says on its standard output, one JSON object a line, and the reader for it. */
 export type LabMessage =
   /** The host checks of the node's plugins; the lab goes on only when all hold. */
-  | { readonly type: 'checked'; readonly problems: readonly string[]; readonly notes: readonly string[] }
+  | { readonly type: 'checked'; readonly problems: readonly string[] }
   | { readonly type: 'network'; readonly ms: number }
   | { readonly type: 'agent-started'; readonly node: string; readonly pid: number }
   | {

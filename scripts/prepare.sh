@@ -14,17 +14,21 @@ fi
 
 log=$(mktemp)
 trap 'rm -f "$log"' EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM
 step() {
   name=$1
   shift
   began=$(date +%s%N)
+  # on a terminal: what is going on, until the line of the result is written over it
+  if [ -t 1 ]; then printf '        %s ...\r' "$name"; fi
   if ! "$@" >"$log" 2>&1; then
     cat "$log" >&2
     echo "$name failed: $*" >&2
     exit 1
   fi
-  printf '%s: done in %d ms\n' "$name" $((($(date +%s%N) - began) / 1000000))
+  printf 'ok      %-34s %5d ms\n' "$name" $((($(date +%s%N) - began) / 1000000))
 }
 
-if ! node scripts/is-installed.js; then step 'install' npm ci --no-progress --loglevel=error; fi
+if ! node scripts/is-installed.js; then step 'npm packages' npm ci --no-progress --loglevel=error; fi
 step 'build' node node_modules/typescript/bin/tsc -b

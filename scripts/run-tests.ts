@@ -55,6 +55,8 @@ const laneEnvironment = {
     .join(':'),
 };
 
+let isInterrupted = false;
+
 function run([command, ...argv]: readonly string[]): Promise<LaneRun> {
   return new Promise((resolve) => {
     const child = spawn(command!, argv, { stdio: ['ignore', 'pipe', 'pipe'], detached: true, env: laneEnvironment });
@@ -71,16 +73,16 @@ function run([command, ...argv]: readonly string[]): Promise<LaneRun> {
     };
     const onInterrupt = (): void => {
       endGroup('SIGTERM');
-      process.exitCode = 130;
+      isInterrupted = true;
     };
-    process.once('SIGINT', onInterrupt);
+    process.once('SIGINT', onInterrupt).once('SIGTERM', onInterrupt);
     const deadline = setTimeout(() => {
       errorChunks.push(Buffer.from(`ended after ${laneDeadlineMs / 60_000} minutes\n`));
       endGroup('SIGKILL');
     }, laneDeadlineMs);
     const finish = (exitCode: number): void => {
       clearTimeout(deadline);
-      process.off('SIGINT', onInterrupt);
+      process.off('SIGINT', onInterrupt).off('SIGTERM', onInterrupt);
       resolve({
         output: Buffer.concat(chunks).toString(),
         errorOutput: Buffer.concat(errorChunks).toString(),
@@ -119,13 +121,16 @@ if (unknown.length > 0) {
 } else {
   removeOrphans();
   const results: TapResult[] = [];
-  for (const lane of lanes) if (wanted.length === 0 || wanted.includes(lane.name)) results.push(await runLane(lane));
+  for (const lane of lanes) {
+    if (isInterrupted) break;
+    if (wanted.length === 0 || wanted.includes(lane.name)) results.push(await runLane(lane));
+  }
   const total: TapResult = {
     passed: results.reduce((sum, { passed }) => sum + passed, 0),
     failures: results.flatMap(({ failures }) => failures),
     skips: results.flatMap(({ skips }) => skips),
   };
   const isGreen = total.failures.length === 0 && !(process.env['REQUIRE_ALL'] === '1' && total.skips.length > 0);
-  process.exitCode ||= isGreen ? 0 : 1;
+  process.exitCode = isInterrupted ? 130 : isGreen ? 0 : 1;
   console.log(summary(total));
 }

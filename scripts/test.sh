@@ -3,4 +3,5 @@
 set -eu
 cd "$(dirname "$0")/.."
 sh scripts/prepare.sh
-exec node out/scripts/run-tests.js "$@"
+# npm runs this under a shell that dies of SIGTERM without a word to its children
+exec setpriv --pdeathsig TERM node out/scripts/run-tests.js "$@"

@@ -14,23 +14,22 @@ export function doctorCommand(cli: Cli): Command {
     .addOption(outputOption())
     .action(
       cli.action(async ({ config: file, output }: DoctorFlags) => {
-        const [{ readConfig }, { checkHost, processRoles }] = await Promise.all([
+        const [{ readConfig }, { processRoles }, { hostCheckInPlace }] = await Promise.all([
           import('../read-config.ts'),
           import('../check-roles.ts'),
+          import('../host-check.ts'),
         ]);
         const config = await readConfig(file);
         const checks = await Promise.all(
-          processRoles.map(async (role) => ({ role, ...(await checkHost(config, role)) })),
+          processRoles.map(async (role) => ({ role, ...(await hostCheckInPlace(config, file, role)) })),
         );
-        const lines = checks.flatMap(({ role, verdicts }) =>
-          verdicts.map(({ plugin: { kind, name }, preflight }) => ({ role, kind, name, ...preflight })),
-        );
-        const refusals = checks.flatMap(({ role, refusal }) => (refusal === undefined ? [] : [{ role, refusal }]));
+        const lines = checks.flatMap(({ role, verdicts }) => verdicts.map((verdict) => ({ role, ...verdict })));
+        const refusals = checks.flatMap(({ role, refusal }) => (refusal === undefined ? [] : [{ role, ...refusal }]));
         if (output === 'json')
           cli.terminal.json({
             ok: refusals.length === 0,
             checks: lines,
-            refusals: refusals.map(({ role, refusal }) => ({ role, message: (refusal as Error).message })),
+            refusals,
           });
         else {
           for (const line of lines) {
@@ -39,7 +38,7 @@ export function doctorCommand(cli: Cli): Command {
             const reason = line.ok ? '' : `: ${line.reason}${line.fix === undefined ? '' : `; fix: ${line.fix}`}`;
             terminal.line(`${mark}  ${line.role.padEnd(6)}  ${line.kind}/${line.name}${reason}`);
           }
-          for (const { refusal } of refusals) cli.terminal.failure(refusal);
+          for (const { code, message } of refusals) cli.terminal.refused(code, message);
         }
         return refusals.length === 0 ? exitCodes.done : exitCodes.checkFailed;
       }),

@@ -18,23 +18,17 @@ const program = fileURLToPath(new URL('../main.js', import.meta.url));
 export function labRunCommand(cli: Cli): Command {
   return new Command('lab-run').argument('<plan>').action(
     cli.action(async (file: string) => {
-      const [{ runLab, writeMessage }, { readConfig }, { checkHost }] = await Promise.all([
+      const [{ runLab, writeMessage }, { readConfig }, { hostCheck }] = await Promise.all([
         import('../../lab/index.ts'),
         import('../read-config.ts'),
-        import('../check-roles.ts'),
+        import('../host-check.ts'),
       ]);
       const { plan, socket, flags } = JSON.parse(readFileSync(file, 'utf8')) as LabFile;
       const configFlag = flags.indexOf('--config');
       const config = await readConfig(configFlag < 0 ? undefined : flags[configFlag + 1]);
-      const { verdicts, refusal } = await checkHost(config, 'node');
-      const describe = verdicts.map(({ plugin, preflight }) =>
-        preflight.ok
-          ? ''
-          : `${plugin.kind}/${plugin.name}: ${preflight.reason}${preflight.fix ? `; fix: ${preflight.fix}` : ''}`,
-      );
-      const notes = describe.filter((text) => text !== '');
-      const problems = refusal === undefined ? [] : [refusal instanceof Error ? refusal.message : String(refusal)];
-      writeMessage({ type: 'checked', problems, notes });
+      const { refusal } = await hostCheck(config, 'node');
+      const problems = refusal === undefined ? [] : [refusal.message];
+      writeMessage({ type: 'checked', problems });
       if (problems.length > 0 || !(await told())) return;
       await runLab({ plan, agentCommand: (node) => agentCommand(node, socket, flags) });
     }),

@@ -37,7 +37,7 @@ function listCommand(cli: Cli): Command {
           for (const row of rows.filter(({ state }) => state === 'skipped' || state === 'failed'))
             cli.terminal.line(`${row.kind}/${row.name}: ${reasonText(row)}`);
         }
-        for (const refusal of refusals) cli.terminal.failure(refusal);
+        for (const { code, message } of refusals) cli.terminal.refused(code, message);
       }),
     );
 }

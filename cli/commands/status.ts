@@ -1,7 +1,8 @@
-import { readFileSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { Command, Option } from 'commander';
 import type { Node } from '../../kernel/contract/kubernetes.ts';
+import { PintleError } from '../../kernel/contract/errors.ts';
 import { exitCodes } from '../exit-codes.ts';
 import { outputOption, type OutputOptions } from '../options.ts';
 import type { Cli } from '../terminal.ts';
@@ -38,21 +39,20 @@ export function statusCommand(cli: Cli): Command {
           pid: record[name]?.pid,
           alive: record[name] !== undefined && isAlive(record[name]),
         }));
-        const api = new ApiClient(files.socket);
-        const answer = await api.raw('GET', '/api/v1/nodes').catch(() => undefined);
-        const nodes = (answer?.status === 200 ? (JSON.parse(answer.body) as { items: Node[] }).items : []).map(
-          (node) => {
-            const ready = node.status?.conditions?.find((each) => each.type === 'Ready');
-            return {
-              name: node.metadata.name,
-              ready: ready?.status === 'True',
-              reason: ready?.status === 'True' ? '' : (ready?.message ?? 'no status yet'),
-              address: node.status?.addresses?.find((each) => each.type === 'InternalIP')?.address ?? '',
-              podCidr: node.spec.podCIDR ?? '',
-            };
-          },
-        );
+        const answer = await new ApiClient(files.socket).raw('GET', '/api/v1/nodes').catch(() => undefined);
+        const isServing = answer?.status === 200;
+        const nodes = (isServing ? (JSON.parse(answer.body) as { items: Node[] }).items : []).map((node) => {
+          const ready = node.status?.conditions?.find((each) => each.type === 'Ready');
+          return {
+            name: node.metadata.name,
+            ready: ready?.status === 'True',
+            reason: ready?.status === 'True' ? '' : (ready?.message ?? 'no status yet'),
+            address: node.status?.addresses?.find((each) => each.type === 'InternalIP')?.address ?? '',
+            podCidr: node.spec.podCIDR ?? '',
+          };
+        });
         const isWhole =
+          isServing &&
           processes.every((each) => each.alive) &&
           nodes.length === record.nodes.length &&
           nodes.every((node) => node.ready);
@@ -65,7 +65,8 @@ export function statusCommand(cli: Cli): Command {
             folder,
             running: true,
             healthy: isWhole,
-            listen: record.listen,
+            apiAnswers: isServing,
+            ...(record.listen === undefined ? {} : { listen: record.listen }),
             kubeconfig: files.kubeconfig,
             processes,
             nodes,
@@ -86,7 +87,8 @@ export function statusCommand(cli: Cli): Command {
             ['KIND', 'PLUGIN', 'WHY'],
             plugins.map((row) => [row.kind, row.name, row.why]),
           );
-          cli.terminal.line(`\nAPI https://${record.listen}   KUBECONFIG=${files.kubeconfig}`);
+          const api = isServing ? `API https://${record.listen}` : `the API does not answer on ${files.socket}`;
+          cli.terminal.line(`\n${api}   KUBECONFIG=${files.kubeconfig}`);
         }
         return isWhole ? exitCodes.done : exitCodes.checkFailed;
       }),
@@ -99,11 +101,17 @@ export function kubeconfigCommand(cli: Cli): Command {
     .option('--path', 'print the path only')
     .addOption(new Option('--state-dir <folder>', 'the folder of the cluster').default(clusterFolder(cli.env)))
     .action(
-      cli.action((flags: { readonly stateDir: string; readonly path?: boolean }) => {
-        const file = join(resolve(flags.stateDir), 'kubeconfig');
+      cli.action(async (flags: { readonly stateDir: string; readonly path?: boolean }) => {
+        const folder = resolve(flags.stateDir);
+        const file = join(folder, 'kubeconfig');
+        if (!existsSync(file)) {
+          throw new PintleError(
+            'NOT_FOUND',
+            `no cluster runs from ${folder}; "pintle up" starts one, --state-dir names another folder`,
+          );
+        }
         const text = readFileSync(file, 'utf8');
         cli.terminal.line(flags.path ? file : text.trimEnd());
-        return Promise.resolve(exitCodes.done);
       }),
     );
 }

@@ -1,11 +1,9 @@
-import { spawn } from 'node:child_process';
-import { copyFileSync, existsSync, mkdirSync, openSync, readFileSync, rmSync } from 'node:fs';
-import { join, resolve } from 'node:path';
-import { fileURLToPath } from 'node:url';
+import { copyFileSync, readFileSync } from 'node:fs';
+import { basename, join, relative, resolve } from 'node:path';
 import { Command, InvalidArgumentError, Option } from 'commander';
 import { PintleError } from '../../kernel/contract/errors.ts';
 import { exitCodes, type ExitCode } from '../exit-codes.ts';
-import { configOption, parseHostPort } from '../options.ts';
+import { configOption, type HostPort, parseHostPort, splitHostPort } from '../options.ts';
 import { defaultStateDir } from '../state-dir.ts';
 import type { Cli } from '../terminal.ts';
 
@@ -37,6 +35,7 @@ export function upCommand(cli: Cli): Command {
     .addOption(new Option('-n, --nodes <count>', 'how many nodes (default: of the config, 3)').argParser(parseNodes))
     .option('--demo', 'deploy a small web service and show it answering')
     .option('-d, --detach', 'return when the cluster is ready; "pintle down" ends it')
+    .addOption(new Option('--no-detach', 'the background process of --detach').hideHelp())
     .option('--expose', 'let this host reach pods, Services and nodes: adds one link and its routes (root)')
     .option('--keep-state', 'keep what the cluster stored when it ends')
     .option('--merge-kubeconfig', 'also add the cluster to your own kubeconfig, as context "pintle"')
@@ -47,37 +46,37 @@ export function upCommand(cli: Cli): Command {
         .choices(['debug', 'info', 'warn', 'error'])
         .default('info'),
     )
-    .action(cli.action((flags: UpFlags) => (flags.detach ? detach(cli, flags) : up(cli, flags))));
+    .action(
+      cli.action(async (flags: UpFlags) => {
+        if (flags.detach !== true) return up(cli, flags);
+        const { detach } = await import('../up/detach.ts');
+        return detach(cli, resolve(flags.stateDir), [...process.argv.slice(2), '--no-detach']);
+      }),
+    );
 }
 
 async function up(cli: Cli, flags: UpFlags): Promise<ExitCode> {
-  const [{ readConfig }, { upCluster }, { Progress }, files, { isAlive }, report] = await Promise.all([
+  const [{ readConfig }, { upCluster }, { Progress }, files, report] = await Promise.all([
     import('../read-config.ts'),
     import('../up/up-cluster.ts'),
     import('../up/progress.ts'),
     import('../up/cluster-files.ts'),
-    import('../../lab/index.ts'),
     import('../up/show-cluster.ts'),
   ]);
   const folder = resolve(flags.stateDir);
   const config = await readConfig(flags.config);
-  const known = files.readRecord(files.clusterFiles(folder));
-  if (known && isAlive(known.up)) {
-    throw new PintleError(
-      'ALREADY_EXISTS',
-      `a cluster runs from ${folder} already (process ${known.up.pid}); "pintle down" ends it, --state-dir names another folder`,
-    );
-  }
   if (flags.expose && process.geteuid?.() !== 0) {
     throw new PintleError(
       'CONFIG_INVALID',
       '--expose adds a link to the host, which needs root; without it, kubectl port-forward reaches every pod',
     );
   }
+  const known = files.claimFolder(files.clusterFiles(folder));
   if (known) await (await import('../up/down-cluster.ts')).downCluster(folder, { keepState: true });
 
   const abort = new AbortController();
   let hasSignal = false;
+  let isReady = false;
   const onSignal = (): void => {
     if (hasSignal) process.exit(130);
     hasSignal = true;
@@ -85,12 +84,13 @@ async function up(cli: Cli, flags: UpFlags): Promise<ExitCode> {
   };
   process.on('SIGINT', onSignal).on('SIGTERM', onSignal).on('SIGHUP', onSignal);
 
-  const progress = new Progress(cli.terminal);
+  const progress = new Progress(cli.terminal, abort.signal);
   const options = {
     folder,
     nodes: flags.nodes ?? config.cluster.nodes,
     configFile: flags.config === undefined ? undefined : resolve(flags.config),
     listen: flags.listen,
+    endpoint: endpointOf(flags, config),
     logLevel: flags.logLevel,
   };
   try {
@@ -102,8 +102,11 @@ async function up(cli: Cli, flags: UpFlags): Promise<ExitCode> {
       if (flags.expose) await progress.step('link to this host', () => expose(cluster, config));
       if (flags.demo) await report.showDemo(cli.terminal, cluster, progress, abort.signal);
       else await report.showCluster(cli.terminal, cluster);
-      report.showNextSteps(cli.terminal, cluster, flags.demo ?? false);
-      files.writeRecord(cluster.files, { ...cluster.record, ready: true });
+      const end =
+        flags.detach === undefined ? 'Ctrl-C takes everything down.' : `To end it: ${downCommandLine(flags, cli.env)}`;
+      report.showNextSteps(cli.terminal, cluster, flags.demo ?? false, end);
+      files.writeRecord(cluster.files, { ...cluster.record, listen: await apiAddress(cluster), ready: true });
+      isReady = true;
       const interrupted = new Promise<'interrupted'>((done) => {
         if (abort.signal.aborted) done('interrupted');
         abort.signal.addEventListener('abort', () => done('interrupted'), { once: true });
@@ -114,7 +117,8 @@ async function up(cli: Cli, flags: UpFlags): Promise<ExitCode> {
     }
     return exitCodes.done;
   } catch (error) {
-    if (hasSignal && error === abort.signal.reason) return exitCodes.done;
+    // taken down as asked; before it was ready, whoever waits for the cluster has to know that there is none
+    if (hasSignal && error === abort.signal.reason) return isReady ? exitCodes.done : exitCodes.failed;
     throw error;
   } finally {
     process.off('SIGINT', onSignal).off('SIGTERM', onSignal).off('SIGHUP', onSignal);
@@ -125,10 +129,37 @@ async function up(cli: Cli, flags: UpFlags): Promise<ExitCode> {
   }
 }
 
-async function expose(
-  cluster: Awaited<ReturnType<typeof import('../up/up-cluster.ts').upCluster>>,
-  config: Awaited<ReturnType<typeof import('../read-config.ts').readConfig>>,
-): Promise<void> {
+type Config = Awaited<ReturnType<typeof import('../read-config.ts').readConfig>>;
+type UpCluster = Awaited<ReturnType<typeof import('../up/up-cluster.ts').upCluster>>;
+
+/** Where the API is going to listen, as far as can be said before its plugin has read the config. */
+function endpointOf(flags: UpFlags, config: Config): HostPort {
+  if (flags.listen !== undefined) return splitHostPort(flags.listen);
+  const choice = config.plugins.use.component.find(({ name }) => name === 'api-server');
+  const { address, port } = (choice?.config ?? {}) as { readonly address?: unknown; readonly port?: unknown };
+  return {
+    address: typeof address === 'string' ? address : '127.0.0.1',
+    port: typeof port === 'number' ? port : 6443,
+  };
+}
+
+async function apiAddress(cluster: UpCluster): Promise<string> {
+  const { parse } = await import('yaml');
+  const { clusters } = parse(readFileSync(cluster.files.kubeconfig, 'utf8')) as {
+    readonly clusters: readonly { readonly cluster: { readonly server: string } }[];
+  };
+  return new URL(clusters[0]!.cluster.server).host;
+}
+
+/** As the user would type it: `pintle` may not be in the PATH. */
+function downCommandLine(flags: UpFlags, env: NodeJS.ProcessEnv): string {
+  const script = process.argv[1] ?? 'pintle';
+  const program = basename(script) === 'pintle' ? 'pintle' : `node ${relative(process.cwd(), script)}`;
+  const folder = resolve(flags.stateDir) === clusterFolder(env) ? '' : ` --state-dir ${flags.stateDir}`;
+  return `${program} down${folder}`;
+}
+
+async function expose(cluster: UpCluster, config: Config): Promise<void> {
   const [{ exposeLab }, { labMainPid }] = await Promise.all([
     import('../up/expose.ts'),
     import('../up/lab-processes.ts'),
@@ -143,43 +174,4 @@ async function expose(
     `/proc/${pid}/ns/net`,
     destinations.map((destination) => ({ destination, gateway })),
   );
-}
-
-/** Runs `up` again in the background and waits until it says that it is ready. */
-async function detach(cli: Cli, flags: UpFlags): Promise<ExitCode> {
-  const [files, { isAlive, identify }] = await Promise.all([
-    import('../up/cluster-files.ts'),
-    import('../../lab/index.ts'),
-  ]);
-  const folder = resolve(flags.stateDir);
-  const paths = files.clusterFiles(folder);
-  const known = files.readRecord(paths);
-  if (known && isAlive(known.up)) {
-    throw new PintleError(
-      'ALREADY_EXISTS',
-      `a cluster runs from ${folder} already (process ${known.up.pid}); "pintle down" ends it`,
-    );
-  }
-  mkdirSync(folder, { recursive: true, mode: 0o700 });
-  rmSync(paths.log, { force: true });
-  const log = openSync(paths.log, 'a', 0o600);
-  const argv = process.argv.slice(2).filter((each) => each !== '--detach' && each !== '-d');
-  const main = fileURLToPath(new URL('../main.js', import.meta.url));
-  const child = spawn(process.execPath, [main, ...argv], { stdio: ['ignore', log, log], detached: true });
-  child.unref();
-  const self = child.pid === undefined ? undefined : identify(child.pid);
-  for (;;) {
-    const alive = self !== undefined && isAlive(self);
-    const now = alive && existsSync(paths.record) ? files.readRecord(paths) : undefined;
-    const text = existsSync(paths.log) ? readFileSync(paths.log, 'utf8') : '';
-    if (now?.ready) {
-      cli.terminal.line(text.trimEnd());
-      return exitCodes.done;
-    }
-    if (!alive) {
-      cli.terminal.errorLine(text.trimEnd());
-      return exitCodes.failed;
-    }
-    await new Promise((done) => setTimeout(done, 50));
-  }
 }

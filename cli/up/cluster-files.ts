@@ -1,8 +1,10 @@
 /** The folder of a cluster that `pintle up` made, and the record of its processes: what `down` and `status` go by. */
-import { existsSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
+import { chmodSync, existsSync, readdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { z } from 'zod';
 import { PintleError } from '../../kernel/contract/errors.ts';
+import { isAlive } from '../../lab/index.ts';
+import { makeStateDir } from '../state-dir.ts';
 
 const identity = z.object({ pid: z.int().positive(), startTicks: z.string() });
 
@@ -12,7 +14,8 @@ const record = z.object({
   up: identity,
   server: identity.optional(),
   lab: identity.optional(),
-  listen: z.string(),
+  /** Where the API listens, once it does. */
+  listen: z.string().optional(),
   nodes: z.array(z.object({ name: z.string(), address: z.string() })),
   exposedLink: z.string().optional(),
   ready: z.boolean(),
@@ -27,7 +30,9 @@ export interface ClusterFiles {
   readonly socket: string;
   readonly kubeconfig: string;
   readonly plan: string;
+  /** Of a detached `up`. */
   readonly log: string;
+  readonly errorLog: string;
 }
 
 export function clusterFiles(folder: string): ClusterFiles {
@@ -40,7 +45,39 @@ export function clusterFiles(folder: string): ClusterFiles {
     kubeconfig: join(folder, 'kubeconfig'),
     plan: join(folder, 'lab.json'),
     log: join(folder, 'up.log'),
+    errorLog: join(folder, 'up-errors.log'),
   };
+}
+
+/** What `pintle up` puts into its folder: all that `down` may remove from it. */
+export const ownEntries: readonly string[] = [
+  ...['up.json', 'up.json.new', 'up.log', 'up-errors.log', 'server.log'],
+  ...['server', 'kubeconfig', 'lab.json', 'lab', 'nodes'],
+];
+
+/**
+ * Makes the folder and closes it to others. One that holds anything else is refused, a home folder named by mistake for
+ * one, and so is one whose cluster runs.
+ */
+export function claimFolder(files: ClusterFiles): ClusterRecord | undefined {
+  const { folder } = files;
+  makeStateDir(folder);
+  const foreign = readdirSync(folder).find((name) => !ownEntries.includes(name));
+  if (foreign !== undefined) {
+    throw new PintleError(
+      'ALREADY_EXISTS',
+      `${folder} holds other things (${foreign}); a cluster needs a folder of its own: name an empty or a new one with --state-dir`,
+    );
+  }
+  const known = readRecord(files);
+  if (known && isAlive(known.up)) {
+    throw new PintleError(
+      'ALREADY_EXISTS',
+      `a cluster runs from ${folder} already (process ${known.up.pid}); "pintle down" ends it, --state-dir names another folder`,
+    );
+  }
+  chmodSync(folder, 0o700);
+  return known;
 }
 
 export function readRecord(files: ClusterFiles): ClusterRecord | undefined {

@@ -15,7 +15,10 @@ const labels = { app: 'demo' };
 
 const serverProgram = `
 const http = require('http');
-const server = http.createServer((request, response) => response.end(process.env.POD_NAME + '\\n'));
+const server = http.createServer((request, response) => {
+  if (request.url !== '/ready') console.log(request.method + ' ' + request.url + ' from ' + request.socket.remoteAddress.replace('::ffff:', ''));
+  response.end(process.env.POD_NAME + '\\n');
+});
 server.listen(8080);
 process.on('SIGTERM', () => server.close(() => process.exit(0)));
 `;
@@ -64,7 +67,7 @@ function deployment(node: string, replicas: number): NewObject<Deployment> {
               command: [node, '-e', serverProgram],
               env: [{ name: 'POD_NAME', valueFrom: { fieldRef: { fieldPath: 'metadata.name' } } }],
               ports: [{ containerPort: 8080 }],
-              readinessProbe: { httpGet: { path: '/', port: 8080 }, periodSeconds: 1 },
+              readinessProbe: { httpGet: { path: '/ready', port: 8080 }, periodSeconds: 1 },
               resources: { requests: { cpu: '10m', memory: '32Mi' } },
             },
           ],

@@ -1,10 +1,10 @@
-/** Ends a cluster of `pintle up`, however little of it is left, and removes its folder. */
+/** Ends a cluster of `pintle up`, however little of it is left, and removes what it has in its folder. */
 import { chmodSync, existsSync, readdirSync, rmdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { PintleError } from '../../kernel/contract/errors.ts';
 import { hasEnded, isAlive, signalProcess, type ProcessIdentity } from '../../lab/index.ts';
 import { removeCgroups } from '../../plugins/runtimes/process/cgroups.ts';
-import { clusterFiles, readRecord } from './cluster-files.ts';
+import { clusterFiles, ownEntries, readRecord } from './cluster-files.ts';
 
 async function end(identity: ProcessIdentity | undefined, graceMs: number): Promise<void> {
   if (!identity || !isAlive(identity)) return;
@@ -66,25 +66,25 @@ async function removeLimits(folder: string): Promise<void> {
   }
 }
 
-/** Removes the cluster's folder; after a failure (`!clean`) the logs stay, so that the reason can be read. */
+const logs: ReadonlySet<string> = new Set(['up.log', 'up-errors.log', 'server.log']);
+
+/** Leaves an agent's log and nothing else of its node. */
+function removeAllButLogs(nodes: string): void {
+  for (const node of existsSync(nodes) ? readdirSync(nodes) : []) {
+    for (const name of readdirSync(join(nodes, node))) {
+      if (name !== 'agent.log') removeFolder(join(nodes, node, name));
+    }
+  }
+}
+
+/** Removes what the cluster has in its folder; after a failure (`!clean`) the logs stay, so that the reason can be read. */
 export async function removeState(folder: string, clean: boolean): Promise<void> {
-  const logs = new Set(['server.log', 'up.log']);
   if (!existsSync(folder)) return;
   await removeLimits(folder);
-  if (clean) {
-    removeFolder(folder);
-    return;
+  for (const name of ownEntries) {
+    if (!clean && logs.has(name)) continue;
+    if (!clean && name === 'nodes') removeAllButLogs(join(folder, name));
+    else removeFolder(join(folder, name));
   }
-  const files = clusterFiles(folder);
-  for (const name of readdirSync(folder)) {
-    if (logs.has(name)) continue;
-    if (name === 'nodes') continue;
-    removeFolder(join(folder, name));
-  }
-  rmSync(files.record, { force: true });
-  try {
-    rmdirSync(folder);
-  } catch {
-    // Logs are left in it.
-  }
+  if (readdirSync(folder).length === 0) rmdirSync(folder);
 }

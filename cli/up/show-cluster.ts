@@ -115,7 +115,8 @@ export async function showDemo(
   }
 }
 
-export function showNextSteps(terminal: Terminal, cluster: UpCluster, hasDemo: boolean): void {
+/** `end`: how this cluster is taken down, as a sentence. */
+export function showNextSteps(terminal: Terminal, cluster: UpCluster, hasDemo: boolean, end: string): void {
   const next = hasDemo
     ? [
         'kubectl get pods -o wide',
@@ -130,5 +131,5 @@ export function showNextSteps(terminal: Terminal, cluster: UpCluster, hasDemo: b
   terminal.line('\nNext:');
   terminal.line(`  export KUBECONFIG=${cluster.files.kubeconfig}`);
   for (const line of next) terminal.line(`  ${line}`);
-  terminal.line('\nCtrl-C takes everything down (detached: pintle down).');
+  terminal.line(`\n${end}`);
 }

@@ -4,7 +4,7 @@
  * killed first.
  */
 import { spawn, type ChildProcess } from 'node:child_process';
-import { chmodSync, mkdirSync, openSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, openSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import type { Node } from '../../kernel/contract/kubernetes.ts';
 import { PintleError } from '../../kernel/contract/errors.ts';
@@ -19,6 +19,8 @@ import {
   type ProcessIdentity,
 } from '../../lab/index.ts';
 import { ApiClient, waitFor } from './api-client.ts';
+import type { HostPort } from '../options.ts';
+import { checkPort } from './check-port.ts';
 import { clusterFiles, writeRecord, type ClusterFiles, type ClusterRecord } from './cluster-files.ts';
 import type { Progress } from './progress.ts';
 
@@ -26,7 +28,10 @@ export interface UpOptions {
   readonly folder: string;
   readonly nodes: number;
   readonly configFile: string | undefined;
+  /** Set by the flag; else the config says. */
   readonly listen: string | undefined;
+  /** What of the two holds. */
+  readonly endpoint: HostPort;
   readonly logLevel: string;
 }
 
@@ -103,8 +108,6 @@ export async function upCluster(options: UpOptions, progress: Progress, signal: 
   const files = clusterFiles(options.folder);
   const plan = planLab(options.nodes, options.folder);
   const isRoot = process.geteuid?.() === 0;
-  mkdirSync(files.folder, { recursive: true, mode: 0o700 });
-  chmodSync(files.folder, 0o700);
   const flags = [
     ...(options.configFile === undefined ? [] : ['--config', options.configFile]),
     ...['--log-level', options.logLevel],
@@ -120,6 +123,7 @@ export async function upCluster(options: UpOptions, progress: Progress, signal: 
     const reports = new LabReports();
     let stderr = '';
     const lab = await progress.step('checks of this host', async () => {
+      await checkPort(options.endpoint);
       const problem = await labProblem(isRoot);
       if (problem) throw new PintleError('PLUGIN_UNSUPPORTED', `${problem.reason}\nfix: ${problem.fix}`);
       const child = enterLab([process.execPath, program, 'lab-run', files.plan], { isRoot });
@@ -141,7 +145,6 @@ export async function upCluster(options: UpOptions, progress: Progress, signal: 
       up: identify(process.pid)!,
       server: identity(server),
       lab: identity(lab),
-      listen: options.listen ?? '127.0.0.1:6443',
       nodes: plan.nodes.map(({ name, address }) => ({ name, address })),
       ready: false,
     };

@@ -18,7 +18,7 @@ import type { Report } from './report.ts';
 
 /** A plugin with its validated config, ready to start. */
 /** Why a choice was skipped that is no fall-back: one before it in the list runs. */
-export const notNeeded = 'a choice before it can run';
+export const notNeeded = 'not needed: a choice named before it can run';
 
 export interface Candidate {
   readonly plugin: Plugin;

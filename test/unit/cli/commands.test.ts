@@ -1,5 +1,5 @@
 import { execFileSync } from 'node:child_process';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import test, { type ExecutionContext } from 'ava';
@@ -13,9 +13,14 @@ plugins:
   use: { store: memory, cluster: [], scheduler: binpack, controller: [], runtime: [], attachment: [], overlay: [], proxy: [], component: [] }
 `;
 
-function configFile(t: ExecutionContext, text: string): string {
+function folderOf(t: ExecutionContext): string {
   const folder = mkdtempSync(join(tmpdir(), 'pintle-cli-'));
   t.teardown(() => rmSync(folder, { recursive: true, force: true }));
+  return folder;
+}
+
+function configFile(t: ExecutionContext, text: string): string {
+  const folder = folderOf(t);
   writeFileSync(join(folder, 'pintle.yaml'), text);
   return join(folder, 'pintle.yaml');
 }
@@ -149,7 +154,7 @@ test('plugins show: facts, config schema, and a hint for a slip', async (t) => {
   t.regex(slip.err, /\[PLUGIN_UNKNOWN\] no store is named `memry`; did you mean `memory`/);
   t.regex(
     (await pintle('plugins', 'show', 'stor/memory')).err,
-    /is not a plugin: expected kind\/name.*did you mean `store`/,
+    /names no plugin: expected kind\/name.*did you mean `store`/,
   );
 });
 
@@ -217,5 +222,30 @@ test('zsh and fish completions name every command', async (t) => {
     const { exitCode, out } = await pintle('completion', shell);
     t.is(exitCode, 0);
     for (const word of ['server', 'plugins', 'node-name', 'doctor']) t.true(out.includes(word), `${shell} ${word}`);
+    for (const hidden of ['lab-run', 'lab-check', 'no-detach']) t.false(out.includes(hidden), `${shell} ${hidden}`);
   }
+});
+
+test('kubeconfig, image ls and status of a folder without a cluster say so, without a stack', async (t) => {
+  const folder = folderOf(t);
+  for (const argv of [['kubeconfig'], ['kubeconfig', '--path'], ['image', 'ls']]) {
+    const { exitCode, err } = await pintle(...argv, '--state-dir', folder);
+    t.is(exitCode, 1);
+    t.regex(err, /^error \[NOT_FOUND\] no cluster runs from .*; "pintle up" starts one/);
+    t.false(err.includes('    at '));
+  }
+  t.is((await pintle('status', '--state-dir', folder)).exitCode, 3);
+});
+
+test('up refuses a folder that holds other things; down removes only what up puts there', async (t) => {
+  const folder = folderOf(t);
+  writeFileSync(join(folder, 'thesis.txt'), 'years of work');
+  for (const flags of [[], ['--detach']]) {
+    const { exitCode, err } = await pintle('up', '--state-dir', folder, ...flags);
+    t.is(exitCode, 1);
+    t.regex(err, /holds other things \(thesis\.txt\)/);
+  }
+  mkdirSync(join(folder, 'server'));
+  t.is((await pintle('down', '--state-dir', folder)).exitCode, 0);
+  t.deepEqual(readdirSync(folder), ['thesis.txt']);
 });

@@ -252,7 +252,7 @@ test('a choice that this host cannot run is skipped, and the fall-back logged on
   const [first, second, third] = kernel.report();
   t.like(first, { state: 'skipped', reason: 'no socket', fix: 'apt-get install docker.io' });
   t.is(second?.state, 'running');
-  t.like(third, { state: 'skipped', reason: 'a choice before it can run' });
+  t.like(third, { state: 'skipped', reason: 'not needed: a choice named before it can run' });
   await kernel.stop();
 });
 

@@ -1,0 +1,50 @@
+/** `up --detach`: runs `up` again in the background, shows what it prints, and returns when its cluster is ready. */
+import { spawn } from 'node:child_process';
+import { closeSync, existsSync, openSync, readFileSync, readSync, rmSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
+import { identify, isAlive, signalProcess } from '../../lab/index.ts';
+import { exitCodes, type ExitCode } from '../exit-codes.ts';
+import type { Cli } from '../terminal.ts';
+import { claimFolder, clusterFiles, readRecord } from './cluster-files.ts';
+
+/** `argv`: the command line of the `up` to run. */
+export async function detach(cli: Cli, folder: string, argv: readonly string[]): Promise<ExitCode> {
+  const files = clusterFiles(folder);
+  claimFolder(files);
+  for (const file of [files.log, files.errorLog]) rmSync(file, { force: true });
+  const [outputLog, errorLog] = [openSync(files.log, 'a', 0o600), openSync(files.errorLog, 'a', 0o600)];
+  const log = openSync(files.log, 'r');
+  const main = fileURLToPath(new URL('../main.js', import.meta.url));
+  const child = spawn(process.execPath, [main, ...argv], { stdio: ['ignore', outputLog, errorLog], detached: true });
+  closeSync(outputLog);
+  closeSync(errorLog);
+  child.unref();
+  const self = child.pid === undefined ? undefined : identify(child.pid);
+  // The background process is not in the terminal's group: Ctrl-C while it starts has to be handed on.
+  const onSignal = (): void => {
+    if (self !== undefined) signalProcess(self, 'SIGTERM');
+  };
+  process.on('SIGINT', onSignal).on('SIGTERM', onSignal);
+  try {
+    for (;;) {
+      const alive = self !== undefined && isAlive(self);
+      const isReady = alive && existsSync(files.record) && readRecord(files)?.ready === true;
+      cli.terminal.write(readNew(log));
+      if (isReady) return exitCodes.done;
+      if (!alive) {
+        if (existsSync(files.errorLog)) cli.terminal.errorLine(readFileSync(files.errorLog, 'utf8').trimEnd());
+        return exitCodes.failed;
+      }
+      await new Promise((done) => setTimeout(done, 50));
+    }
+  } finally {
+    closeSync(log);
+    process.off('SIGINT', onSignal).off('SIGTERM', onSignal);
+  }
+}
+
+/** What was appended since the last call: the descriptor's own position moves on. */
+function readNew(descriptor: number): string {
+  const buffer = Buffer.alloc(64 * 1024);
+  return buffer.toString('utf8', 0, readSync(descriptor, buffer));
+}

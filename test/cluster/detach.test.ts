@@ -1,0 +1,48 @@
+/** `up --detach`, `status`, `kubeconfig` and `down` as four commands, the way a person uses them. */
+import { existsSync, mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import test from 'ava';
+import { freePort, program, run } from './support/cluster.ts';
+
+test('a detached cluster says how to go on, answers status, and ends by down', async (t) => {
+  const parent = mkdtempSync(join(tmpdir(), 'pintle-detach-'));
+  const folder = join(parent, 'c');
+  const pintle = (...argv: readonly string[]) =>
+    run(process.execPath, [program, ...argv, '--state-dir', folder], { env: { ...process.env, HOME: parent } });
+  t.teardown(async () => {
+    await pintle('down');
+    rmSync(parent, { recursive: true, force: true });
+  });
+  const listen = `127.0.0.1:${await freePort()}`;
+
+  // one group of short flags, the count glued on: the background process must not detach again
+  const up = await pintle('up', '-dn1', '--listen', listen);
+  t.is(up.code, 0, up.stderr);
+  t.regex(up.stdout, /^ok +nodes Ready/m);
+  t.regex(up.stdout, /^To end it: .* down --state-dir /m);
+
+  const again = await pintle('up', '--detach', '--listen', listen);
+  t.is(again.code, 1);
+  t.regex(again.stderr, /a cluster runs from/);
+
+  const status = await pintle('status', '-o', 'json');
+  t.is(status.code, 0, status.stdout);
+  t.like(JSON.parse(status.stdout), { healthy: true, listen, nodes: [{ name: 'node-1', ready: true }] });
+  t.is((await pintle('kubeconfig', '--path')).stdout.trim(), join(folder, 'kubeconfig'));
+
+  t.regex((await pintle('down')).stdout, /is down$/m);
+  t.false(existsSync(folder));
+  t.is((await pintle('status')).code, 3);
+});
+
+test('a detached start that fails prints why, and its exit code', async (t) => {
+  const parent = mkdtempSync(join(tmpdir(), 'pintle-detach-'));
+  t.teardown(() => rmSync(parent, { recursive: true, force: true }));
+  const { code, stderr } = await run(process.execPath, [
+    ...[program, 'up', '--detach', '--state-dir', join(parent, 'c')],
+    ...['--listen', '192.0.2.1:6443'],
+  ]);
+  t.is(code, 1);
+  t.regex(stderr, /192\.0\.2\.1:6443 is no place to listen/);
+});
