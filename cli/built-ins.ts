@@ -107,6 +107,12 @@ export const builtIns: readonly CatalogueEntry[] = [
     load: () => import('../plugins/controllers/daemon-set/index.ts'),
   },
   {
+    kind: 'controller',
+    name: 'job',
+    summary: 'Runs the pods of Jobs until enough have succeeded, or too many failed',
+    load: () => import('../plugins/controllers/job/index.ts'),
+  },
+  {
     kind: 'runtime',
     name: 'process',
     summary: 'Containers as processes in namespaces of their own: no daemon, no image download',

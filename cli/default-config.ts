@@ -20,6 +20,7 @@ export const defaults: ConfigDefaults = {
       ...['garbage-collector', 'service-account'],
       'replication-controller',
       'daemon-set',
+      'job',
     ),
     runtime: named('process'),
     attachment: named('bridge'),
