@@ -1,4 +1,5 @@
 /** The DNS server: UDP and TCP on the given addresses, EDNS sizes, truncation (RFC 1035, RFC 6891). */
+import { randomInt } from 'node:crypto';
 import { createSocket, type Socket as UdpSocket } from 'node:dgram';
 import { createServer, type Server, type Socket } from 'node:net';
 import packet from 'dns-packet';
@@ -127,7 +128,7 @@ export class DnsServer {
     const own = this.#parts.names.resolve({ name: alias.data, type });
     if (own.kind === 'answer') return own.records;
     if (own.kind === 'absent') return [];
-    const id = Math.floor(Math.random() * 65_536);
+    const id = randomInt(65_536);
     const query = packet.encode({
       id,
       type: 'query',

@@ -8,6 +8,8 @@ import { ensureDnsService, publishEndpoint } from './publish.ts';
 import { ClusterNames } from './records.ts';
 import { createUpstream, nameserversOf } from './upstream.ts';
 
+const failuresUntilWarning = 5;
+
 export default definePlugin({
   kind: 'component',
   name: 'dns',
@@ -50,10 +52,15 @@ export default definePlugin({
     async function serve(signal: AbortSignal): Promise<void> {
       await Promise.all([services, slices, namespaces, nodes].map((informer) => informer.synced(signal)));
       let listening: string | undefined;
+      let failures = 0;
       for (;;) {
         const address = addressOf();
         try {
-          if (address === undefined) throw new Error(`node ${nodeName} has no InternalIP yet`);
+          if (address === undefined) {
+            problem = `node ${nodeName} has no InternalIP yet`;
+            await clock.sleep(200, signal);
+            continue;
+          }
           if (address !== listening) {
             await server.close();
             await server.listen(address, config.port);
@@ -62,12 +69,15 @@ export default definePlugin({
           await ensureDnsService(cluster, dnsServiceIp);
           await publishEndpoint(cluster, nodeName, address, config.port);
           problem = undefined;
+          failures = 0;
           // Looked at again now and then: somebody may have deleted the Service or the slice.
           await clock.sleep(30_000, signal);
         } catch (error) {
           if (signal.aborted) return;
           problem = error instanceof Error ? error.message : String(error);
-          log.debug('dns is not serving yet', { error: problem });
+          failures += 1;
+          // The first ones are nodes that make the Service at the same time; what lasts is worth a word, once.
+          if (failures === failuresUntilWarning) log.warn('dns is not serving, tries on', { error: problem });
           await clock.sleep(200, signal);
         }
       }

@@ -3,7 +3,7 @@
  * address, and one EndpointSlice a node, owned by the Node so that it goes with it.
  */
 import type { EndpointSlice, Service } from '../../../kernel/contract/kubernetes.ts';
-import { isPintleError, type Cluster, type NewObject } from '../../../kernel/contract/index.ts';
+import { isPintleError, PintleError, type Cluster, type NewObject } from '../../../kernel/contract/index.ts';
 import { resources } from '../../../kernel/machinery/resources.ts';
 import { serviceNameLabel } from './index-of-cluster.ts';
 
@@ -27,14 +27,32 @@ export async function ensureDnsService(cluster: Cluster, serviceIp: string): Pro
       ],
     },
   };
+  const found = (await existing(cluster)) ?? (await createUnlessThere(cluster, service));
+  if (found.spec.clusterIP !== serviceIp) {
+    throw new PintleError(
+      'CONFIG_INVALID',
+      `Service ${namespace}/${name} has address ${found.spec.clusterIP}, and pods ask cluster.dnsServiceIp of the config, ${serviceIp}; delete the Service (it is made again), or set the address that it has`,
+    );
+  }
+}
+
+async function existing(cluster: Cluster): Promise<Service | undefined> {
   try {
-    await cluster.get(resources.services, { namespace, name });
+    return await cluster.get(resources.services, { namespace, name });
   } catch (error) {
-    if (!isPintleError(error, 'NOT_FOUND')) throw error;
-    await cluster.create(resources.services, service).catch((failure: unknown) => {
-      // Another node was faster.
-      if (!isPintleError(failure, 'ALREADY_EXISTS', 'CONFLICT', 'INVALID')) throw failure;
-    });
+    if (isPintleError(error, 'NOT_FOUND')) return undefined;
+    throw error;
+  }
+}
+
+/** Each node tries. One that is refused while another's Service is on its way finds that when it tries again. */
+async function createUnlessThere(cluster: Cluster, service: NewObject<Service>): Promise<Service> {
+  try {
+    return await cluster.create(resources.services, service);
+  } catch (failure) {
+    const found = await existing(cluster);
+    if (found === undefined) throw failure;
+    return found;
   }
 }
 
