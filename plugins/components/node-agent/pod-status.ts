@@ -45,6 +45,20 @@ export function isTerminalPhase(phase: string | undefined): boolean {
   return phase === 'Succeeded' || phase === 'Failed';
 }
 
+/**
+ * Containers whose start came to nothing without the API having heard of it: most likely the agent was killed in the
+ * middle of it. They never ran, so that starting them again under the same attempt is no restart.
+ */
+export function unreportedStarts(pod: Pod, containers: readonly Container[]): readonly Container[] {
+  const statuses = [...(pod.status?.initContainerStatuses ?? []), ...(pod.status?.containerStatuses ?? [])];
+  const reported = new Set(
+    statuses.flatMap((status) => [status.containerID, status.lastState?.terminated?.containerID]),
+  );
+  return containers.filter(
+    (each) => each.state === 'exited' && each.startedMs === undefined && !reported.has(`pintle://${each.id}`),
+  );
+}
+
 const iso = (ms: number) => new Date(ms).toISOString().replace(/\.\d+Z$/, 'Z');
 
 function terminated(container: Container): ContainerState {

@@ -16,7 +16,7 @@ import {
   type PodWorkerSettings,
 } from './pod-memory.ts';
 import { PodSandboxes } from './pod-sandboxes.ts';
-import { attemptsOf, isSidecar, isTerminalPhase } from './pod-status.ts';
+import { attemptsOf, isSidecar, isTerminalPhase, unreportedStarts } from './pod-status.ts';
 import { startProbes } from './probes.ts';
 import { newestPod, StatusWriter } from './status-writer.ts';
 
@@ -48,9 +48,10 @@ export class PodWorker {
   }
 
   async sync(uid: string): Promise<void> {
+    const isFirst = !this.#memory.has(uid);
     const memory = this.#remember(uid);
     const sandboxes = await this.#sandboxes.of(uid);
-    const containers = await this.#containersOf(sandboxes);
+    let containers = await this.#containersOf(sandboxes);
     const known = this.#services.desired(uid);
     const pod = known && newestPod(known, memory.written);
     if (pod) memory.lastPod = pod;
@@ -71,6 +72,7 @@ export class PodWorker {
       await this.#statuses.write(pod, memory, { sandbox: undefined, containers, podIps: [] });
       return;
     }
+    if (isFirst) containers = await this.#forgetUnreportedStarts(pod, containers);
     const now = await this.#run(pod, memory, sandboxes, containers);
     const phase = await this.#statuses.write(pod, memory, { ...now, podIps: this.#podIps(pod, memory) });
     if (isTerminalPhase(phase)) this.#services.again(uid);
@@ -89,6 +91,12 @@ export class PodWorker {
     const containers: Container[] = [];
     for (const sandbox of sandboxes) containers.push(...(await this.#services.runtime.listContainers(sandbox.id)));
     return containers;
+  }
+
+  async #forgetUnreportedStarts(pod: Pod, containers: readonly Container[]): Promise<readonly Container[]> {
+    const unreported = unreportedStarts(pod, containers);
+    for (const { id } of unreported) await this.#services.runtime.removeContainer(id);
+    return containers.filter((each) => !unreported.includes(each));
   }
 
   #podIps(pod: Pod, memory: PodMemory): readonly string[] {

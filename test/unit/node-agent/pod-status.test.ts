@@ -1,7 +1,12 @@
 import test from 'ava';
 import type { Container as Definition, Pod } from '../../../kernel/contract/kubernetes.ts';
 import type { Container } from '../../../kernel/contract/index.ts';
-import { podStatus, qosClass, type PodObservation } from '../../../plugins/components/node-agent/pod-status.ts';
+import {
+  podStatus,
+  qosClass,
+  unreportedStarts,
+  type PodObservation,
+} from '../../../plugins/components/node-agent/pod-status.ts';
 
 const nowMs = Date.parse('2026-01-02T03:04:05Z');
 
@@ -182,4 +187,21 @@ test('QoS classes', (t) => {
   t.is(qosClass(resources({ cpu: '1' }, {})), 'Burstable');
   t.is(qosClass(resources({}, { cpu: '1', memory: '1Gi' })), 'Guaranteed');
   t.is(qosClass(resources({ cpu: '500m' }, { cpu: '1', memory: '1Gi' })), 'Burstable');
+});
+
+test('starts that came to nothing unheard of', (t) => {
+  const failed = (name: string, attempt: number) =>
+    container(name, attempt, 'exited', { startedMs: undefined, exitCode: 128 });
+  const reported = podStatus(pod({}), observe([failed('c', 1)]));
+  const all = [
+    failed('c', 0),
+    failed('c', 1),
+    failed('c', 2),
+    container('c', 3, 'exited'),
+    container('c', 4, 'running'),
+  ];
+  t.deepEqual(
+    unreportedStarts(pod({}, reported), all).map((each) => each.attempt),
+    [0, 2],
+  );
 });
