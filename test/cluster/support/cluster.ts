@@ -51,6 +51,40 @@ export function kubectls(): readonly string[] {
   return found;
 }
 
+const checkout = fileURLToPath(new URL('../../../..', import.meta.url)).replace(/\/$/, '');
+
+/** The command as this user, who sees the checkout in `folder` even when it lies where only root may look. */
+function asUser(uid: number, folder: string, command: readonly string[]): readonly string[] {
+  const view = join(folder, 'checkout');
+  const seen = command.map((word) => (word.startsWith(`${checkout}/`) ? view + word.slice(checkout.length) : word));
+  const enter = 'mkdir "$1" && mount --bind "$2" "$1" && shift 2 && exec "$@"';
+  const drop = [
+    'setpriv',
+    '--reuid',
+    String(uid),
+    '--regid',
+    String(uid),
+    '--clear-groups',
+    '--pdeathsig',
+    'INT',
+    '--',
+  ];
+  return [
+    'unshare',
+    '--mount',
+    '--propagation',
+    'private',
+    'sh',
+    '-c',
+    enter,
+    'view',
+    view,
+    checkout,
+    ...drop,
+    ...seen,
+  ];
+}
+
 export interface ClusterOptions {
   readonly nodes?: number;
   readonly flags?: readonly string[];
@@ -85,13 +119,11 @@ export class TestCluster {
       String(options.nodes ?? 3),
       ...(options.flags ?? []),
     ];
-    const drop =
-      options.uid === undefined
-        ? []
-        : ['--reuid', String(options.uid), '--regid', String(options.uid), '--clear-groups'];
     // A cluster does not outlive the test that started it, however that ends.
-    const args = ['--pdeathsig', 'INT', ...drop, '--', process.execPath, ...argv];
-    const child = spawn('setpriv', args, { stdio: ['ignore', 'pipe', 'pipe'], env: { ...process.env, HOME: parent } });
+    const plain = ['setpriv', '--pdeathsig', 'INT', '--', process.execPath, ...argv];
+    const [command, ...args] =
+      options.uid === undefined ? plain : asUser(options.uid, parent, [process.execPath, ...argv]);
+    const child = spawn(command!, args, { stdio: ['ignore', 'pipe', 'pipe'], env: { ...process.env, HOME: parent } });
     let text = '';
     const ready = new Promise<void>((resolve, reject) => {
       const onData = (chunk: Buffer) => {
