@@ -113,6 +113,12 @@ export const builtIns: readonly CatalogueEntry[] = [
     load: () => import('../plugins/controllers/job/index.ts'),
   },
   {
+    kind: 'controller',
+    name: 'cron-job',
+    summary: 'Starts the Jobs of CronJobs when their time has come',
+    load: () => import('../plugins/controllers/cron-job/index.ts'),
+  },
+  {
     kind: 'runtime',
     name: 'process',
     summary: 'Containers as processes in namespaces of their own: no daemon, no image download',

@@ -21,6 +21,7 @@ export const defaults: ConfigDefaults = {
       'replication-controller',
       'daemon-set',
       'job',
+      'cron-job',
     ),
     runtime: named('process'),
     attachment: named('bridge'),

@@ -71,17 +71,21 @@ export interface ControlPlane {
   ): Promise<() => Promise<void>>;
 }
 
-export async function openControlPlane(t: { teardown(undo: () => unknown): void }): Promise<ControlPlane> {
+/** `clock`: for the API; each controller gets its own. */
+export async function openControlPlane(
+  t: { teardown(undo: () => unknown): void },
+  clock?: Clock,
+): Promise<ControlPlane> {
   const store = await startPlugin<object>(memory);
-  const cluster = await startPlugin<Cluster>(local, { uses: { store } });
+  const cluster = await startPlugin<Cluster>(local, { uses: { store }, clock });
   t.teardown(async () => {
     await cluster[Symbol.asyncDispose]();
     await store[Symbol.asyncDispose]();
   });
   return {
     cluster,
-    controller: async (plugin, config, clock, moreFacts) => {
-      const given = { uses: { cluster }, clock, ...(config === undefined ? {} : { config }) };
+    controller: async (plugin, config, ownClock, moreFacts) => {
+      const given = { uses: { cluster }, clock: ownClock, ...(config === undefined ? {} : { config }) };
       const controller = await startPlugin<Controller>(
         plugin,
         moreFacts === undefined ? given : { ...given, facts: moreFacts },
