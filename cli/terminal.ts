@@ -17,10 +17,13 @@ export class Terminal {
   readonly #out: NodeJS.WritableStream;
   readonly #err: NodeJS.WritableStream;
   readonly hasColor: boolean;
+  /** Of the terminal; undefined when there is none. */
+  readonly #columns: number | undefined;
 
   constructor(out: NodeJS.WriteStream | NodeJS.WritableStream, err: NodeJS.WritableStream, env: NodeJS.ProcessEnv) {
     this.#out = out;
     this.#err = err;
+    this.#columns = 'isTTY' in out && out.isTTY ? out.columns : undefined;
     this.hasColor = 'isTTY' in out && out.isTTY && (env['NO_COLOR'] ?? '') === '' && env['TERM'] !== 'dumb';
   }
 
@@ -31,6 +34,11 @@ export class Terminal {
   /** Text as it is, its line ends included. */
   write(text: string): void {
     if (text !== '') this.#out.write(text);
+  }
+
+  /** On a terminal: a line that the next one is written over. */
+  passing(text: string): void {
+    if (this.#columns !== undefined) this.#out.write(`${text}\r`);
   }
 
   json(value: unknown): void {
@@ -47,16 +55,17 @@ export class Terminal {
     return `\x1b[${on}m${text}\x1b[${off}m`;
   }
 
-  /** Columns as wide as their widest cell, the last one free. */
+  /** Columns as wide as their widest cell; the last one takes what the terminal has left, in several lines if it must. */
   table(header: readonly string[], rows: readonly (readonly string[])[]): void {
     const widths = header.map((title, column) =>
       Math.max(title.length, ...rows.map((row) => row[column]?.length ?? 0)),
     );
-    const format = (cells: readonly string[]): string =>
-      cells
-        .map((cell, column) => (column === cells.length - 1 ? cell : cell.padEnd(widths[column]!)))
-        .join('  ')
-        .trimEnd();
+    const indent = widths.slice(0, -1).reduce((sum, width) => sum + width + 2, 0);
+    const format = (cells: readonly string[]): string => {
+      const [first = '', ...more] = wrap(cells.at(-1) ?? '', (this.#columns ?? Infinity) - indent);
+      const fixed = cells.slice(0, -1).map((cell, column) => cell.padEnd(widths[column]!));
+      return [[...fixed, first].join('  ').trimEnd(), ...more.map((text) => ' '.repeat(indent) + text)].join('\n');
+    };
     this.line(this.style('bold', format(header)));
     for (const row of rows) this.line(format(row));
   }
@@ -73,6 +82,20 @@ export class Terminal {
         `${this.style('red', 'error')} ${error instanceof Error ? (error.stack ?? error.message) : String(error)}`,
       );
   }
+}
+
+const leastWidth = 16;
+
+/** Lines of at most `width`, broken between words. A column that is too narrow for prose is left to the terminal. */
+function wrap(text: string, width: number): readonly string[] {
+  if (text.length <= width || width < leastWidth) return [text];
+  const lines: string[] = [];
+  for (const word of text.split(' ')) {
+    const last = lines.at(-1);
+    if (last !== undefined && last.length + 1 + word.length <= width) lines[lines.length - 1] = `${last} ${word}`;
+    else lines.push(word);
+  }
+  return lines;
 }
 
 type Action<Arguments extends unknown[]> = (...given: Arguments) => Promise<ExitCode | void>;

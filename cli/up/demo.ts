@@ -23,7 +23,7 @@ server.listen(8080);
 process.on('SIGTERM', () => server.close(() => process.exit(0)));
 `;
 
-/** Every request is a new connection, so that the proxy chooses anew. The first may come before the rules do. */
+/** Every request is a new connection, so that the proxy chooses anew. */
 const clientProgram = `
 const http = require('http');
 const ask = () => new Promise((resolve, reject) => {
@@ -35,17 +35,15 @@ const ask = () => new Promise((resolve, reject) => {
   request.on('timeout', () => request.destroy(new Error('no answer within 2 s')));
   request.on('error', reject);
 });
+const pause = () => new Promise((resolve) => setTimeout(resolve, 50));
 (async () => {
-  const until = Date.now() + 30000;
-  for (let count = 0; count < ${requests}; ) {
-    try {
-      console.log(await ask());
-      count += 1;
-    } catch (error) {
-      if (count > 0 || Date.now() > until) throw error;
-      await new Promise((resolve) => setTimeout(resolve, 50));
-    }
+  // A pod that has just become ready is behind the Service a moment later: wait until each has answered once.
+  const seen = new Set();
+  const begun = Date.now();
+  while (seen.size < Number(process.env.REPLICAS) && Date.now() < begun + (seen.size > 0 ? 5000 : 30000)) {
+    await ask().then((name) => seen.add(name), pause);
   }
+  for (let count = 0; count < ${requests}; count += 1) console.log(await ask());
 })().catch((error) => { console.error('demo client: ' + error.message); process.exit(1); });
 `;
 
@@ -84,14 +82,21 @@ const service: NewObject<Service> = {
   spec: { selector: labels, ports: [{ port: 80, targetPort: 8080 }] },
 };
 
-function client(node: string): NewObject<Pod> {
+function client(node: string, replicas: number): NewObject<Pod> {
   return {
     apiVersion: 'v1',
     kind: 'Pod',
     metadata: { name: 'demo-client', labels: { app: 'demo-client' } },
     spec: {
       restartPolicy: 'Never',
-      containers: [{ name: 'ask', image: 'host', command: [node, '-e', clientProgram] }],
+      containers: [
+        {
+          name: 'ask',
+          image: 'host',
+          command: [node, '-e', clientProgram],
+          env: [{ name: 'REPLICAS', value: String(replicas) }],
+        },
+      ],
     },
   };
 }
@@ -127,7 +132,7 @@ export async function askDemo(api: ApiClient, replicas: number, signal: AbortSig
     why = await whyNotReady(api);
     return undefined;
   }, limits);
-  await api.create(`${base}/pods`, client(process.execPath));
+  await api.create(`${base}/pods`, client(process.execPath, replicas));
   await waitFor(async () => {
     const pod = await api.get<Pod>(`${base}/pods/demo-client`);
     const phase = pod.status?.phase;

@@ -14,6 +14,7 @@ export class Progress {
 
   async step<T>(name: string, work: () => Promise<T>, detail?: (result: T) => string): Promise<T> {
     const began = performance.now();
+    this.#terminal.passing(`        ${name} ...`);
     try {
       const result = await work();
       const more = detail ? detail(result) : '';

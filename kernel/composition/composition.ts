@@ -8,7 +8,7 @@ import { type Kind, type Kinds, type Need, PintleError, type Plugin } from '../c
 import { Catalogue } from '../registry/catalogue.ts';
 import { kindFacts } from '../registry/kind-facts.ts';
 import { LifeCycle } from '../registry/life-cycle.ts';
-import { choose, type PlanOptions, selectPlugins } from '../registry/plan.ts';
+import { askOnce, choose, type PlanOptions, selectPlugins } from '../registry/plan.ts';
 import { Report } from '../registry/report.ts';
 import { startOrder } from '../registry/order.ts';
 import { kindToken, type Overrides, tokens } from './tokens.ts';
@@ -34,13 +34,14 @@ export function kernelServices(overrides: Overrides): Container {
     }),
     [tokens.config, tokens.catalogue, tokens.role, tokens.settings, tokens.report],
   );
+  container.bind(tokens.askHost).toResolvedValue((host) => askOnce(host), [tokens.host]);
   container.bind(tokens.selection).toResolvedValue((options) => selectPlugins(options), [tokens.planOptions]);
   container
     .bind(tokens.plan)
     .toResolvedValue(
-      async (selection, host, report, log) =>
-        startOrder(await choose(selection, host, report, log.of('kernel')), provided),
-      [tokens.selection, tokens.host, tokens.report, tokens.log],
+      async (selection, askHost, report, log) =>
+        startOrder(await choose(selection, askHost, report, log.of('kernel')), provided),
+      [tokens.selection, tokens.askHost, tokens.report, tokens.log],
     );
   container.bind(tokens.lifeCycle).toResolvedValue(
     (report, clock, log, config, place) =>

@@ -78,7 +78,7 @@ export async function checkKernel(options: KernelOptions): Promise<KernelCheck> 
   let refusal: unknown;
   let verdicts: readonly Verdict[] = [];
   try {
-    verdicts = await examine(await container.getAsync(tokens.selection), container.get(tokens.host));
+    verdicts = await examine(await container.getAsync(tokens.selection), container.get(tokens.askHost));
     await container.getAsync(tokens.plan);
   } catch (error) {
     refusal = error;

@@ -4,7 +4,7 @@ import type { Clock, Host, Kind, Kinds, ManyKind, Role } from '../contract/index
 import type { Catalogue, CatalogueEntry } from '../registry/catalogue.ts';
 import type { Settings } from '../registry/configure.ts';
 import type { LifeCycle } from '../registry/life-cycle.ts';
-import type { Candidate, PlanOptions, Selection } from '../registry/plan.ts';
+import type { AskHost, Candidate, PlanOptions, Selection } from '../registry/plan.ts';
 import type { Report } from '../registry/report.ts';
 import type { LogSource } from '../host/logger.ts';
 
@@ -23,6 +23,7 @@ export const tokens = {
   report: token<Report>('report'),
   catalogue: token<Catalogue>('catalogue'),
   planOptions: token<PlanOptions>('planOptions'),
+  askHost: token<AskHost>('askHost'),
   selection: token<Selection>('selection'),
   plan: token<readonly Candidate[]>('plan'),
   lifeCycle: token<LifeCycle>('lifeCycle'),

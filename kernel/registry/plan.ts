@@ -2,6 +2,7 @@ import type { ClusterConfiguration, PluginChoice } from '../config/cluster-confi
 import { type ConfigIssue, configError } from '../config/config-issue.ts';
 import {
   type Host,
+  isPintleError,
   type Kind,
   type Logger,
   type Plugin,
@@ -16,10 +17,10 @@ import { kindFacts, kinds, runsIn } from './kind-facts.ts';
 import { describe, pluginId } from './plugin-shape.ts';
 import type { Report } from './report.ts';
 
-/** A plugin with its validated config, ready to start. */
 /** Why a choice was skipped that is no fall-back: one before it in the list runs. */
 export const notNeeded = 'not needed: a choice named before it can run';
 
+/** A plugin with its validated config, ready to start. */
 export interface Candidate {
   readonly plugin: Plugin;
   readonly config: unknown;
@@ -96,15 +97,28 @@ function requireSelected(selected: Selection, settings: Settings): void {
       );
 }
 
-/** Asks every candidate whether this host can run it. A preflight that fails counts as a no. */
-export async function examine(selected: Selection, host: Host): Promise<readonly Verdict[]> {
-  const ask = async (candidate: Candidate): Promise<Verdict> => {
-    const answer = preflight(candidate, host).catch(
-      (error: unknown) => ({ ok: false, reason: String(error) }) as const,
-    );
+/** Whether this host can run a candidate. */
+export type AskHost = (candidate: Candidate) => Promise<Preflight>;
+
+/** Each candidate's preflight runs once, however often it is asked for. */
+export function askOnce(host: Host): AskHost {
+  const answers = new Map<Candidate, Promise<Preflight>>();
+  return (candidate) => {
+    const answer = answers.get(candidate) ?? preflight(candidate, host);
+    answers.set(candidate, answer);
+    return answer;
+  };
+}
+
+/** Asks for every candidate. A preflight that fails counts as a no. */
+export async function examine(selected: Selection, ask: AskHost): Promise<readonly Verdict[]> {
+  const verdict = async (candidate: Candidate): Promise<Verdict> => {
+    const answer = ask(candidate).catch((error: unknown) => {
+      return { ok: false, reason: error instanceof Error ? error.message : String(error) } as const;
+    });
     return { ...candidate, preflight: await answer };
   };
-  return Promise.all([...selected.values()].flat().map(ask));
+  return Promise.all([...selected.values()].flat().map(verdict));
 }
 
 /**
@@ -113,7 +127,7 @@ export async function examine(selected: Selection, host: Host): Promise<readonly
  */
 export async function choose(
   selected: Selection,
-  host: Host,
+  ask: AskHost,
   report: Report,
   log: Logger,
 ): Promise<readonly Candidate[]> {
@@ -128,7 +142,7 @@ export async function choose(
         report.set(kind, plugin.name, { state: 'skipped', reason: notNeeded });
         continue;
       }
-      const verdict = await preflight(candidate, host).catch((error: unknown) => {
+      const verdict = await ask(candidate).catch((error: unknown) => {
         report.fail(kind, plugin.name, error);
         throw error;
       });
@@ -164,7 +178,7 @@ async function preflight({ plugin, config }: Candidate, host: Host): Promise<Pre
     const ask = async (): Promise<unknown> => plugin.preflight?.(host, config as never);
     verdict = await withDeadline(ask(), preflightDeadlineMs, late);
   } catch (cause) {
-    if (cause instanceof PintleError && cause.code === 'PLUGIN_START_TIMEOUT') throw cause;
+    if (isPintleError(cause, 'PLUGIN_START_TIMEOUT')) throw cause;
     const reason = cause instanceof Error ? cause.message : String(cause);
     throw new PintleError('PLUGIN_START_FAILED', `${id}: its preflight threw: ${reason}`, { cause });
   }

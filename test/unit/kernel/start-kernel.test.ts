@@ -530,7 +530,11 @@ test('a state folder that cannot be made is named', async (t) => {
 
 test('checkKernel says what would happen and starts nothing', async (t) => {
   const journal: string[] = [];
-  const no = async () => ({ ok: false, reason: 'no module' });
+  let asked = 0;
+  const no = async () => {
+    asked += 1;
+    return { ok: false, reason: 'no module' };
+  };
   const plugins = [
     fakePlugin('store', 'a', journal, { preflight: no }),
     fakePlugin('store', 'b', journal),
@@ -538,6 +542,7 @@ test('checkKernel says what would happen and starts nothing', async (t) => {
   ];
   const fine = await checkKernel(await options(t, '{ store: [a, b] }', plugins));
   t.is(fine.refusal, undefined);
+  t.is(asked, 1, 'a preflight runs once');
   t.deepEqual(states(fine.report), { 'store/a': 'skipped', 'store/b': 'configured', 'cluster/c': 'declared' });
   t.deepEqual(
     fine.verdicts.map(({ plugin, preflight }) => [plugin.name, preflight.ok]),
