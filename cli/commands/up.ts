@@ -2,6 +2,7 @@ import { copyFileSync, readFileSync } from 'node:fs';
 import { basename, join, relative, resolve } from 'node:path';
 import { Command, InvalidArgumentError, Option } from 'commander';
 import { PintleError } from '../../kernel/contract/errors.ts';
+import { maxLabNodes } from '../../lab/lab-plan.ts';
 import { exitCodes, type ExitCode } from '../exit-codes.ts';
 import { configOption, type HostPort, parseHostPort, splitHostPort } from '../options.ts';
 import { defaultStateDir } from '../state-dir.ts';
@@ -22,8 +23,8 @@ interface UpFlags {
 
 function parseNodes(value: string): number {
   const count = Number(value);
-  if (Number.isInteger(count) && count >= 1 && count <= 200) return count;
-  throw new InvalidArgumentError('expected a number of nodes from 1 to 200');
+  if (Number.isInteger(count) && count >= 1 && count <= maxLabNodes) return count;
+  throw new InvalidArgumentError(`expected a number of nodes from 1 to ${maxLabNodes}`);
 }
 
 export const clusterFolder = (env: NodeJS.ProcessEnv): string => join(defaultStateDir(env), 'up');
@@ -65,6 +66,13 @@ async function up(cli: Cli, flags: UpFlags): Promise<ExitCode> {
   ]);
   const folder = resolve(flags.stateDir);
   const config = await readConfig(flags.config);
+  const nodes = flags.nodes ?? config.cluster.nodes;
+  if (nodes < 1 || nodes > maxLabNodes) {
+    throw new PintleError(
+      'CONFIG_INVALID',
+      `cluster.nodes is ${nodes}; "pintle up" starts 1 to ${maxLabNodes} nodes on one machine (--nodes)`,
+    );
+  }
   if (flags.expose && process.geteuid?.() !== 0) {
     throw new PintleError(
       'CONFIG_INVALID',
@@ -87,7 +95,7 @@ async function up(cli: Cli, flags: UpFlags): Promise<ExitCode> {
   const progress = new Progress(cli.terminal, abort.signal);
   const options = {
     folder,
-    nodes: flags.nodes ?? config.cluster.nodes,
+    nodes,
     configFile: flags.config === undefined ? undefined : resolve(flags.config),
     listen: flags.listen,
     endpoint: endpointOf(flags, config),

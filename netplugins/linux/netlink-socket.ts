@@ -20,7 +20,6 @@ export const NLM_F_DUMP_INTR = 0x10;
 export const NLM_F_REPLACE = 0x100;
 export const NLM_F_EXCL = 0x200;
 export const NLM_F_CREATE = 0x400;
-export const NLM_F_APPEND = 0x800;
 export const NLM_F_DUMP = 0x300;
 
 const NLM_F_ACK_TLVS = 0x200;
@@ -107,11 +106,6 @@ export function u16be(value: number): Buffer {
 export function u32(value: number): Buffer {
   const bytes = Buffer.alloc(4);
   bytes.writeUInt32LE(value);
-  return bytes;
-}
-export function u32be(value: number): Buffer {
-  const bytes = Buffer.alloc(4);
-  bytes.writeUInt32BE(value);
   return bytes;
 }
 

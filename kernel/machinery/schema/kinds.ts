@@ -5,13 +5,6 @@ let byName: ReadonlyMap<string, KindSchema> | undefined;
 let shared: ReadonlyMap<string, KindSchema> | undefined;
 
 /** "apps/v1" is group apps, version v1; "v1" is the core group, "". */
-export function splitApiVersion(apiVersion: string): { readonly group: string; readonly version: string } {
-  const slash = apiVersion.indexOf('/');
-  return slash < 0
-    ? { group: '', version: apiVersion }
-    : { group: apiVersion.slice(0, slash), version: apiVersion.slice(slash + 1) };
-}
-
 export function joinApiVersion(group: string, version: string): string {
   return group === '' ? version : `${group}/${version}`;
 }

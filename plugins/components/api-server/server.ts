@@ -13,7 +13,7 @@ import { tlsUser, unixUser } from './authentication.ts';
 import { openExchange, type HttpRequest, type HttpResponse } from './http-exchange.ts';
 import { InFlight, type InFlightLimits } from './in-flight.ts';
 import { listenOnPort, listenOnSocket } from './listen.ts';
-import { ensureCertificates, writeAdminKubeconfig, type CertificateOptions } from './pki/cluster-certificates.ts';
+import { ensureCertificates, writeKubeconfigs, type CertificateOptions } from './pki/cluster-certificates.ts';
 import { createRequestMetrics } from './request-metrics.ts';
 import { routeRequest, type RouterContext } from './route-request.ts';
 import { statusOf } from './status.ts';
@@ -175,7 +175,7 @@ export async function startApiServer(options: ApiServerOptions): Promise<Running
       if (!fresh.changed) return;
       certificates = fresh;
       tls.setSecureContext({ key: fresh.serving.key, cert: fresh.serving.certificate, ca: fresh.authority });
-      await writeAdminKubeconfig(options.stateDir, url, fresh);
+      await writeKubeconfigs(options.stateDir, url, fresh);
       log.info('certificates renewed');
     } catch (error) {
       certificateFailure = `the certificates could not be renewed: ${String((error as Error).message)}`;
@@ -187,7 +187,7 @@ export async function startApiServer(options: ApiServerOptions): Promise<Running
     const port = await listenOnPort(tls as never, options.address, options.port);
     await listenOnSocket(plain as never, options.socket);
     url = `https://${options.advertise ?? urlHost(options.address)}:${port}`;
-    const kubeconfigPath = await writeAdminKubeconfig(options.stateDir, url, certificates);
+    const kubeconfigPath = await writeKubeconfigs(options.stateDir, url, certificates);
     log.info(`API served at ${url} and unix:${options.socket}; kubeconfig ${kubeconfigPath}`);
     return {
       port,

@@ -7,7 +7,10 @@ import { join } from 'node:path';
 import { connect } from 'node:tls';
 import { spawn } from 'node:child_process';
 import test, { type ExecutionContext } from 'ava';
-import { ensureCertificates, nodeKubeconfig } from '../../../plugins/components/api-server/pki/cluster-certificates.ts';
+import {
+  ensureCertificates,
+  writeKubeconfigs,
+} from '../../../plugins/components/api-server/pki/cluster-certificates.ts';
 import { firstAddress } from '../../../plugins/components/api-server/pki/first-address.ts';
 import { startApiServer } from '../../../plugins/components/api-server/server.ts';
 import { quiet, startApi } from './api-harness.ts';
@@ -194,21 +197,19 @@ test('a damaged leaf certificate is replaced, a damaged CA is not', async (t) =>
   t.is(await readFile(join(folder, 'pki/ca.crt'), 'utf8'), 'junk');
 });
 
-test('a node kubeconfig names the node and its group', async (t) => {
+test('a node of the config gets a kubeconfig that names it and its group', async (t) => {
   const stateDir = await folderFor(t);
-  const text = await nodeKubeconfig({
-    stateDir,
-    lifetimeMs: 3600_000,
-    now: Date.now,
-    node: 'n1',
-    server: 'https://192.0.2.1:6443',
-  });
+  const options = { stateDir, lifetimeMs: 3600_000, now: Date.now, extraNames: [] };
+  const certificates = await ensureCertificates({ ...options, nodes: ['n1'] });
+  await writeKubeconfigs(stateDir, 'https://192.0.2.1:6443', certificates);
+  const file = join(stateDir, 'pki/nodes/n1.kubeconfig');
+  const text = await readFile(file, 'utf8');
+  t.is((await stat(file)).mode & 0o777, 0o600);
+  t.regex(text, /https:\/\/192\.0\.2\.1:6443/);
   const data = /client-certificate-data: (\S+)/.exec(text)?.[1] ?? '';
   const certificate = new X509Certificate(Buffer.from(data, 'base64'));
   t.deepEqual(certificate.subject.split('\n').toSorted(), ['CN=system:node:n1', 'O=system:nodes']);
-  await t.throwsAsync(nodeKubeconfig({ stateDir, lifetimeMs: 1, now: Date.now, node: '../x', server: 'https://x' }), {
-    message: /not a DNS-1123 subdomain/,
-  });
+  await t.throwsAsync(ensureCertificates({ ...options, nodes: ['../x'] }), { message: /not a DNS-1123 subdomain/ });
 });
 
 test('a read-only state folder is told, with its path', async (t) => {

@@ -237,6 +237,15 @@ test('kubeconfig, image ls and status of a folder without a cluster say so, with
   t.is((await pintle('status', '--state-dir', folder)).exitCode, 3);
 });
 
+test('up refuses more nodes than a lab has addresses for, and none', async (t) => {
+  for (const count of [0, 300]) {
+    const file = configFile(t, `${memoryOnly}cluster: { nodes: ${count} }\n`);
+    const { exitCode, err } = await pintle('up', '-c', file, '--state-dir', join(folderOf(t), 'c'));
+    t.is(exitCode, 1);
+    t.regex(err, new RegExp(`cluster\\.nodes is ${count}; .* 1 to 200 nodes`));
+  }
+});
+
 test('up refuses a folder that holds other things; down removes only what up puts there', async (t) => {
   const folder = folderOf(t);
   writeFileSync(join(folder, 'thesis.txt'), 'years of work');

@@ -1,7 +1,6 @@
 /** Which certificates the API server needs and for whom, and their renewal while it runs. */
 import { join } from 'node:path';
 import { hostname } from 'node:os';
-import type { CertificateStore } from './certificate-store.ts';
 import { openCertificateStore, writeWhole } from './certificate-store.ts';
 import type { KeyAndCertificate, LeafRequest } from './issue-certificate.ts';
 import { PintleError } from '../../../../kernel/contract/index.ts';
@@ -21,6 +20,8 @@ export interface ClusterCertificates {
   readonly authority: string;
   readonly serving: KeyAndCertificate;
   readonly admin: KeyAndCertificate;
+  /** By node name. */
+  readonly nodes: ReadonlyMap<string, KeyAndCertificate>;
 }
 
 const adminRequest = {
@@ -59,9 +60,11 @@ export async function ensureCertificates(
     lifetimeMs: options.lifetimeMs,
   });
   const admin = await store.ensure('admin', { ...adminRequest, lifetimeMs: options.lifetimeMs });
+  const nodes = new Map<string, KeyAndCertificate & { readonly issued: boolean }>();
   for (const name of new Set([...options.nodes, ...(await store.nodeNames())]))
-    await store.ensure(nodeFile(name), nodeRequest(name, options.lifetimeMs));
-  return { authority: store.authority.certificate, serving, admin, changed: serving.issued || admin.issued };
+    nodes.set(name, await store.ensure(nodeFile(name), nodeRequest(name, options.lifetimeMs)));
+  const changed = [serving, admin, ...nodes.values()].some(({ issued }) => issued);
+  return { authority: store.authority.certificate, serving, admin, nodes, changed };
 }
 
 /** `<stateDir>/admin.kubeconfig`: where the CLI and users find it. */
@@ -69,7 +72,11 @@ export function adminKubeconfigPath(stateDir: string): string {
   return join(stateDir, 'admin.kubeconfig');
 }
 
-export async function writeAdminKubeconfig(
+/**
+ * The admin's kubeconfig, whose path it answers, and `<stateDir>/pki/nodes/NAME.kubeconfig`: what the agent of that node is
+ * given to join from another machine.
+ */
+export async function writeKubeconfigs(
   stateDir: string,
   server: string,
   certificates: ClusterCertificates,
@@ -82,24 +89,12 @@ export async function writeAdminKubeconfig(
     pair: certificates.admin,
   });
   await writeWhole(path, text, 0o600);
+  for (const [name, pair] of certificates.nodes) {
+    const user = `system:node:${name}`;
+    const own = kubeconfig({ server, user, authority: certificates.authority, pair });
+    await writeWhole(join(stateDir, 'pki', `${nodeFile(name)}.kubeconfig`), own, 0o600);
+  }
   return path;
-}
-
-/** A kubeconfig with which the agent of `node` may join from another machine; the certificate is renewed by the server. */
-export async function nodeKubeconfig(
-  options: Pick<CertificateOptions, 'stateDir' | 'lifetimeMs' | 'now'> & {
-    readonly node: string;
-    readonly server: string;
-  },
-): Promise<string> {
-  const store: CertificateStore = await openCertificateStore(join(options.stateDir, 'pki'), options.now);
-  const pair = await store.ensure(nodeFile(options.node), nodeRequest(options.node, options.lifetimeMs));
-  return kubeconfig({
-    server: options.server,
-    user: `system:node:${options.node}`,
-    authority: store.authority.certificate,
-    pair,
-  });
 }
 
 function nodeFile(name: string): string {
