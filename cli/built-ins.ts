@@ -149,6 +149,12 @@ export const builtIns: readonly CatalogueEntry[] = [
     load: () => import('../netplugins/proxies/nftables/index.ts'),
   },
   {
+    kind: 'proxy',
+    name: 'iptables',
+    summary: 'Service proxy by iptables chains, laid out as kube-proxy does: for hosts that live by iptables',
+    load: () => import('../netplugins/proxies/iptables/index.ts'),
+  },
+  {
     kind: 'component',
     name: 'api-server',
     role: 'server',

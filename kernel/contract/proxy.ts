@@ -10,14 +10,27 @@
  *   session affinity by client address with time-out; a pod reaches itself through its Service (hairpin); the client's
  *   address is kept for pod traffic; terminating endpoints that still serve are used only when none is ready.
  * - Connections of endpoints that are gone: UDP conntrack entries of exactly those are deleted; TCP is left alone.
- * - Dispose leaves the rules in place and working. `purge` removes every trace. Nothing foreign is touched; rules that
+ * - Dispose leaves the rules in place and working (`outlives-agent`). `purge` removes every trace. Nothing foreign is touched; rules that
  *   somebody else deletes are back within two seconds.
  * Ordering and concurrency: one sync at a time (the caller's duty).
  * Restart: the first sync of a new instance replaces what is there without a gap.
  * Errors: HOST_COMMAND_FAILED, KERNEL_REFUSED; a failed sync is retried by the caller and must then be complete.
- * Capabilities: `ipv4`, `ipv6`, `tcp`, `udp`, `sctp`, `node-port`, `affinity`, `source-ranges`.
+ * Capabilities: `ipv4`, `ipv6`, `tcp`, `udp`, `sctp`, `node-port`, `affinity`, `source-ranges`; `client-address`: the
+ *   endpoint sees the client's address where the semantics keep it; `outlives-agent`: the rules work while no instance runs
+ *   and a new one takes over without a gap (without it: a listener of the process is part of the path, and clients are
+ *   refused, or time out, until the next instance has synced).
  */
-export type ProxyCapability = 'ipv4' | 'ipv6' | 'tcp' | 'udp' | 'sctp' | 'node-port' | 'affinity' | 'source-ranges';
+export type ProxyCapability =
+  | 'ipv4'
+  | 'ipv6'
+  | 'tcp'
+  | 'udp'
+  | 'sctp'
+  | 'node-port'
+  | 'affinity'
+  | 'source-ranges'
+  | 'client-address'
+  | 'outlives-agent';
 
 export type Protocol = 'TCP' | 'UDP' | 'SCTP';
 

@@ -19,6 +19,7 @@ export interface Libc {
   connect(fd: number, address: Buffer, length: number): number;
   getsockname(fd: number, address: Buffer, length: Buffer): number;
   setsockopt(fd: number, level: number, option: number, value: Buffer, length: number): number;
+  getsockopt(fd: number, level: number, option: number, value: Buffer, length: Buffer): number;
   send(fd: number, data: Buffer, length: number, flags: number): number;
   recv(fd: number, data: Buffer, length: number, flags: number): number;
   poll(fds: Buffer, count: number, timeoutMs: number): number;
@@ -38,6 +39,7 @@ const prototypes = {
   connect: 'int connect(int, void *, unsigned int)',
   getsockname: 'int getsockname(int, void *, void *)',
   setsockopt: 'int setsockopt(int, int, int, void *, unsigned int)',
+  getsockopt: 'int getsockopt(int, int, int, void *, void *)',
   send: 'int64_t send(int, void *, size_t, int)',
   recv: 'int64_t recv(int, void *, size_t, int)',
   poll: 'int poll(void *, unsigned long, int)',

@@ -7,6 +7,7 @@ import { attributes, NETLINK_NETFILTER, NetlinkSocket } from './netlink-socket.t
 
 const NFNLGRP_NFTABLES = 7;
 const NFNL_SUBSYS_NFTABLES = 10;
+const NFT_MSG_DELTABLE = 2;
 const NFT_MSG_NEWGEN = 15;
 const families: Readonly<Record<number, string>> = {
   1: 'inet',
@@ -23,6 +24,10 @@ export interface NftChange {
   readonly table: string;
   /** Netlink port of the socket that made the change: for `nft`, its process id. */
   readonly port: number;
+  /** Whether the table itself went. */
+  readonly isTableDeleted: boolean;
+  /** Whether the changed object's notification contains `text`: its name, its chain's, or what it jumps to. */
+  mentions(text: string): boolean;
 }
 
 /** `overflow`: changes were lost. Returns the way to stop. */
@@ -37,7 +42,13 @@ export function monitorNft(
       if (type >> 8 !== NFNL_SUBSYS_NFTABLES || (type & 0xff) === NFT_MSG_NEWGEN) continue;
       // struct nfgenmsg: family u8, version u8, res_id u16; attribute 1 is the table's name in every kind of message.
       const table = attributes(payload.subarray(4)).get(1)?.toString('latin1').replace(/\0.*$/s, '') ?? '';
-      listener({ family: families[payload.readUInt8(0)] ?? String(payload.readUInt8(0)), table, port });
+      listener({
+        family: families[payload.readUInt8(0)] ?? String(payload.readUInt8(0)),
+        table,
+        port,
+        isTableDeleted: (type & 0xff) === NFT_MSG_DELTABLE,
+        mentions: (text) => payload.includes(text, 0, 'latin1'),
+      });
     }
   });
 }

@@ -9,7 +9,18 @@ const balancer = '198.51.100.2';
 
 proxyConformance(test, {
   name: 'nftables',
-  capabilities: ['ipv4', 'ipv6', 'tcp', 'udp', 'sctp', 'node-port', 'affinity', 'source-ranges'],
+  capabilities: [
+    'ipv4',
+    'ipv6',
+    'tcp',
+    'udp',
+    'sctp',
+    'node-port',
+    'affinity',
+    'source-ranges',
+    'client-address',
+    'outlives-agent',
+  ],
   open: async (t) => {
     const { members, topology } = await createCluster(t, 2);
     const [one, two] = members as [Member, Member];

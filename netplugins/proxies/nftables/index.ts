@@ -22,7 +22,18 @@ export default definePlugin({
   api: 1,
   summary: 'Service proxy by nftables maps: cost per packet independent of the number of services',
   config,
-  capabilities: ['ipv4', 'ipv6', 'tcp', 'udp', 'sctp', 'node-port', 'affinity', 'source-ranges'],
+  capabilities: [
+    'ipv4',
+    'ipv6',
+    'tcp',
+    'udp',
+    'sctp',
+    'node-port',
+    'affinity',
+    'source-ranges',
+    'client-address',
+    'outlives-agent',
+  ],
   preflight: async (host, { families }) => {
     if (!host.isPrivileged)
       return {

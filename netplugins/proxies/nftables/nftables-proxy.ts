@@ -14,21 +14,19 @@ import {
   type ProxyStatus,
 } from '../../../kernel/contract/index.ts';
 import { monitorNft } from '../../linux/nft-monitor.ts';
+import { contextOf, portId, type Context } from '../../linux/service-addresses.ts';
+import { affectedTargets, deleteStaleFlows, udpTargetsOf, type UdpTargets } from '../../linux/udp-flows.ts';
 import { compose, type Fragment, type Picture } from './picture.ts';
 import { ProxyTable } from './proxy-table.ts';
 import {
-  contextOf,
-  portId,
   renderCommon,
   renderMasqueradeChains,
   renderPort,
   stableOrder,
-  type Context,
   type NftFamily,
   type Ordering,
 } from './render-port.ts';
 import { tableName } from './render-table.ts';
-import { affectedTargets, deleteStaleFlows, udpTargetsOf, type UdpTargets } from './udp-flows.ts';
 
 export interface NftablesOptions {
   readonly families: readonly NftFamily[];

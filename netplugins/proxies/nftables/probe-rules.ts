@@ -1,7 +1,8 @@
 /** The text that the preflight loads: a small table with every feature that the proxy uses. */
 import type { ProxyPort } from '../../../kernel/contract/index.ts';
+import type { Context } from '../../linux/service-addresses.ts';
 import { compose, difference, emptyPicture } from './picture.ts';
-import { renderCommon, renderMasqueradeChains, renderPort, type Context, type NftFamily } from './render-port.ts';
+import { renderCommon, renderMasqueradeChains, renderPort, type NftFamily } from './render-port.ts';
 import { renderDifference, renderSets, renderSwitch } from './render-table.ts';
 
 const addresses = {

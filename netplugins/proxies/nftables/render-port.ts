@@ -7,65 +7,24 @@
  * endpoint. (One map with the number in its key would do, but nft 1.0 mistakes its type when it reads it back.)
  */
 import { createHash } from 'node:crypto';
-import type { ProxyEndpoint, ProxyPort, ProxyState } from '../../../kernel/contract/index.ts';
-import { canonicalCidr, canonicalIp, contains, parseCidr, rangeSize } from '../../linux/ip-address.ts';
-import { isIPv4, isIPv6 } from 'node:net';
+import type { ProxyEndpoint, ProxyPort } from '../../../kernel/contract/index.ts';
+import { canonicalIp } from '../../linux/ip-address.ts';
+import {
+  addressesOf,
+  isOfFamily,
+  sourceRangesOf,
+  usable,
+  type Context,
+  type IpFamily,
+} from '../../linux/service-addresses.ts';
 import type { AffinitySet, Chain, Element, Fragment, SlotMap } from './picture.ts';
 
-export type NftFamily = 'ip' | 'ip6';
-
-export interface Context {
-  readonly family: NftFamily;
-  readonly nodeAddresses: readonly string[];
-  readonly clusterCidrs: readonly string[];
-}
+export type NftFamily = IpFamily;
 
 /** Keeps endpoints at the numbers they had: adding or removing one moves at most one other. */
 export type Ordering = (list: string, endpoints: readonly string[]) => readonly string[];
 
 export const keepOrder: Ordering = (_, endpoints) => endpoints;
-
-/** Those that new connections may go to: the ready ones; when there is none, those that terminate but still serve. */
-export function usable(endpoints: readonly ProxyEndpoint[]): readonly ProxyEndpoint[] {
-  const ready = endpoints.filter((endpoint) => endpoint.ready);
-  return ready.length > 0 ? ready : endpoints.filter(({ serving, terminating }) => serving && terminating);
-}
-
-export function isOfFamily(address: string, family: NftFamily): boolean {
-  return family === 'ip' ? isIPv4(address) : isIPv6(address) && !address.includes('%');
-}
-
-/** Valid addresses of the family, canonical, each once. */
-export function addressesOf(addresses: readonly string[], family: NftFamily): string[] {
-  return [...new Set(addresses.filter((address) => isOfFamily(address, family)).map(canonicalIp))];
-}
-
-/** Valid ranges of the family without those that lie in another: an interval set refuses overlaps. */
-export function rangesOf(ranges: readonly string[], family: NftFamily): string[] {
-  const cidrs = [
-    ...new Set(ranges.filter((range) => isOfFamily(range.split('/')[0] ?? '', family)).map(canonicalCidr)),
-  ].map((text) => ({ text, cidr: parseCidr(text) }));
-  return cidrs
-    .filter(({ text, cidr }) =>
-      cidrs.every(
-        (other) =>
-          other.text === text || !contains(other.cidr, cidr.address) || rangeSize(other.cidr) < rangeSize(cidr),
-      ),
-    )
-    .map(({ text }) => text);
-}
-
-export function contextOf(state: ProxyState, family: NftFamily): Context {
-  return {
-    family,
-    nodeAddresses: addressesOf(state.nodeAddresses, family),
-    clusterCidrs: rangesOf(state.clusterCidrs, family),
-  };
-}
-
-export function portId(port: ProxyPort): string {
-  return `${port.namespace}/${port.service}/${port.name}/${port.protocol}/${port.port}`;
-}
 
 /** What every table has, whatever the services. */
 export function renderCommon({ clusterCidrs }: Context): Fragment {
@@ -251,17 +210,10 @@ class PortRenderer {
   }
 
   #restrict(key: string, ip: string): void {
-    const ranges = this.#port.loadBalancerSourceRanges;
-    const { family, nodeAddresses } = this.#context;
-    const own = rangesOf(ranges, family);
-    if (ranges.length === 0 || own.some((range) => range.endsWith('/0'))) return;
+    const sources = sourceRangesOf(this.#port, ip, this.#context);
+    if (sources === undefined) return;
     this.#element('restricted', key);
-    const cidrs = own.map((range) => parseCidr(range));
-    // A balancer's address may be bound to the node: then the node's own packets to it come from that very address.
-    const isNodeAllowed = nodeAddresses.some((node) => cidrs.some((cidr) => contains(cidr, node)));
-    const isCovered = cidrs.some((cidr) => contains(cidr, ip));
-    for (const source of isNodeAllowed && !isCovered ? [...own, ip] : own)
-      this.#element('allowed', `${key} . ${source}`);
+    for (const source of sources) this.#element('allowed', `${key} . ${source}`);
   }
 }
 

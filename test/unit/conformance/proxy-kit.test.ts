@@ -5,7 +5,16 @@ import { simulateProxy, type ProxyFlaw } from './simulated-proxy.ts';
 
 async function failedCases(flaw: ProxyFlaw | undefined, only?: RegExp): Promise<string[]> {
   const { test: recorder, run } = recordCases({ timeoutMs: 20_000 });
-  const capabilities = ['ipv4', 'tcp', 'udp', 'node-port', 'affinity', 'source-ranges'] as const;
+  const capabilities = [
+    'ipv4',
+    'tcp',
+    'udp',
+    'node-port',
+    'affinity',
+    'source-ranges',
+    'client-address',
+    'outlives-agent',
+  ] as const;
   proxyConformance(recorder, { name: 'x', capabilities, open: () => simulateProxy(flaw) });
   const results = await run((title) => only === undefined || only.test(title));
   return results
@@ -29,8 +38,8 @@ const noticedBy: Readonly<Record<ProxyFlaw, RegExp>> = {
   'refuses for the local policy': /internalTrafficPolicy/,
   'no NodePort': /NodePort answers/,
   'no external addresses': /external and balancer/,
-  'loses the client of a local policy': /externalTrafficPolicy/,
-  'local policy for pods too': /externalTrafficPolicy/,
+  'loses the client of a local policy': /externalTrafficPolicy Local keeps the client/,
+  'local policy for pods too': /externalTrafficPolicy Local keeps to/,
   'ignores source ranges': /source ranges/,
   'source ranges for NodePorts': /source ranges/,
   'no affinity': /affinity holds/,

@@ -10,15 +10,10 @@ import {
   settled,
   sizeOf,
 } from '../../../netplugins/proxies/nftables/picture.ts';
-import {
-  rangesOf,
-  renderPort,
-  stableOrder,
-  usable,
-  type Context,
-} from '../../../netplugins/proxies/nftables/render-port.ts';
+import { rangesOf, usable, type Context } from '../../../netplugins/linux/service-addresses.ts';
+import { affectedTargets, staleFlows, udpTargetsOf } from '../../../netplugins/linux/udp-flows.ts';
+import { renderPort, stableOrder } from '../../../netplugins/proxies/nftables/render-port.ts';
 import { renderDifference, renderSwitch } from '../../../netplugins/proxies/nftables/render-table.ts';
-import { affectedTargets, staleFlows, udpTargetsOf } from '../../../netplugins/proxies/nftables/udp-flows.ts';
 
 const context: Context = { family: 'ip', nodeAddresses: ['192.168.0.1'], clusterCidrs: ['10.244.0.0/16'] };
 const local: ProxyEndpoint = {

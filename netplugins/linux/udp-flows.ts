@@ -2,10 +2,10 @@
  * Connection-tracking entries of UDP flows whose endpoint is gone. UDP has no end: a client that goes on sending keeps its
  * entry, and the entry keeps sending to the old endpoint. Pure but for `deleteStaleFlows`.
  */
-import type { ProxyPort } from '../../../kernel/contract/index.ts';
-import { AF_INET, AF_INET6, canonicalIp } from '../../linux/ip-address.ts';
-import { openConntrack, type ConntrackEntry } from '../../linux/conntrack.ts';
-import { addressesOf, isOfFamily, type Context } from './render-port.ts';
+import type { ProxyPort } from '../../kernel/contract/index.ts';
+import { AF_INET, AF_INET6, canonicalIp } from './ip-address.ts';
+import { openConntrack, type ConntrackEntry } from './conntrack.ts';
+import { addressesOf, isOfFamily, type Context } from './service-addresses.ts';
 
 const udp = 17;
 

@@ -1,0 +1,229 @@
+/**
+ * Runs iptables-restore and iptables-save (Debian package iptables) of one address family and one back end. A table's
+ * section in a restore is one kernel transaction: all of it or nothing.
+ *
+ * Two back ends share the commands' names: `nft` keeps the rules in nftables, `legacy` in the kernel's older tables. Rules
+ * in both at once meet packets twice and in an order nobody sees, so all of ours go to the one that the host uses.
+ */
+import { spawn, type ChildProcess } from 'node:child_process';
+import { accessSync, constants, existsSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import { isPintleError, PintleError } from '../../kernel/contract/index.ts';
+import { runInNetns } from './namespaces.ts';
+import type { IpFamily } from './service-addresses.ts';
+
+export type IptablesBackend = 'nft' | 'legacy';
+
+export interface IptablesOptions {
+  readonly family: IpFamily;
+  readonly backend: IptablesBackend;
+  readonly netns?: string | undefined;
+  /** Used by the legacy back end when /run/xtables.lock cannot be written. */
+  readonly lockFile?: string | undefined;
+  /** Told the netlink port of the process that will make the changes, before it makes them. */
+  readonly onPort?: ((port: number) => void) | undefined;
+}
+
+export interface Iptables {
+  /** Applies the sections in `text`, each whole; all chains that it does not name stay. */
+  restore(text: string): Promise<void>;
+  /** The rules of a table as iptables-save prints them; of all tables in use when `table` is undefined. */
+  save(table?: string): Promise<string>;
+}
+
+interface Result {
+  readonly exitCode: number;
+  readonly stdout: string;
+  readonly stderr: string;
+}
+
+const systemLock = '/run/xtables.lock';
+/** Somebody who holds the lock longer than this has hung. */
+const lockSeconds = 5;
+
+function folders(): string[] {
+  // The system's folders come first: an ordinary user's PATH lacks sbin.
+  const path = (process.env['PATH'] ?? '').split(':').filter((folder) => folder.startsWith('/'));
+  return [...new Set(['/usr/local/sbin', '/usr/sbin', '/sbin', ...path])];
+}
+
+const familyPrefix = (family: IpFamily): string => (family === 'ip' ? 'iptables' : 'ip6tables');
+
+/** `iptables-nft` and the like; some systems have only the one under the plain name. */
+function commandOf(family: IpFamily, backend: IptablesBackend, verb: 'restore' | 'save'): string | undefined {
+  const name = `${familyPrefix(family)}-${backend}-${verb}`;
+  return folders()
+    .map((folder) => join(folder, name))
+    .find((file) => existsSync(file));
+}
+
+/** Back ends whose commands for all `families` are installed. */
+export function installedBackends(families: readonly IpFamily[]): IptablesBackend[] {
+  return (['nft', 'legacy'] as const).filter((backend) =>
+    families.every(
+      (family) =>
+        commandOf(family, backend, 'restore') !== undefined && commandOf(family, backend, 'save') !== undefined,
+    ),
+  );
+}
+
+/** The one that the plain command `iptables` stands for on this host. */
+export async function defaultBackend(): Promise<IptablesBackend> {
+  const { stdout } = await run(['iptables', '--version'], '', {});
+  return stdout.includes('nf_tables') ? 'nft' : 'legacy';
+}
+
+export function openIptables(options: IptablesOptions): Iptables {
+  const { family, backend } = options;
+  const command = (verb: 'restore' | 'save'): string => {
+    const found = commandOf(family, backend, verb);
+    if (found !== undefined) return found;
+    throw new PintleError(
+      'HOST_COMMAND_FAILED',
+      `${familyPrefix(family)}-${backend}-${verb} is missing: expected the package iptables; apt-get install iptables`,
+      { details: { argv: [`${familyPrefix(family)}-${backend}-${verb}`], exitCode: -1, stderr: '' } },
+    );
+  };
+  return {
+    async restore(text) {
+      if (text === '') return;
+      const argv = [command('restore'), '--noflush', '-w', String(lockSeconds)];
+      const result = await run(argv, text, options);
+      if (result.exitCode !== 0) throw failed(argv, result, text);
+    },
+    async save(table) {
+      const argv = [command('save'), ...(table === undefined ? [] : ['-t', table])];
+      const result = await run(argv, '', options);
+      if (result.exitCode !== 0) throw failed(argv, result);
+      return result.stdout;
+    },
+  };
+}
+
+/** The legacy tools insist on a lock. In a user namespace the system's is not ours to write: then a private one. */
+function environment({ lockFile }: Pick<IptablesOptions, 'lockFile'>): NodeJS.ProcessEnv {
+  const env = { ...process.env, LC_ALL: 'C', PATH: folders().join(':') };
+  if (lockFile === undefined || process.env['XTABLES_LOCKFILE'] !== undefined || isWritable(systemLock)) return env;
+  return { ...env, XTABLES_LOCKFILE: lockFile };
+}
+
+function isWritable(file: string): boolean {
+  try {
+    accessSync(existsSync(file) ? file : dirname(file), constants.W_OK);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+function run(
+  argv: readonly string[],
+  input: string,
+  options: Pick<IptablesOptions, 'netns' | 'lockFile' | 'onPort'>,
+): Promise<Result> {
+  const [command = '', ...args] = argv;
+  const start = (): ChildProcess =>
+    spawn(command, args, { env: environment(options), stdio: ['pipe', 'pipe', 'pipe'] });
+  return new Promise((resolve, reject) => {
+    // The child is forked from this thread, so it starts in the namespace that the thread is in.
+    const child = options.netns === undefined ? start() : runInNetns(options.netns, start);
+    if (child.pid !== undefined) options.onPort?.(child.pid);
+    const out: Buffer[] = [];
+    const err: Buffer[] = [];
+    child.stdout?.on('data', (chunk: Buffer) => out.push(chunk));
+    child.stderr?.on('data', (chunk: Buffer) => err.push(chunk));
+    // A tool that stops early closes its input; the exit code and its message say why.
+    child.stdin?.on('error', () => undefined);
+    child.on('error', (cause: NodeJS.ErrnoException) => {
+      const advice = cause.code === 'ENOENT' ? 'it is not installed: apt-get install iptables' : cause.message;
+      const details = { argv, exitCode: -1, stderr: '' };
+      reject(
+        new PintleError('HOST_COMMAND_FAILED', `${argv.join(' ')} could not be started; ${advice}`, { details, cause }),
+      );
+    });
+    child.on('close', (code) =>
+      resolve({
+        exitCode: code ?? 128,
+        stdout: Buffer.concat(out).toString('utf8'),
+        stderr: Buffer.concat(err).toString('utf8'),
+      }),
+    );
+    child.stdin?.end(input);
+  });
+}
+
+function failed(argv: readonly string[], result: Result, text = ''): PintleError {
+  const stderr = result.stderr.trim().split('\n').slice(0, 20).join('\n');
+  const line = /line:? (\d+)/.exec(stderr)?.[1];
+  const culprit = line === undefined ? undefined : text.split('\n')[Number(line) - 1]?.trim();
+  const where = culprit === undefined ? '' : ` at "${culprit.slice(0, 200)}"`;
+  return new PintleError(
+    'HOST_COMMAND_FAILED',
+    `${argv.join(' ')} ended with exit code ${result.exitCode}${where}: ${stderr.split('\n')[0] ?? ''}`,
+    { details: { argv, exitCode: result.exitCode, stderr } },
+  );
+}
+
+export interface BackendChoice {
+  readonly backend: IptablesBackend;
+  /** For people: why this one. */
+  readonly why: string;
+  /** The other one holds rules of ours, which must go. */
+  readonly other: IptablesBackend | undefined;
+}
+
+/**
+ * The back end that this host uses: where our own rules already are, else where most rules of others are, else the one that
+ * `iptables` stands for. Loads no kernel module and makes no table.
+ */
+export async function chooseBackend(
+  families: readonly IpFamily[],
+  prefix: string,
+  wanted: IptablesBackend | 'auto',
+  options: Pick<IptablesOptions, 'netns' | 'lockFile'> = {},
+): Promise<BackendChoice> {
+  const installed = installedBackends(families);
+  const counts = new Map<IptablesBackend, { own: number; foreign: number }>();
+  for (const backend of installed) {
+    const count = { own: 0, foreign: 0 };
+    for (const family of families) {
+      const lines = (await saveIfReadable({ ...options, family, backend })).split('\n');
+      const rules = lines.filter((line) => line.startsWith('-A '));
+      count.own += lines.filter((line) => line.includes(prefix)).length;
+      count.foreign += rules.filter((line) => !line.includes(prefix)).length;
+    }
+    counts.set(backend, count);
+  }
+  const [only] = installed;
+  if (only === undefined || (wanted !== 'auto' && !installed.includes(wanted)))
+    throw new PintleError(
+      'HOST_COMMAND_FAILED',
+      `Commands of the ${wanted === 'auto' ? '' : `${wanted} `}iptables back end are missing: expected iptables-${wanted === 'auto' ? 'nft' : wanted}-restore; apt-get install iptables`,
+      { details: { argv: ['iptables-restore'], exitCode: -1, stderr: '' } },
+    );
+  const pick = (backend: IptablesBackend, why: string): BackendChoice => {
+    const rest = installed.find((each) => each !== backend);
+    return { backend, why, other: rest !== undefined && (counts.get(rest)?.own ?? 0) > 0 ? rest : undefined };
+  };
+  if (wanted !== 'auto') return pick(wanted, 'as configured');
+  if (installed.length === 1) return pick(only, 'the only one installed');
+  const most = (of: 'own' | 'foreign'): IptablesBackend | undefined => {
+    const [nft, legacy] = [counts.get('nft')?.[of] ?? 0, counts.get('legacy')?.[of] ?? 0];
+    return nft === legacy ? undefined : nft > legacy ? 'nft' : 'legacy';
+  };
+  const used = most('foreign');
+  if (used !== undefined) return pick(used, 'rules of others are there');
+  const own = most('own');
+  if (own !== undefined) return pick(own, 'rules of ours are there');
+  return pick(await defaultBackend(), 'what the command iptables stands for');
+}
+
+async function saveIfReadable(options: IptablesOptions): Promise<string> {
+  try {
+    return await openIptables(options).save();
+  } catch (error) {
+    // In a user namespace the list of legacy tables is not readable; such a network namespace is hardly ever shared.
+    if (isPintleError(error, 'HOST_COMMAND_FAILED')) return '';
+    throw error;
+  }
+}

@@ -1,0 +1,173 @@
+/**
+ * The chains of one owner in the tables nat and filter of one address family and one iptables back end, and the in-memory
+ * picture of them. Owns every chain whose name begins with its prefix and the rules that lead into those; touches no other.
+ * Reads the tables only when it begins and after somebody else changed them.
+ */
+import { isPintleError } from '../../kernel/contract/index.ts';
+import { openIptables, type Iptables, type IptablesOptions } from './iptables.ts';
+import {
+  additionsText,
+  changeText,
+  isWhole,
+  pictureSize,
+  readSave,
+  rebuildText,
+  removalsText,
+  removalText,
+  tableDifference,
+  tables,
+  type Found,
+  type MadeChain,
+  type Picture,
+  type TableName,
+} from './iptables-picture.ts';
+import { deleteEmptyTable, nftChains } from './nf-tables.ts';
+import type { IpFamily } from './service-addresses.ts';
+import { tableLayout } from './xtables-info.ts';
+
+export class OwnedChains {
+  readonly family: IpFamily;
+  readonly #options: IptablesOptions;
+  readonly #prefix: string;
+  readonly #iptables: Iptables;
+  /** Its rules name what was not there before us: built-in chains and tables that the nft back end made. */
+  readonly #made: string;
+  #picture: Picture | undefined;
+  #isInDoubt = false;
+  #damages = 0;
+  #layouts = '';
+
+  constructor(prefix: string, options: IptablesOptions) {
+    this.family = options.family;
+    this.#prefix = prefix;
+    this.#options = options;
+    this.#iptables = openIptables(options);
+    this.#made = `${prefix}MADE`;
+  }
+
+  /** The kernel has what was applied last. False until then, after damage and after a failure. */
+  get isSound(): boolean {
+    return this.#picture !== undefined;
+  }
+
+  /** Somebody else changed our chains: the next `apply` builds all anew. */
+  markDamaged(): void {
+    this.#damages += 1;
+    this.#picture = undefined;
+  }
+
+  /** Perhaps somebody did: `check` reads the tables. */
+  markInDoubt(): void {
+    this.#isInDoubt = true;
+  }
+
+  async check(): Promise<void> {
+    if (!this.#isInDoubt) return;
+    this.#isInDoubt = false;
+    if (this.isSound && !(await this.#isWhole())) this.markDamaged();
+  }
+
+  /** Brings the kernel to `desired`. Returns how many rules and chains were added or removed. */
+  async apply(desired: Picture): Promise<number> {
+    const current = this.#picture;
+    const damages = this.#damages;
+    if (current === undefined) return this.#rebuild(desired);
+    const filter = tableDifference(current.filter, desired.filter);
+    const nat = tableDifference(current.nat, desired.nat);
+    const changed = filter.size + nat.size;
+    if (changed === 0) return 0;
+    // Until all is in, the picture is not what the kernel has.
+    this.#picture = undefined;
+    // The filter judges what nat leaves untranslated: it gains rules before nat loses any, and loses them after nat gains.
+    await this.#iptables.restore(
+      additionsText('filter', filter) + changeText('nat', nat) + removalsText('filter', filter),
+    );
+    this.#settle(desired, damages);
+    return changed;
+  }
+
+  async #rebuild(desired: Picture): Promise<number> {
+    const damages = this.#damages;
+    const before = await this.#find();
+    const text = tables.map((table) =>
+      rebuildText(table, desired[table], before[table], this.#madeChain(table, desired, before[table])),
+    );
+    await this.#iptables.restore(text.join(''));
+    this.#settle(desired, damages);
+    return pictureSize(desired);
+  }
+
+  /** Damage that was told of during the write may have come after it. */
+  #settle(desired: Picture, damages: number): void {
+    this.#layouts = this.#layout();
+    if (damages === this.#damages) this.#picture = desired;
+  }
+
+  /** Removes all of ours, whoever made it, and what the nft back end made for us if nobody else uses it. */
+  async remove(): Promise<void> {
+    this.#picture = undefined;
+    const found = await this.#find();
+    for (const table of tables) {
+      if (found[table].chains.size === 0 && found[table].hooks.length === 0) continue;
+      const made = found[table].chains.has(this.#made) ? await this.#readMade(table) : [];
+      await this.#iptables.restore(removalText(table, found[table]));
+      for (const name of made) {
+        if (name === 'table') continue;
+        // Refused when it is in use by others.
+        await this.#tolerate(this.#iptables.restore(`*${table}\n-X ${name}\nCOMMIT\n`));
+      }
+      if (made.includes('table')) deleteEmptyTable(this.#options.family, table, this.#options);
+    }
+  }
+
+  /** A cheap look (legacy back end only): whether somebody added or removed rules since our last write. */
+  looksTouched(): boolean {
+    return this.#picture !== undefined && this.#layout() !== this.#layouts;
+  }
+
+  /** Reads the tables; when others changed only what is theirs, that is the new state of rest. */
+  async #isWhole(): Promise<boolean> {
+    const picture = this.#picture;
+    if (picture === undefined) return false;
+    const layouts = this.#layout();
+    const found = await this.#find();
+    const whole = tables.every((table) => isWhole(picture[table], found[table], this.#made));
+    if (whole && this.#picture === picture) this.#layouts = layouts;
+    return whole;
+  }
+
+  #layout(): string {
+    if (this.#options.backend !== 'legacy') return '';
+    return tables.map((table) => tableLayout(this.#options.family, table, this.#options)).join();
+  }
+
+  async #find(): Promise<Record<TableName, Found>> {
+    const read = async (table: TableName): Promise<Found> =>
+      readSave(await this.#iptables.save(table), table, this.#prefix);
+    return { filter: await read('filter'), nat: await read('nat') };
+  }
+
+  /** What the nft back end will have to make in `table`; nothing when a predecessor noted it already. */
+  #madeChain(table: TableName, desired: Picture, found: Found): MadeChain {
+    const name = this.#made;
+    if (this.#options.backend === 'legacy' || found.chains.has(name)) return { name, rules: undefined };
+    const present = nftChains(this.#options.family, table, this.#options);
+    const needed = new Set(desired[table].hooks.map(({ chain }) => chain));
+    const made = [...needed].filter((chain) => present?.includes(chain) !== true);
+    if (present === undefined) made.push('table');
+    return { name, rules: made.map((each) => `-m comment --comment ${each}`).join('\n') };
+  }
+
+  async #readMade(table: TableName): Promise<string[]> {
+    const pattern = new RegExp(`^-A ${this.#made} -m comment --comment "?([A-Za-z]+)"?`, 'gm');
+    return [...(await this.#iptables.save(table)).matchAll(pattern)].map(([, name = '']) => name);
+  }
+
+  async #tolerate(work: Promise<void>): Promise<void> {
+    try {
+      await work;
+    } catch (error) {
+      if (!isPintleError(error, 'HOST_COMMAND_FAILED')) throw error;
+    }
+  }
+}

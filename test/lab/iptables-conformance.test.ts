@@ -1,0 +1,36 @@
+import test from 'ava';
+import { proxyConformance } from '../../kernel/conformance/proxy.ts';
+import { iptablesTraces, lockFile, openIptablesProxy } from './support/iptables-place.ts';
+import { openProxyBed } from './support/proxy-bed.ts';
+
+for (const backend of ['nft', 'legacy'] as const) {
+  const iptables = `env XTABLES_LOCKFILE=${lockFile} iptables-${backend} -t`;
+  proxyConformance(test, {
+    name: `iptables (${backend})`,
+    capabilities: [
+      'ipv4',
+      'ipv6',
+      'tcp',
+      'udp',
+      'sctp',
+      'node-port',
+      'affinity',
+      'source-ranges',
+      'client-address',
+      'outlives-agent',
+    ],
+    open: (t) =>
+      openProxyBed(t, {
+        open: async (node) => openIptablesProxy(node, backend),
+        damages: [
+          `${iptables} nat -F`,
+          `${iptables} nat -F; ${iptables} filter -F; ${iptables} nat -X; ${iptables} filter -X`,
+          `${iptables} nat -F PINTLE-SERVICES`,
+          `${iptables} nat -D OUTPUT 1`,
+          `${iptables} nat -F PINTLE-POSTROUTING`,
+          ...(backend === 'nft' ? ['nft flush ruleset', 'nft delete table ip nat'] : []),
+        ],
+        traces: iptablesTraces,
+      }),
+  });
+}

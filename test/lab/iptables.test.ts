@@ -1,0 +1,190 @@
+import { readFileSync } from 'node:fs';
+import test from 'ava';
+import type { ProxyEndpoint, ProxyPort, ProxyState } from '../../kernel/contract/index.ts';
+import { probeIptables } from '../../netplugins/proxies/iptables/probe.ts';
+import { clusterCidrs, createCluster, type Member } from './support/cluster.ts';
+import { iptablesTraces, openIptablesProxy, runIptables } from './support/iptables-place.ts';
+import { nodeAddress, nodeAddress6, until, type Place } from './support/topology.ts';
+
+const vip = '10.96.0.1';
+
+function port(change: Partial<ProxyPort> = {}): ProxyPort {
+  return {
+    namespace: 'default',
+    service: 'web',
+    name: 'http',
+    protocol: 'TCP',
+    port: 8000,
+    clusterIps: [vip],
+    externalIps: [],
+    loadBalancerIps: [],
+    loadBalancerSourceRanges: [],
+    nodePort: undefined,
+    affinitySeconds: undefined,
+    internalPolicy: 'Cluster',
+    externalPolicy: 'Cluster',
+    endpoints: [],
+    ...change,
+  };
+}
+
+function endpoints(at: Member, ...members: readonly Member[]): ProxyEndpoint[] {
+  return members.map((member) => ({
+    address: member.ip,
+    port: 80,
+    local: member === at,
+    ready: true,
+    serving: true,
+    terminating: false,
+  }));
+}
+
+const state = (...ports: readonly ProxyPort[]): ProxyState => ({
+  nodeAddresses: [nodeAddress(0), nodeAddress6(0)],
+  clusterCidrs,
+  ports,
+});
+
+async function answers(from: Place, host: string, to: number, count = 20): Promise<string> {
+  const all = new Set<string>();
+  for (let index = 0; index < count; index += 1) {
+    const { answer, error } = await from.tcp(host, to, { timeoutMs: 1_000 });
+    all.add(error ?? answer?.split(' ')[0] ?? '');
+  }
+  return [...all].sort().join(' ');
+}
+
+for (const backend of ['nft', 'legacy'] as const) {
+  const iptables = `iptables-${backend}`;
+
+  test(`${backend}: the probe passes where the proxy works`, async (t) => {
+    t.is(await probeIptables(['ip', 'ip6'], backend), undefined);
+  });
+
+  test(`${backend}: rules and chains of others stay as they are, byte for byte, through sync, repair and purge`, async (t) => {
+    const { members } = await createCluster(t, 2);
+    const [one, two] = members as [Member, Member];
+    const foreign = [
+      '-t nat -N KUBE-SERVICES',
+      '-t nat -A PREROUTING -j KUBE-SERVICES',
+      '-t nat -A KUBE-SERVICES -d 10.111.0.1/32 -p tcp -m tcp --dport 80 -j RETURN',
+      '-t filter -A FORWARD -s 203.0.113.9/32 -j DROP',
+    ];
+    for (const rule of foreign) runIptables(one.node, iptables, ...rule.split(' '));
+    const before = iptablesTraces(one.node);
+    const proxy = openIptablesProxy(one.node, backend);
+    t.teardown(() => proxy[Symbol.asyncDispose]());
+    await proxy.sync(state(port({ endpoints: endpoints(one, one, two) })));
+    t.is(await answers(one.pod, vip, 8000), 'node-0 node-1');
+    runIptables(one.node, iptables, '-t', 'nat', '-A', 'KUBE-SERVICES', '-j', 'RETURN');
+    runIptables(one.node, iptables, '-t', 'nat', '-D', 'KUBE-SERVICES', '-j', 'RETURN');
+    runIptables(one.node, iptables, '-t', 'nat', '-F', 'PINTLE-SERVICES');
+    await until('it is repaired', () => proxy.status().repairs > 0, 2_000);
+    t.is(await answers(one.pod, vip, 8000), 'node-0 node-1');
+    t.is(proxy.status().repairs, 1, 'what others do to their own rules is no damage');
+    await proxy.purge();
+    t.is(iptablesTraces(one.node), before);
+  });
+
+  test(`${backend}: a refused change is complete after the next sync`, async (t) => {
+    const { members } = await createCluster(t, 2);
+    const [one, two] = members as [Member, Member];
+    const proxy = openIptablesProxy(one.node, backend);
+    t.teardown(() => proxy[Symbol.asyncDispose]());
+    const web = port({ endpoints: endpoints(one, one) });
+    await proxy.sync(state(web));
+    // A port that iptables refuses stands for any refusal.
+    await t.throwsAsync(proxy.sync(state(port({ service: 'bad', port: 99_999, endpoints: endpoints(one, two) }))), {
+      code: 'HOST_COMMAND_FAILED',
+    } as object);
+    t.false(proxy.status().ready);
+    t.is(await answers(one.pod, vip, 8000, 4), 'node-0', 'the old rules still work');
+    await proxy.sync(state(port({ endpoints: endpoints(one, two) })));
+    t.true(proxy.status().ready);
+    t.is(await answers(one.pod, vip, 8000, 4), 'node-1');
+  });
+
+  test(`${backend}: one more Service is a small change, and a gone one takes its chains along`, async (t) => {
+    const { members } = await createCluster(t, 2);
+    const [one, two] = members as [Member, Member];
+    const proxy = openIptablesProxy(one.node, backend);
+    t.teardown(() => proxy[Symbol.asyncDispose]());
+    const many = Array.from({ length: 300 }, (_, index) =>
+      port({
+        service: `s${index}`,
+        clusterIps: [`10.97.${index >> 8}.${index & 255}`],
+        endpoints: endpoints(one, two),
+      }),
+    );
+    await proxy.sync(state(...many));
+    const before = iptablesTraces(one.node);
+    const { changed } = await proxy.sync(state(...many, port({ endpoints: endpoints(one, one, two) })));
+    t.is(changed, 12, 'three chains with three, two and two rules; dispatch, known address');
+    t.is(await answers(one.pod, vip, 8000), 'node-0 node-1');
+    t.is(await answers(one.pod, '10.97.1.43', 8000, 2), 'node-1');
+    await proxy.sync(state(...many));
+    t.is(iptablesTraces(one.node), before);
+    await new Promise((resolve) => setTimeout(resolve, 300));
+    t.is(proxy.status().repairs, 0, 'its own notifications are not taken for damage');
+  });
+
+  test(`${backend}: IPv6 and dual-stack Services, SCTP rules beside`, async (t) => {
+    const { members } = await createCluster(t, 2, true);
+    const [one, two] = members as [Member, Member];
+    const proxy = openIptablesProxy(one.node, backend);
+    t.teardown(() => proxy[Symbol.asyncDispose]());
+    one.node.run('ip', '-6', 'route', 'add', 'default', 'via', 'fd99::ffff');
+    const six = (member: Member): ProxyEndpoint => {
+      const shown = member.pod.run('ip', '-6', 'address', 'show', 'dev', 'eth0');
+      return { ...endpoints(one, member)[0]!, address: /inet6 (fd44[^/]*)/.exec(shown)?.[1] ?? '' };
+    };
+    const sctp = port({ protocol: 'SCTP', clusterIps: ['10.96.0.7'], endpoints: endpoints(one, two) });
+    const web = port({
+      clusterIps: [vip, 'fd96::1'],
+      nodePort: 30080,
+      endpoints: [...endpoints(one, one, two), six(one), six(two)],
+    });
+    await proxy.sync(state(web, sctp));
+    t.is(await answers(one.pod, vip, 8000), 'node-0 node-1');
+    t.is(await answers(one.pod, 'fd96::1', 8000), 'node-0 node-1');
+    t.is(await answers(one.node, nodeAddress6(0), 30080), 'node-0 node-1');
+    await proxy.sync(state({ ...web, endpoints: [] }, sctp));
+    t.is(await answers(one.pod, 'fd96::1', 8000, 1), 'ECONNREFUSED');
+  });
+}
+
+test('auto follows the back end that the host uses, says so, and leaves nothing in the other', async (t) => {
+  const { members } = await createCluster(t, 2);
+  const [one, two] = members as [Member, Member];
+  const web = state(port({ endpoints: endpoints(one, one, two) }));
+  const own = (backend: string): boolean =>
+    runIptables(one.node, `iptables-${backend}`, '-t', 'nat', '-S').includes('PINTLE');
+  const first = openIptablesProxy(one.node, 'legacy');
+  await first.sync(web);
+  await first[Symbol.asyncDispose]();
+  t.deepEqual([own('legacy'), own('nft')], [true, false]);
+  runIptables(one.node, 'iptables-nft', '-A', 'FORWARD', '-s', '203.0.113.9/32', '-j', 'DROP');
+  const second = openIptablesProxy(one.node, 'auto');
+  t.teardown(() => second[Symbol.asyncDispose]());
+  await second.sync(web);
+  t.regex(second.status().reason ?? '', /back end nft \(rules of others/);
+  t.is(own('nft'), true);
+  t.is(await answers(one.pod, vip, 8000), 'node-0 node-1');
+  await second[Symbol.asyncDispose]();
+  const third = openIptablesProxy(one.node, 'nft');
+  t.teardown(() => third[Symbol.asyncDispose]());
+  await third.sync(web);
+  // The list of legacy tables is readable for root of the machine only.
+  if (existsReadable('/proc/net/ip_tables_names')) t.is(own('legacy'), false);
+  await third.purge();
+  t.is(own('nft'), false);
+});
+
+function existsReadable(file: string): boolean {
+  try {
+    readFileSync(file);
+    return true;
+  } catch {
+    return false;
+  }
+}

@@ -1,0 +1,65 @@
+/** The proxy kit's network on real nodes: two of them, one pod each, the underlay as the outside. */
+import type { ProxyAnswer, ProxyBed } from '../../../kernel/conformance/proxy.ts';
+import type { Proxy } from '../../../kernel/contract/index.ts';
+import { clusterCidrs, createCluster, type Member } from './cluster.ts';
+import { nodeAddress, underlayAddress, type Place } from './topology.ts';
+
+interface Scope {
+  teardown(undo: () => unknown): void;
+}
+
+const external = '198.51.100.1';
+const balancer = '198.51.100.2';
+
+export interface ProxyBedOptions {
+  open(node: Place): Promise<Proxy & AsyncDisposable>;
+  /** Commands that do harm on the node: what stands between semicolons is run one after the other. */
+  readonly damages: readonly string[];
+  traces(node: Place): string;
+}
+
+export async function openProxyBed(t: Scope, options: ProxyBedOptions): Promise<ProxyBed> {
+  const { members, topology } = await createCluster(t, 2);
+  const [one, two] = members as [Member, Member];
+  topology.underlay.run('ip', 'route', 'add', '198.51.100.0/24', 'via', nodeAddress(0));
+  let running = await options.open(one.node);
+  t.teardown(() => running[Symbol.asyncDispose]());
+  const clients = { local: one.pod, node: one.node, outside: topology.underlay };
+  return {
+    proxy: () => running,
+    restart: async () => {
+      await running[Symbol.asyncDispose]();
+      running = await options.open(one.node);
+      return running;
+    },
+    connect: async (from, { address, port, protocol = 'TCP', sourcePort }): Promise<ProxyAnswer> => {
+      const local = sourcePort === undefined ? {} : { localPort: sourcePort };
+      const result =
+        protocol === 'TCP'
+          ? await clients[from].tcp(address, port, { timeoutMs: 1_000 })
+          : await clients[from].udp(address, port, { timeoutMs: 1_000, ...local });
+      if (result.error === 'ECONNREFUSED') return 'refused';
+      if (result.answer === undefined) return 'dropped';
+      const [name, client = ''] = result.answer.split(' ');
+      return { endpoint: name === one.peer.name ? 'local' : 'remote', client };
+    },
+    localAddress: one.ip,
+    remoteAddress: two.ip,
+    nodeAddress: nodeAddress(0),
+    outsideAddress: underlayAddress,
+    clusterCidrs,
+    serviceAddresses: ['10.96.0.1', '10.96.0.2'],
+    externalAddress: external,
+    balancerAddress: balancer,
+    traces: async () => options.traces(one.node),
+    damages: options.damages.map((what) => ({
+      what,
+      inflict: async () => {
+        for (const command of what.split(';')) {
+          const [name = '', ...args] = command.trim().split(' ');
+          one.node.run(name, ...args);
+        }
+      },
+    })),
+  };
+}
