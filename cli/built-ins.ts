@@ -119,6 +119,12 @@ export const builtIns: readonly CatalogueEntry[] = [
     load: () => import('../plugins/controllers/cron-job/index.ts'),
   },
   {
+    kind: 'controller',
+    name: 'stateful-set',
+    summary: 'Keeps the pods of each StatefulSet, every one with its name, its place in the order and its claims',
+    load: () => import('../plugins/controllers/stateful-set/index.ts'),
+  },
+  {
     kind: 'runtime',
     name: 'process',
     summary: 'Containers as processes in namespaces of their own: no daemon, no image download',

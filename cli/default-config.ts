@@ -22,6 +22,7 @@ export const defaults: ConfigDefaults = {
       'daemon-set',
       'job',
       'cron-job',
+      'stateful-set',
     ),
     runtime: named('process'),
     attachment: named('bridge'),
