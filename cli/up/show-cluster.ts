@@ -121,7 +121,7 @@ export function showNextSteps(terminal: Terminal, cluster: UpCluster, hasDemo: b
     ? [
         'kubectl get pods -o wide',
         'kubectl scale deployment demo --replicas=6',
-        'kubectl logs deployment/demo --prefix',
+        'kubectl logs -l app=demo --prefix',
       ]
     : [
         'kubectl get nodes -o wide',

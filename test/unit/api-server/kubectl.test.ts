@@ -177,7 +177,7 @@ if (programs.length === 0) {
   test('stock kubectl', (t) => {
     if (process.env['REQUIRE_ALL'] === '1') t.fail('no kubectl on this machine');
     else {
-      t.log('SKIPPED: no kubectl on this machine; install one or set KUBECTL to its path');
+      t.log('skipped: no kubectl on this machine; install one or set KUBECTL to its path');
       t.pass();
     }
   });

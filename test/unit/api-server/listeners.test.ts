@@ -214,7 +214,7 @@ test('a node of the config gets a kubeconfig that names it and its group', async
 
 test('a read-only state folder is told, with its path', async (t) => {
   if (process.getuid?.() === 0) {
-    t.log('SKIPPED: root writes everywhere');
+    t.log('skipped: root writes everywhere');
     t.pass();
     return;
   }
