@@ -161,7 +161,8 @@ export interface Runtime {
   /** Ends its containers at once and gives up its network namespace. The record stays. */
   stopSandbox(id: string): Promise<void>;
   removeSandbox(id: string): Promise<void>;
-  listSandboxes(): Promise<readonly Sandbox[]>;
+  /** All, or those of one pod. */
+  listSandboxes(podUid?: string): Promise<readonly Sandbox[]>;
   /** Creates and starts. Rejects CONTAINER_START_FAILED or CONTAINER_INVALID with a message for the pod's status; the failed container is on record as exited. */
   startContainer(spec: ContainerSpec): Promise<Container>;
   /** TERM (or the image's stop signal), then KILL after `graceMs`. Resolves when it has ended. */

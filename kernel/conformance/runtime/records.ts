@@ -26,6 +26,8 @@ export const recordCases: readonly RuntimeCase[] = [
       );
       t.true(sandbox.createdMs >= before && sandbox.createdMs <= Date.now());
       t.deepEqual(await subject.runtime.listSandboxes(), [sandbox]);
+      t.deepEqual(await subject.runtime.listSandboxes(spec.podUid), [sandbox]);
+      t.deepEqual(await subject.runtime.listSandboxes('of-no-pod'), []);
     },
   },
   {

@@ -1,21 +1,12 @@
 /**
  * The leases of a node's pod addresses, one file a sandbox. Owns the folder it is given.
  *
- * A record is on disk (written, synced, renamed, folder synced) before its addresses are used, and leaves the disk after
- * they are no longer: a crash can only leave a record too many, which `gc` finds. Addresses are handed out round robin from
+ * A record is in its file (written, renamed) before its addresses are used, and leaves the folder after they are no
+ * longer: a crash can only leave a record too many, which `gc` finds. Nothing waits for the disk: a power loss may take
+ * the newest records, and takes all pods of the node with it. Addresses are handed out round robin from
  * the last one, so that a freed address rests as long as possible (late packets and stale ARP entries of its last owner).
  */
-import {
-  closeSync,
-  fsyncSync,
-  mkdirSync,
-  openSync,
-  readFileSync,
-  readdirSync,
-  renameSync,
-  rmSync,
-  writeSync,
-} from 'node:fs';
+import { closeSync, mkdirSync, openSync, readFileSync, readdirSync, renameSync, rmSync, writeSync } from 'node:fs';
 import { join } from 'node:path';
 import { createHash } from 'node:crypto';
 import { PintleError } from '../../../kernel/contract/index.ts';
@@ -84,15 +75,14 @@ export class LeaseStore {
     return lease.bootId === this.#bootId;
   }
 
-  /** A lease of one free address of each range, on disk when it returns. Throws ADDRESSES_EXHAUSTED. */
+  /** A lease of one free address of each range, in its file when this returns. Throws ADDRESSES_EXHAUSTED. */
   acquire(sandboxId: string, netns: string, podCidrs: readonly string[]): Lease {
     const ips = podCidrs.map((range) => this.#free(range));
     const gateways = podCidrs.map(gatewayOf);
     const lease: Lease = { sandboxId, ips, gateways, netns, bootId: this.#bootId };
     podCidrs.forEach((range, index) => this.#last.set(range, ips[index] ?? ''));
-    // Only a hint: a power loss may take it, and takes all pods with it.
-    writeWhole(join(this.#folder, 'last.json'), JSON.stringify(Object.fromEntries(this.#last)), { sync: false });
-    writeWhole(this.#pathOf(sandboxId), JSON.stringify(lease), { sync: true });
+    writeWhole(join(this.#folder, 'last.json'), JSON.stringify(Object.fromEntries(this.#last)));
+    writeWhole(this.#pathOf(sandboxId), JSON.stringify(lease));
     this.#leases.set(sandboxId, lease);
     for (const ip of ips) this.#taken.add(ip);
     return lease;
@@ -156,22 +146,14 @@ function readJson<T>(path: string): T | undefined {
   }
 }
 
-/** The file has the old or the new content, whatever happens; with `sync` the new one once this returns. */
-function writeWhole(path: string, text: string, { sync }: { readonly sync: boolean }): void {
+/** A process that ends in the middle of it leaves the old content or the new. */
+function writeWhole(path: string, text: string): void {
   const fresh = `${path}.new`;
   const fd = openSync(fresh, 'w', 0o600);
   try {
     writeSync(fd, text);
-    if (sync) fsyncSync(fd);
   } finally {
     closeSync(fd);
   }
   renameSync(fresh, path);
-  if (!sync) return;
-  const folder = openSync(join(path, '..'), 'r');
-  try {
-    fsyncSync(folder);
-  } finally {
-    closeSync(folder);
-  }
 }

@@ -14,7 +14,7 @@ import type { PreparedVolume } from './volumes.ts';
 
 /** Where a container may leave the reason of its end; it sees the file as terminationMessagePath. */
 export function messageFile(podFolder: string, containerId: string): string {
-  return join(podFolder, 'messages', containerId);
+  return join(podFolder, `${containerId}.message`);
 }
 
 export class ContainerStarts {
@@ -145,7 +145,7 @@ export class ContainerStarts {
         id,
         sandboxId: sandbox.id,
         attempt,
-        logPath: join(volumes.folder(uid), 'logs', name, `${attempt}.log`),
+        logPath: join(volumes.folder(uid), `${name}_${attempt}.log`),
         maxLogBytes: this.#settings.maxLogBytes,
         maxLogFiles: this.#settings.maxLogFiles,
         mounts,

@@ -19,8 +19,8 @@ export class PodSandboxes {
 
   /** A pod's sandboxes, newest first. */
   async of(uid: string): Promise<readonly Sandbox[]> {
-    const all = await this.#services.runtime.listSandboxes();
-    return all.filter((sandbox) => sandbox.podUid === uid).sort((a, b) => attemptOf(b) - attemptOf(a));
+    const found = await this.#services.runtime.listSandboxes(uid);
+    return [...found].sort((a, b) => attemptOf(b) - attemptOf(a));
   }
 
   /** Resolves to a sandbox that is ready and connected; undefined while the node's network is not ready. */

@@ -95,8 +95,9 @@ export class HollowRuntime implements Runtime, AsyncDisposable {
     rmSync(this.#path('sandboxes', id), { force: true });
   }
 
-  async listSandboxes(): Promise<readonly Sandbox[]> {
-    return [...this.#sandboxes.values()].map(describeSandbox);
+  async listSandboxes(podUid?: string): Promise<readonly Sandbox[]> {
+    const all = [...this.#sandboxes.values()].map(describeSandbox);
+    return podUid === undefined ? all : all.filter((sandbox) => sandbox.podUid === podUid);
   }
 
   async startContainer(spec: ContainerSpec): Promise<Container> {

@@ -150,8 +150,10 @@ export class ProcessRuntime implements Runtime, AsyncDisposable {
     });
   }
 
-  async listSandboxes(): Promise<readonly Sandbox[]> {
-    return [...this.#sandboxes.values()].map((life) => life.describe());
+  async listSandboxes(podUid?: string): Promise<readonly Sandbox[]> {
+    const lives = [...this.#sandboxes.values()];
+    // Describing one looks at the kernel.
+    return lives.filter(({ spec }) => podUid === undefined || spec.podUid === podUid).map((life) => life.describe());
   }
 
   startContainer(spec: ContainerSpec): Promise<Container> {

@@ -115,7 +115,8 @@ export const brokenRuntimes: readonly BrokenRuntime[] = [
   {
     what: 'keeps a stopped sandbox ready',
     open: broken((sound) => ({
-      listSandboxes: async () => (await sound.listSandboxes()).map((one) => ({ ...one, ready: true })),
+      listSandboxes: async (podUid?: string) =>
+        (await sound.listSandboxes(podUid)).map((one) => ({ ...one, ready: true })),
     })),
     noticedBy: ['stopping a sandbox ends its containers and keeps both on record'],
   },
