@@ -125,6 +125,12 @@ export const builtIns: readonly CatalogueEntry[] = [
     load: () => import('../plugins/controllers/stateful-set/index.ts'),
   },
   {
+    kind: 'controller',
+    name: 'pod-disruption-budget',
+    summary: 'Counts how many pods of each PodDisruptionBudget may be evicted now',
+    load: () => import('../plugins/controllers/pod-disruption-budget/index.ts'),
+  },
+  {
     kind: 'runtime',
     name: 'process',
     summary: 'Containers as processes in namespaces of their own: no daemon, no image download',

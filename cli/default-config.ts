@@ -23,6 +23,7 @@ export const defaults: ConfigDefaults = {
       'job',
       'cron-job',
       'stateful-set',
+      'pod-disruption-budget',
     ),
     runtime: named('process'),
     attachment: named('bridge'),
