@@ -1,4 +1,4 @@
-import { copyFileSync, readFileSync } from 'node:fs';
+import { copyFileSync, existsSync, readFileSync } from 'node:fs';
 import { basename, join, relative, resolve } from 'node:path';
 import { Command, InvalidArgumentError, Option } from 'commander';
 import { PintleError } from '../../kernel/contract/errors.ts';
@@ -79,7 +79,9 @@ async function up(cli: Cli, flags: UpFlags): Promise<ExitCode> {
       '--expose adds a link to the host, which needs root; without it, kubectl port-forward reaches every pod',
     );
   }
-  const known = files.claimFolder(files.clusterFiles(folder));
+  const paths = files.clusterFiles(folder);
+  const known = files.claimFolder(paths);
+  const hadState = existsSync(paths.server);
   if (known) await (await import('../up/down-cluster.ts')).downCluster(folder, { keepState: true });
 
   const abort = new AbortController();
@@ -130,7 +132,9 @@ async function up(cli: Cli, flags: UpFlags): Promise<ExitCode> {
     throw error;
   } finally {
     process.off('SIGINT', onSignal).off('SIGTERM', onSignal).off('SIGHUP', onSignal);
-    if (!flags.keepState) {
+    // a start that failed must not cost what an earlier cluster left to be kept
+    const isKept = flags.keepState || existsSync(paths.keepState) || (hadState && !isReady);
+    if (!isKept) {
       const { removeState } = await import('../up/down-cluster.ts');
       await removeState(folder, hasSignal);
     }

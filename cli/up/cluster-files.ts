@@ -33,6 +33,8 @@ export interface ClusterFiles {
   /** Of a detached `up`. */
   readonly log: string;
   readonly errorLog: string;
+  /** There while a `down --keep-state` ends `up`, which would remove the state otherwise. */
+  readonly keepState: string;
 }
 
 export function clusterFiles(folder: string): ClusterFiles {
@@ -46,12 +48,13 @@ export function clusterFiles(folder: string): ClusterFiles {
     plan: join(folder, 'lab.json'),
     log: join(folder, 'up.log'),
     errorLog: join(folder, 'up-errors.log'),
+    keepState: join(folder, 'keep-state'),
   };
 }
 
 /** What `pintle up` puts into its folder: all that `down` may remove from it. */
 export const ownEntries: readonly string[] = [
-  ...['up.json', 'up.json.new', 'up.log', 'up-errors.log', 'server.log'],
+  ...['up.json', 'up.json.new', 'up.log', 'up-errors.log', 'server.log', 'keep-state'],
   ...['server', 'kubeconfig', 'lab.json', 'lab', 'nodes'],
 ];
 

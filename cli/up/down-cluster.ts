@@ -1,5 +1,5 @@
 /** Ends a cluster of `pintle up`, however little of it is left, and removes what it has in its folder. */
-import { chmodSync, existsSync, readdirSync, rmdirSync, rmSync } from 'node:fs';
+import { chmodSync, existsSync, readdirSync, rmdirSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { PintleError } from '../../kernel/contract/errors.ts';
 import { hasEnded, isAlive, signalProcess, type ProcessIdentity } from '../../lab/index.ts';
@@ -24,11 +24,12 @@ export async function downCluster(folder: string, options: { readonly keepState:
   const files = clusterFiles(folder);
   const record = readRecord(files);
   if (record) {
+    if (options.keepState) writeFileSync(files.keepState, '', { mode: 0o600 });
     // `up` takes the rest down in order; what survives a killed `up` is ended here.
     await end(record.up, 30_000);
     await end(record.lab, 0);
     await end(record.server, 10_000);
-    rmSync(files.record, { force: true });
+    for (const file of [files.record, files.keepState]) rmSync(file, { force: true });
   }
   const found = record !== undefined || existsSync(files.server);
   if (!options.keepState) await removeState(folder, true);

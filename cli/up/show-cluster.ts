@@ -118,11 +118,7 @@ export async function showDemo(
 /** `end`: how this cluster is taken down, as a sentence. */
 export function showNextSteps(terminal: Terminal, cluster: UpCluster, hasDemo: boolean, end: string): void {
   const next = hasDemo
-    ? [
-        'kubectl get pods -o wide',
-        'kubectl scale deployment demo --replicas=6',
-        'kubectl logs -l app=demo --prefix',
-      ]
+    ? ['kubectl get pods -o wide', 'kubectl scale deployment demo --replicas=6', 'kubectl logs -l app=demo --prefix']
     : [
         'kubectl get nodes -o wide',
         'kubectl create deployment web --image=host --replicas=3 -- sleep infinity',

@@ -114,6 +114,7 @@ export async function upCluster(options: UpOptions, progress: Progress, signal: 
   ];
   writeFileSync(files.plan, JSON.stringify({ plan, socket: files.socket, flags }), { mode: 0o600 });
 
+  const began = Date.now();
   const stops: (() => Promise<void>)[] = [];
   const stop = async () => {
     for (let each = stops.pop(); each; each = stops.pop()) await each();
@@ -184,7 +185,7 @@ export async function upCluster(options: UpOptions, progress: Progress, signal: 
     );
     await progress.step(
       'nodes Ready',
-      () => nodesReady(api, plan, signal, alive, options.folder),
+      () => nodesReady(api, plan, signal, alive, options.folder, began),
       () => plan.nodes.map((node) => node.name).join(' '),
     );
     const broken = Promise.race([
@@ -208,12 +209,14 @@ function startServer(files: ClusterFiles, options: UpOptions, flags: readonly st
   return spawn('setpriv', ['--pdeathsig', 'TERM', '--', ...command], { stdio: ['ignore', log, log], detached: true });
 }
 
+/** A kept store still says Ready of nodes whose agents are only starting: what an agent said before `began` counts not. */
 async function nodesReady(
   api: ApiClient,
   plan: LabPlan,
   signal: AbortSignal,
   alive: () => void,
   folder: string,
+  began: number,
 ): Promise<void> {
   let why = '';
   await waitFor(
@@ -224,9 +227,11 @@ async function nodesReady(
         const ready = items
           .find((node) => node.metadata.name === name)
           ?.status?.conditions?.find((each) => each.type === 'Ready');
-        return ready?.status === 'True'
+        // times of the API are whole seconds
+        const isNews = Date.parse(ready?.lastHeartbeatTime ?? '') > began - 1000;
+        return ready?.status === 'True' && isNews
           ? undefined
-          : `${name}: ${ready?.message ?? `not registered; see ${folder}/nodes/${name}/agent.log`}`;
+          : `${name}: ${(isNews ? ready?.message : undefined) ?? `its agent has not reported; see ${folder}/nodes/${name}/agent.log`}`;
       });
       why = reasons.filter(Boolean).join('\n');
       return why === '' ? true : undefined;

@@ -3,6 +3,8 @@ import { existsSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import test from 'ava';
+import { ApiClient } from '../../cli/up/api-client.ts';
+import type { Node } from '../../kernel/contract/kubernetes.ts';
 import { freePort, program, run } from './support/cluster.ts';
 
 test('a detached cluster says how to go on, answers status, and ends by down', async (t) => {
@@ -34,6 +36,31 @@ test('a detached cluster says how to go on, answers status, and ends by down', a
   t.regex((await pintle('down')).stdout, /is down$/m);
   t.false(existsSync(folder));
   t.is((await pintle('status')).code, 3);
+});
+
+test('--keep-state: the next up has what the cluster stored, and waits for its own agents', async (t) => {
+  const parent = mkdtempSync(join(tmpdir(), 'pintle-keep-'));
+  const folder = join(parent, 'c');
+  const pintle = (...argv: readonly string[]) =>
+    run(process.execPath, [program, ...argv, '--state-dir', folder], { env: { ...process.env, HOME: parent } });
+  t.teardown(async () => {
+    await pintle('down');
+    rmSync(parent, { recursive: true, force: true });
+  });
+  const api = new ApiClient(join(folder, 'server', 'api.sock'));
+  const up = async () => {
+    const { code, stderr } = await pintle('up', '-dn1', '--listen', `127.0.0.1:${await freePort()}`);
+    t.is(code, 0, stderr);
+    const { status } = await api.get<Node>('/api/v1/nodes/node-1');
+    return Date.parse(status?.conditions?.find(({ type }) => type === 'Ready')?.lastHeartbeatTime ?? '');
+  };
+  const first = await up();
+  const configMap = { apiVersion: 'v1', kind: 'ConfigMap', metadata: { name: 'kept' } };
+  await api.create('/api/v1/namespaces/default/configmaps', configMap);
+  t.is((await pintle('down', '--keep-state')).code, 0);
+  t.is((await pintle('up', '--listen', '192.0.2.1:6443')).code, 1, 'a start that fails costs nothing');
+  t.true((await up()) > first, 'Ready is what the new agent says');
+  t.is((await api.raw('GET', '/api/v1/namespaces/default/configmaps/kept')).status, 200);
 });
 
 test('a detached start that fails prints why, and its exit code', async (t) => {
