@@ -149,10 +149,22 @@ export const builtIns: readonly CatalogueEntry[] = [
     load: () => import('../netplugins/attachments/bridge/index.ts'),
   },
   {
+    kind: 'attachment',
+    name: 'ptp',
+    summary: 'Each pod on a routed link of its own, no bridge',
+    load: () => import('../netplugins/attachments/ptp/index.ts'),
+  },
+  {
     kind: 'overlay',
     name: 'vxlan',
     summary: 'Kernel VXLAN tunnels in the layout and with the annotations of flannel',
     load: () => import('../netplugins/overlays/vxlan/index.ts'),
+  },
+  {
+    kind: 'overlay',
+    name: 'host-gw',
+    summary: 'Plain routes between nodes of one link: no encapsulation, the full MTU',
+    load: () => import('../netplugins/overlays/host-gw/index.ts'),
   },
   {
     kind: 'proxy',

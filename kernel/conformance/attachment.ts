@@ -2,7 +2,14 @@
  * Conformance kit of kind `attachment`. It works on whatever network the test gives it through `AttachmentBed`: real
  * namespaces and packets in the lab, a simulation in the kit's own test.
  */
-import type { Attached, Attachment, AttachmentCapability, AttachmentRequest, NodeNetwork } from '../contract/index.ts';
+import type {
+  Attached,
+  Attachment,
+  AttachmentCapability,
+  AttachmentRequest,
+  HostPort,
+  NodeNetwork,
+} from '../contract/index.ts';
 import { eventually } from './eventually.ts';
 import { registerCases, type KitAssertions, type KitCase, type KitTest } from './kit.ts';
 
@@ -19,9 +26,11 @@ export interface AttachmentBed {
   sandbox(): Promise<{ readonly netns: string; destroy(): Promise<void> }>;
   /**
    * Connects to `address`, where a server answers with the client's address as it sees it: on each sandbox, on the node and
-   * outside. Undefined: not reached.
+   * outside. Undefined: not reached. `port`: instead of the servers' own.
    */
-  connect(from: AttachmentOrigin, address: string): Promise<string | undefined>;
+  connect(from: AttachmentOrigin, address: string, port?: number): Promise<string | undefined>;
+  /** Where the servers of `connect` listen. */
+  readonly serverPort: number;
   readonly nodeAddress: string;
   readonly outsideAddress: string;
   /** Text of all that an attachment could leave on the node: links, addresses, routes, rules. Equal texts, equal nodes. */
@@ -66,6 +75,8 @@ async function populated(
 }
 
 type Case = KitCase<AttachmentBed, AttachmentCapability>;
+
+const undeclaredHostPorts = 'host ports that it does not declare are refused with UNSUPPORTED';
 
 const addressCases: readonly Case[] = [
   {
@@ -162,7 +173,7 @@ const addressCases: readonly Case[] = [
     },
   },
   {
-    title: 'host ports that it does not declare are refused with UNSUPPORTED',
+    title: undeclaredHostPorts,
     run: async (t, bed) => {
       await bed.attachment().configure(network);
       const one = await guest(bed);
@@ -213,6 +224,80 @@ const packetCases: readonly Case[] = [
       t.not((await bed.attachment().check({ sandboxId: one.id, netns: one.netns })).length, 0);
       await bed.attachment().add(one.request);
       t.deepEqual(await bed.attachment().check({ sandboxId: one.id, netns: one.netns }), [], 'an add repairs it');
+    },
+  },
+];
+
+const hostPort = 18_080;
+
+/** A sandbox whose server is reached by a port of the node. */
+async function guestWithPort(bed: AttachmentBed, change: Partial<HostPort> = {}): Promise<Guest> {
+  const one = await guest(bed);
+  const port = { hostIp: undefined, hostPort, containerPort: bed.serverPort, protocol: 'TCP' as const, ...change };
+  return { ...one, request: { ...one.request, hostPorts: [port] } };
+}
+
+const hostPortCases: readonly Case[] = [
+  {
+    title:
+      'a host port leads to its sandbox from outside, from the node, from others and from itself, until it is gone',
+    needs: ['host-ports'],
+    run: async (t, bed) => {
+      const [other] = await populated(bed, 1);
+      const one = await guestWithPort(bed);
+      const attached = await bed.attachment().add(one.request);
+      const reach = (from: AttachmentOrigin, address = bed.nodeAddress): Promise<string | undefined> =>
+        bed.connect(from, address, hostPort);
+      t.is(await reach('outside'), bed.outsideAddress, 'the client keeps its address');
+      t.is(other && (await reach(other)), other?.ip, 'a sandbox too');
+      t.not(await reach('node'), undefined, 'from the node');
+      t.not(await reach('node', '127.0.0.1'), undefined, 'from the node, to itself');
+      t.not(await reach(one), undefined, 'from the sandbox itself');
+      t.deepEqual(await bed.attachment().add(one.request), attached, 'added again');
+      await bed.attachment().remove({ sandboxId: one.id, netns: one.netns });
+      for (const from of ['outside', 'node', ...(other === undefined ? [] : [other])] as const)
+        t.is(await reach(from), undefined, 'removed');
+    },
+  },
+  {
+    title: 'a host port of one address is that of no other; one that is taken is refused until it is free',
+    needs: ['host-ports'],
+    run: async (t, bed) => {
+      await bed.attachment().configure(network);
+      const bound = await guestWithPort(bed, { hostIp: bed.nodeAddress });
+      const elsewhere = await guestWithPort(bed, { hostIp: '192.0.2.7' });
+      const greedy = await guestWithPort(bed);
+      await bed.attachment().add(bound.request);
+      await bed.attachment().add(elsewhere.request);
+      t.is(await bed.connect('outside', bed.nodeAddress, hostPort), bed.outsideAddress);
+      t.is(await bed.connect('node', '127.0.0.1', hostPort), undefined);
+      await t.throwsAsync(() => bed.attachment().add(greedy.request), { code: 'UNAVAILABLE' });
+      t.is((await bed.attachment().list()).length, 2);
+      for (const { id } of [bound, elsewhere]) await bed.attachment().remove({ sandboxId: id });
+      await bed.attachment().add(greedy.request);
+      t.is(await bed.connect('outside', bed.nodeAddress, hostPort), bed.outsideAddress);
+    },
+  },
+  {
+    title: 'host ports outlive the instance, and gc and purge remove them',
+    needs: ['host-ports'],
+    run: async (t, bed) => {
+      const before = await bed.traces();
+      await bed.attachment().configure(network);
+      const one = await guestWithPort(bed);
+      await bed.attachment().add(one.request);
+      const reach = (): Promise<string | undefined> => bed.connect('outside', bed.nodeAddress, hostPort);
+      await bed.attachment()[Symbol.asyncDispose]();
+      t.is(await reach(), bed.outsideAddress, 'between two instances');
+      const next = await bed.restart();
+      await next.configure(network);
+      t.is(await reach(), bed.outsideAddress, 'the next knows it');
+      t.deepEqual([...(await next.gc(new Set()))], [one.id]);
+      t.is(await reach(), undefined);
+      await next.add(one.request);
+      t.is(await reach(), bed.outsideAddress);
+      await next.purge();
+      t.is(await bed.traces(), before);
     },
   },
 ];
@@ -302,7 +387,7 @@ const lifeCases: readonly Case[] = [
   },
 ];
 
-export const attachmentCases: readonly Case[] = [...addressCases, ...packetCases, ...lifeCases];
+export const attachmentCases: readonly Case[] = [...addressCases, ...packetCases, ...hostPortCases, ...lifeCases];
 
 export function attachmentConformance(
   test: KitTest,
@@ -313,7 +398,10 @@ export function attachmentConformance(
   },
 ): void {
   const { name, capabilities, open } = options;
-  const isUndeclared = (one: Case): boolean =>
-    !capabilities.includes('host-ports') || !one.title.startsWith('host ports');
-  registerCases(test, { name, capabilities, cases: attachmentCases.filter(isUndeclared), subject: open });
+  const applies = (one: Case): boolean => !capabilities.includes('host-ports') || one.title !== undeclaredHostPorts;
+  const declared: Case = {
+    title: 'the instance names the capabilities that the plugin declares',
+    run: async (t, bed) => void t.deepEqual([...bed.attachment().capabilities].sort(), [...capabilities].sort()),
+  };
+  registerCases(test, { name, capabilities, cases: [...attachmentCases.filter(applies), declared], subject: open });
 }

@@ -3,7 +3,7 @@
  * The verbs are CNI's (ADD, DEL, CHECK, GC, STATUS; cni.dev spec 1.1), in process.
  *
  * Guarantees
- * - An address is given to one sandbox at a time; the record is on disk before the address is used, and addresses of a
+ * - An address is given to one sandbox at a time; the record is in its file before the address is used, and addresses of a
  *   former boot or of sandboxes that are gone are collected by `gc`.
  * - After `add`, the pod reaches every other pod of the node and the node itself, and is reached by them; every packet
  *   between two pods passes the node's forwarding path, so that a proxy sees both directions, and a pod reaches itself through a Service.
@@ -13,7 +13,10 @@
  * Ordering and concurrency: different sandboxes at once; one sandbox in order.
  * Cancellation: none. A failed `add` has undone itself or is undone by the next `remove` or `gc`.
  * Restart: dispose leaves the pods connected; a new instance knows them all.
- * Errors: ADDRESSES_EXHAUSTED, KERNEL_REFUSED, HOST_COMMAND_FAILED, UNSUPPORTED.
+ * Host ports: a connection to `hostPort` of `hostIp` (undefined: of every address of the node, 127.0.0.1 too) reaches the
+ * sandbox, from outside, from the node and from pods, itself among them, until `remove`. One that another sandbox has is
+ * refused with UNAVAILABLE.
+ * Errors: ADDRESSES_EXHAUSTED, KERNEL_REFUSED, HOST_COMMAND_FAILED, UNSUPPORTED, UNAVAILABLE (try again).
  * Capabilities: `ipv4`, `ipv6`, `host-ports`, `bandwidth`.
  */
 export type AttachmentCapability = 'ipv4' | 'ipv6' | 'host-ports' | 'bandwidth';
@@ -56,6 +59,8 @@ export interface Attached {
 }
 
 export interface Attachment {
+  /** Those that the plugin declares, so that the agent asks for nothing else. */
+  readonly capabilities: readonly AttachmentCapability[];
   /** Prepares the node side (bridge, masquerade, forwarding). Level-triggered: may be called again with other values. */
   configure(network: NodeNetwork): Promise<void>;
   add(request: AttachmentRequest): Promise<Attached>;

@@ -31,6 +31,18 @@ export function probeVxlan(): Probe {
   return tryLinks((links) => links.createVxlan({ name: 'probe', vni: 1, port: 8472 }));
 }
 
+export function probeRoutes(): Probe {
+  return tryLinks((links) => {
+    const lo = links.getLink('lo')?.index ?? 0;
+    links.setLink(lo, { up: true });
+    links.replaceRoute({ destination: '10.244.1.0/24', link: lo });
+  });
+}
+
+export function probeVeth(): Probe {
+  return tryLinks((links) => links.createVeth({ name: 'probe-a', peer: { name: 'probe-b' } }));
+}
+
 export function probeBridge(): Probe {
   return tryLinks((links) => {
     links.createBridge({ name: 'probe' });

@@ -16,7 +16,7 @@ import {
   type LinkMessage,
 } from 'netlink/dist/rt/structs.js';
 import type { PintleError } from '../../kernel/contract/index.ts';
-import { AF_BRIDGE, parseIp } from './ip-address.ts';
+import { AF_BRIDGE, familyOf, parseIp } from './ip-address.ts';
 import { isRefused } from './libc.ts';
 import { openNetns } from './namespaces.ts';
 import { listen } from './netlink-events.ts';
@@ -88,6 +88,8 @@ export interface Rtnetlink {
 
   /** Routes of all tables but `local`, unless `table` names one. */
   listRoutes(filter?: { readonly family?: number; readonly table?: number; readonly link?: number }): Route[];
+  /** The route that the kernel takes to an address, as it stands now; undefined: it has none. */
+  routeTo(address: string): Route | undefined;
   addRoute(route: NewRoute): boolean;
   replaceRoute(route: NewRoute): void;
   deleteRoute(route: NewRoute): boolean;
@@ -271,6 +273,22 @@ export function openRtnetlink(options: { readonly netns?: string | undefined } =
         .filter((route) => route !== undefined)
         .filter((route) => (table === undefined ? route.table !== 255 : route.table === table))
         .filter((route) => link === undefined || route.link === link),
+    routeTo(address) {
+      const bytes = parseIp(address);
+      const head = Buffer.alloc(12);
+      head.writeUInt8(familyOf(address), 0);
+      head.writeUInt8(bytes.length * 8, 1);
+      const body = Buffer.concat([head, attribute(1, bytes)]);
+      const what = `Looking up the route to ${address}`;
+      try {
+        const [answer] = socket.request({ type: MessageType.GETROUTE, flags: 0, body, what });
+        return answer === undefined ? undefined : readRoute(answer.payload);
+      } catch (error) {
+        // The last three are what blackhole, unreachable and prohibit routes answer.
+        if (isRefused(error, 'ENETUNREACH', 'EINVAL', 'EHOSTUNREACH', 'EACCES')) return undefined;
+        throw error;
+      }
+    },
     addRoute: (route) => change(routeRequest(MessageType.NEWROUTE, create, route), 'EEXIST'),
     replaceRoute: (route) =>
       void socket.request(routeRequest(MessageType.NEWROUTE, NLM_F_CREATE | NLM_F_REPLACE, route)),

@@ -1,68 +1,10 @@
 import test from 'ava';
 import { attachmentConformance } from '../../kernel/conformance/attachment.ts';
-import { BridgeAttachment } from '../../netplugins/attachments/bridge/bridge-attachment.ts';
-import { hostInterfaceOf } from '../../netplugins/attachments/bridge/pod-interface.ts';
-import { deleteNetns } from '../../netplugins/linux/namespaces.ts';
-import { createTopology, nodeAddress, quiet, snapshot, underlayAddress, type Place } from './support/topology.ts';
-
-const port = 7777;
+import { openBridge } from '../../netplugins/attachments/bridge/bridge-attachment.ts';
+import { attachmentBed } from './support/attachment-bed.ts';
 
 attachmentConformance(test, {
   name: 'bridge',
-  capabilities: ['ipv4', 'ipv6'],
-  open: async (t) => {
-    const { nodes, underlay, folder, pod } = createTopology(t, 1);
-    const [node] = nodes as [Place];
-    let boot = 1;
-    const open = (): BridgeAttachment =>
-      new BridgeAttachment({
-        bridge: 'cni0',
-        stateDir: `${folder}/state`,
-        log: quiet,
-        netns: node.netns,
-        bootId: `boot-${boot}`,
-      });
-    let running = open();
-    t.teardown(() => running[Symbol.asyncDispose]());
-    const pods = new Map<string, Place>();
-    await node.serve(port, 'node');
-    await underlay.serve(port, 'outside');
-    return {
-      attachment: () => running,
-      restart: async (options) => {
-        await running[Symbol.asyncDispose]();
-        if (options?.reboot === true) boot += 1;
-        running = open();
-        return running;
-      },
-      sandbox: async () => {
-        const place = pod(`pod${pods.size}`);
-        pods.set(place.netns, place);
-        return {
-          netns: place.netns,
-          destroy: async () => {
-            await place.stop();
-            deleteNetns(place.netns);
-          },
-        };
-      },
-      connect: async (from, address) => {
-        for (const place of pods.values()) await place.ask({ verb: 'listenTcp', port, name: 'pod' });
-        const origin = from === 'node' ? node : from === 'outside' ? underlay : pods.get(from.netns);
-        const { answer } = (await origin?.tcp(address, port, { timeoutMs: 500 })) ?? {};
-        return answer?.split(' ')[1];
-      },
-      nodeAddress: nodeAddress(0),
-      outsideAddress: underlayAddress,
-      traces: async () => snapshot(node),
-      // The other end, so that nobody repairs it: in the node's namespace the plugin would.
-      damage: async (_, netns) => void pods.get(netns)?.run('ip', 'address', 'flush', 'dev', 'eth0'),
-    };
-  },
-});
-
-test('the names of interfaces follow from sandbox ids and are as long as the kernel allows', (t) => {
-  t.is(hostInterfaceOf('a'), hostInterfaceOf('a'));
-  t.not(hostInterfaceOf('a'), hostInterfaceOf('b'));
-  t.is(hostInterfaceOf('a').length, 15);
+  capabilities: ['ipv4', 'ipv6', 'host-ports'],
+  open: (t) => attachmentBed(t, (options) => openBridge({ ...options, bridge: 'cni0' })),
 });

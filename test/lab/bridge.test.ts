@@ -1,14 +1,16 @@
 import test from 'ava';
-import { BridgeAttachment, bridgeMacOf } from '../../netplugins/attachments/bridge/bridge-attachment.ts';
-import { hostInterfaceOf } from '../../netplugins/attachments/bridge/pod-interface.ts';
+import { openBridge } from '../../netplugins/attachments/bridge/bridge-attachment.ts';
+import { bridgeMacOf } from '../../netplugins/attachments/bridge/bridge-side.ts';
+import type { VethAttachment } from '../../netplugins/linux/pods/veth-attachment.ts';
+import { hostInterfaceOf } from '../../netplugins/linux/pods/pod-interface.ts';
 import { isPintleError, type AttachmentRequest, type NodeNetwork } from '../../kernel/contract/index.ts';
 import { deleteNetns } from '../../netplugins/linux/namespaces.ts';
 import { createTopology, podCidr, quiet, snapshot, underlayAddress, until, type Place } from './support/topology.ts';
 
 const network: NodeNetwork = { podCidrs: [podCidr(0)], clusterCidrs: ['10.244.0.0/16'], mtuBytes: 1450 };
 
-function open(node: Place, stateDir: string, bootId = 'boot-1'): BridgeAttachment {
-  return new BridgeAttachment({ bridge: 'cni0', stateDir, log: quiet, netns: node.netns, bootId });
+function open(node: Place, stateDir: string, bootId = 'boot-1'): VethAttachment {
+  return openBridge({ bridge: 'cni0', stateDir, log: quiet, netns: node.netns, bootId });
 }
 
 const request = (id: string, pod: Place): AttachmentRequest => ({
@@ -127,8 +129,8 @@ test('what somebody deletes is put back: bridge, masquerade table, a pod interfa
     ['nft', 'flush', 'chain', 'ip', 'pintle-bridge', 'postrouting'],
     ['ip', 'address', 'del', '10.244.1.1/24', 'dev', 'cni0'],
     ['ip', 'link', 'set', 'cni0', 'down'],
-    ['ip', 'link', 'del', hostInterfaceOf('a')],
-    ['ip', 'link', 'set', hostInterfaceOf('b'), 'nomaster'],
+    ['ip', 'link', 'del', hostInterfaceOf('veth', 'a')],
+    ['ip', 'link', 'set', hostInterfaceOf('veth', 'b'), 'nomaster'],
   ] as const) {
     node.run(command, ...args);
     await until(`the pods work again after ${command} ${args.join(' ')}`, works);

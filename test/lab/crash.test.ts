@@ -2,7 +2,8 @@ import { fork, type ChildProcess } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 import test, { type ExecutionContext } from 'ava';
 import type { ProxyPort } from '../../kernel/contract/index.ts';
-import { BridgeAttachment } from '../../netplugins/attachments/bridge/bridge-attachment.ts';
+import { attachments } from './support/cluster.ts';
+import type { VethAttachment } from '../../netplugins/linux/pods/veth-attachment.ts';
 import { NftablesProxy } from '../../netplugins/proxies/nftables/nftables-proxy.ts';
 import { runInNetns } from '../../netplugins/linux/namespaces.ts';
 import { createTopology, quiet, snapshot, type Place } from './support/topology.ts';
@@ -25,45 +26,46 @@ async function killWhileWorking(t: ExecutionContext, node: Place, order: Order, 
   await exited;
 }
 
-test('kill -9 at any moment of adding and removing leaks no interface and no address', async (t) => {
-  const { nodes, pod, folder } = createTopology(t, 1);
-  const [node] = nodes as [Place];
-  const pods = Array.from({ length: 6 }, (_, index) => pod(`pod${index}`));
-  const stateDir = `${folder}/state`;
-  const open = (): BridgeAttachment =>
-    new BridgeAttachment({ bridge: 'cni0', stateDir, log: quiet, netns: node.netns, bootId: 'boot-1' });
-  const network = { podCidrs: ['10.244.1.0/24'], clusterCidrs: ['10.244.0.0/16'], mtuBytes: 1450 };
-  const first = open();
-  await first.configure(network);
-  await first[Symbol.asyncDispose]();
-  const before = snapshot(node);
-  for (let round = 0; round < 30; round += 1) {
-    await killWhileWorking(
-      t,
-      node,
-      { work: 'attach', stateDir, netns: pods.map(({ netns }) => netns) },
-      (round * 17) % 130,
-    );
-    const next = open();
-    await next.configure(network);
-    const known = await next.list();
-    t.is(new Set(known.map(({ ips }) => ips[0])).size, known.length, 'each address once');
-    // What was half done is completed by an add of the same sandbox, or undone by gc.
-    const answer = await next.add({
-      sandboxId: 'pod-0',
-      podNamespace: 'x',
-      podName: 'x',
-      netns: pods[0]!.netns,
-      hostPorts: [],
-    });
-    t.deepEqual(await next.check({ sandboxId: 'pod-0', netns: pods[0]!.netns }), []);
-    t.is(answer.ips.length, 1);
-    await next.gc(new Set());
-    t.deepEqual(await next.list(), []);
-    await next[Symbol.asyncDispose]();
-    t.is(withoutIndexes(snapshot(node)), withoutIndexes(before), `round ${round}`);
-  }
-});
+for (const attachment of ['bridge', 'ptp'] as const)
+  test(`kill -9 at any moment of adding and removing leaks nothing: ${attachment}`, async (t) => {
+    const { nodes, pod, folder } = createTopology(t, 1);
+    const [node] = nodes as [Place];
+    const pods = Array.from({ length: 6 }, (_, index) => pod(`pod${index}`));
+    const stateDir = `${folder}/state`;
+    const open = (): VethAttachment =>
+      attachments[attachment]({ stateDir, log: quiet, netns: node.netns, bootId: 'boot-1' });
+    const network = { podCidrs: ['10.244.1.0/24'], clusterCidrs: ['10.244.0.0/16'], mtuBytes: 1450 };
+    const first = open();
+    await first.configure(network);
+    await first[Symbol.asyncDispose]();
+    const before = snapshot(node);
+    for (let round = 0; round < 20; round += 1) {
+      await killWhileWorking(
+        t,
+        node,
+        { work: 'attach', attachment, stateDir, netns: pods.map(({ netns }) => netns) },
+        (round * 17) % 130,
+      );
+      const next = open();
+      await next.configure(network);
+      const known = await next.list();
+      t.is(new Set(known.map(({ ips }) => ips[0])).size, known.length, 'each address once');
+      // What was half done is completed by an add of the same sandbox, or undone by gc.
+      const answer = await next.add({
+        sandboxId: 'pod-0',
+        podNamespace: 'x',
+        podName: 'x',
+        netns: pods[0]!.netns,
+        hostPorts: [],
+      });
+      t.deepEqual(await next.check({ sandboxId: 'pod-0', netns: pods[0]!.netns }), []);
+      t.is(answer.ips.length, 1);
+      await next.gc(new Set());
+      t.deepEqual(await next.list(), []);
+      await next[Symbol.asyncDispose]();
+      t.is(withoutIndexes(snapshot(node)), withoutIndexes(before), `round ${round}`);
+    }
+  });
 
 function withoutIndexes(text: string): string {
   return text.replaceAll(/^\d+: /gm, '').replaceAll(/mtu \d+/g, 'mtu');

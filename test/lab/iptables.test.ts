@@ -129,7 +129,7 @@ for (const backend of ['nft', 'legacy'] as const) {
   });
 
   test(`${backend}: IPv6 and dual-stack Services, SCTP rules beside`, async (t) => {
-    const { members } = await createCluster(t, 2, true);
+    const { members } = await createCluster(t, 2, { dual: true });
     const [one, two] = members as [Member, Member];
     const proxy = openIptablesProxy(one.node, backend);
     t.teardown(() => proxy[Symbol.asyncDispose]());

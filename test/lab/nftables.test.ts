@@ -270,7 +270,7 @@ test('one address has several ports and protocols, each with its own endpoints',
 });
 
 test('IPv6 services', async (t) => {
-  const { members } = await createCluster(t, 2, true);
+  const { members } = await createCluster(t, 2, { dual: true });
   const [one, two] = members as [Member, Member];
   const proxy = openProxy(one.node);
   t.teardown(() => proxy[Symbol.asyncDispose]());

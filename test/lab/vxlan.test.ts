@@ -19,7 +19,7 @@ test('pods of three nodes reach each other with their own addresses, small and l
 });
 
 test('IPv6 pods reach each other over an IPv6 underlay', async (t) => {
-  const { members } = await createCluster(t, 2, true);
+  const { members } = await createCluster(t, 2, { dual: true });
   const [one, two] = members as [Member, Member];
   t.is(one.overlay.status().mtuBytes, 1430);
   t.deepEqual(await one.pod.tcp('fd44:0:0:2::2', 80, { bytes: 100_000 }), { answer: 'node-1 fd44:0:0:1::2 100000' });

@@ -6,8 +6,9 @@
  * reverse: a route never exists before the kernel can resolve it.
  */
 import { networkAddress, parseCidr } from '../../linux/ip-address.ts';
+import { planRoutes, unicast } from '../../linux/overlay/planned-routes.ts';
 import type { FdbEntry, Neighbour, Route, RtChange } from '../../linux/rtnetlink.ts';
-import type { PeerVtep } from './flannel-annotations.ts';
+import type { PeerVtep } from './vtep.ts';
 
 export interface Found {
   readonly neighbours: readonly Neighbour[];
@@ -26,19 +27,15 @@ export function gatewayOf(podCidr: string): string {
 export function planChanges(link: number, peers: readonly PeerVtep[], found: Found): RtChange[] {
   const neighbours = new Map(peers.map((peer) => [gatewayOf(peer.podCidr), peer.mac]));
   const fdb = new Map(peers.map((peer) => [peer.mac, peer.publicIp]));
-  const routes = new Map(peers.map((peer) => [peer.podCidr, gatewayOf(peer.podCidr)]));
+  const routes = planRoutes(
+    peers.map(({ podCidr }) => ({ destination: podCidr, gateway: gatewayOf(podCidr), link, onlink: true })),
+    found.routes.filter((route) => route.protocol !== byKernel && route.type === unicast),
+  );
 
   const removals: RtChange[] = [];
   const additions: RtChange[] = [];
 
   // What is wrong under a key that is wanted is replaced in one step further down, without a moment of nothing.
-  const isGoodRoute = (route: Route): boolean => routes.get(route.destination) === route.gateway && route.onlink;
-  const goodRoutes = new Set(found.routes.filter(isGoodRoute).map(({ destination }) => destination));
-  for (const route of found.routes) {
-    if (route.protocol === byKernel || route.type !== 1 || isGoodRoute(route)) continue;
-    const isReplaced = routes.has(route.destination) && !goodRoutes.has(route.destination) && route.metric === 0;
-    if (!isReplaced) removals.push({ verb: 'deleteRoute', route: { ...pick(route), link } });
-  }
   const isGoodFdb = (entry: FdbEntry): boolean => fdb.get(entry.mac) === entry.destination && entry.permanent;
   const goodFdb = new Set(found.fdb.filter(isGoodFdb).map(({ mac }) => mac));
   const replacedFdb = new Set<string>();
@@ -60,17 +57,5 @@ export function planChanges(link: number, peers: readonly PeerVtep[], found: Fou
     if (!goodNeighbours.has(address)) additions.push({ verb: 'replaceNeighbour', neighbour: { link, address, mac } });
   for (const [mac, destination] of fdb)
     if (!goodFdb.has(mac)) additions.push({ verb: 'replaceFdb', fdb: { link, mac, destination } });
-  for (const [destination, gateway] of routes)
-    if (!goodRoutes.has(destination))
-      additions.push({ verb: 'replaceRoute', route: { destination, gateway, link, onlink: true } });
-  return [...removals, ...additions];
-}
-
-function pick({
-  destination,
-  gateway,
-  table,
-  metric,
-}: Route): Pick<Route, 'destination' | 'gateway' | 'table' | 'metric'> {
-  return { destination, gateway, table, metric };
+  return [...routes.removals, ...removals, ...additions, ...routes.additions];
 }

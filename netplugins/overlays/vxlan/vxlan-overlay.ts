@@ -16,20 +16,16 @@ import {
   type Peer,
 } from '../../../kernel/contract/index.ts';
 import { setTxChecksumOffload } from '../../linux/ethtool.ts';
-import {
-  AF_INET,
-  AF_INET6,
-  canonicalIp,
-  familyOf,
-  formatMac,
-  networkAddress,
-  parseCidr,
-} from '../../linux/ip-address.ts';
+import { AF_INET, AF_INET6, canonicalCidr, formatMac, networkAddress, parseCidr } from '../../linux/ip-address.ts';
+import { Audit } from '../../linux/overlay/audit.ts';
+import { renderAnnotations, type Family } from '../../linux/overlay/flannel-annotations.ts';
+import { noPeers, peerStatus, selectPeers } from '../../linux/overlay/peers.ts';
+import { applyChanges } from '../../linux/overlay/planned-routes.ts';
+import { localRanges, underlayOf, type LocalRange } from '../../linux/overlay/underlay.ts';
 import { openRtnetlink, type Link, type RtEvent, type Rtnetlink } from '../../linux/rtnetlink.ts';
-import { writeSysctl } from '../../linux/sysctl.ts';
 import { hasChecksumBug } from './checksum-bug.ts';
-import { readPeer, renderAnnotations, type Family, type PeerVtep } from './flannel-annotations.ts';
 import { planChanges } from './inventory.ts';
+import { readVtep, vtepData, type PeerVtep } from './vtep.ts';
 
 export interface VxlanOptions {
   readonly vni: number;
@@ -41,8 +37,6 @@ export interface VxlanOptions {
 
 /** Outer IPv4 (20) or IPv6 (40) header, UDP 8, VXLAN 8, inner Ethernet 14. */
 export const overheadBytes: Readonly<Record<Family, number>> = { [AF_INET]: 50, [AF_INET6]: 70 };
-const settleMs = 20;
-const retryMs = 1_000;
 
 export function deviceName(family: Family, vni: number): string {
   return family === AF_INET ? `flannel.${vni}` : `flannel-v6.${vni}`;
@@ -55,53 +49,49 @@ export function vtepMacOf(nodeName: string, family: Family): string {
 }
 
 /** One family's device, as it must be. */
-interface Tunnel {
-  readonly family: Family;
+interface Tunnel extends LocalRange {
   readonly name: string;
   readonly mac: string;
-  readonly podCidr: string;
-  /** Underlay address of this node. */
-  readonly local: string;
 }
 
 export class VxlanOverlay implements Overlay, AsyncDisposable {
   readonly #options: VxlanOptions;
   readonly #links: Rtnetlink;
   #tunnels: readonly Tunnel[] = [];
-  #peers: readonly PeerVtep[] = [];
-  #refused: ReadonlyMap<string, string> = new Map();
-  #names: readonly string[] = [];
+  #peers = noPeers<PeerVtep>();
   /** By family, as of the last look: our device, its underlay's index, the MTU that the underlay leaves. */
   readonly #seen = new Map<Family, { readonly device: number; readonly underlay: number; readonly mtuBytes: number }>();
-  #repairs = 0;
+  readonly #audit: Audit;
   #trouble: string | undefined = 'not joined yet';
-  #told: string | undefined;
   #stop: (() => void) | undefined;
-  #timer: NodeJS.Timeout | undefined;
   #closed = false;
 
   constructor(options: VxlanOptions) {
     this.#options = options;
     this.#links = openRtnetlink({ netns: options.netns });
+    this.#audit = new Audit({
+      reconcile: () => this.#reconcile(),
+      failed: (reason) => (this.#trouble = reason),
+      log: options.log,
+    });
   }
 
   async join(local: LocalNode): Promise<Joined> {
-    this.#tunnels = local.podCidrs.map((range) => this.#tunnelFor(local, range));
+    const { vni } = this.#options;
+    this.#tunnels = localRanges(local, 'vxlan').map((range) => ({
+      ...range,
+      name: deviceName(range.family, vni),
+      mac: vtepMacOf(local.name, range.family),
+    }));
     this.#seen.clear();
-    if (this.#tunnels.length === 0)
-      throw new PintleError(
-        'INVALID',
-        `Node ${local.name} joins overlay vxlan without a pod range; expected one a family`,
-      );
     this.#stop ??= this.#links.subscribe((event) => this.#onEvent(event));
-    writeSysctl('net.ipv4.ip_forward', 1, this.#options);
     for (const tunnel of this.#tunnels) this.#ensureDevice(tunnel);
     this.#trouble = undefined;
-    const { vni } = this.#options;
     return {
       mtuBytes: this.#mtuBytes(),
       annotations: renderAnnotations(
-        this.#tunnels.map(({ family, mac, local: publicIp }) => ({ family, vni, mac, publicIp })),
+        'vxlan',
+        this.#tunnels.map(({ family, mac, local: publicIp }) => ({ family, publicIp, data: vtepData(vni, mac) })),
       ),
     };
   }
@@ -109,9 +99,13 @@ export class VxlanOverlay implements Overlay, AsyncDisposable {
   async sync(peers: readonly Peer[]): Promise<{ readonly changed: number }> {
     if (this.#tunnels.length === 0)
       throw new PintleError('UNAVAILABLE', 'Overlay vxlan has not joined: expected join before sync');
-    this.#choose(peers);
-    const changed = this.#reconcile();
-    return { changed };
+    this.#peers = selectPeers<PeerVtep>(peers, {
+      families: this.#tunnels.map(({ family }) => family),
+      own: this.#tunnels.flatMap(claimsOf),
+      read: (peer, family) => readVtep(peer, family, this.#options.vni),
+      claims: claimsOf,
+    });
+    return { changed: this.#reconcile() };
   }
 
   status(): OverlayStatus {
@@ -119,11 +113,8 @@ export class VxlanOverlay implements Overlay, AsyncDisposable {
       ready: this.#trouble === undefined,
       reason: this.#trouble,
       mtuBytes: this.#mtuBytes(),
-      peers: this.#names.map((name) => {
-        const reason = this.#refused.get(name);
-        return { name, ready: reason === undefined, reason };
-      }),
-      repairs: this.#repairs,
+      peers: peerStatus(this.#peers),
+      repairs: this.#audit.repairs,
     };
   }
 
@@ -131,9 +122,7 @@ export class VxlanOverlay implements Overlay, AsyncDisposable {
     this.#unsubscribe();
     this.#tunnels = [];
     this.#seen.clear();
-    this.#peers = [];
-    this.#names = [];
-    this.#refused = new Map();
+    this.#peers = noPeers();
     this.#trouble = 'has left';
     // Also what a predecessor made; addresses, routes, neighbours and FDB entries go with the device.
     for (const family of [AF_INET, AF_INET6] as const) {
@@ -155,66 +144,16 @@ export class VxlanOverlay implements Overlay, AsyncDisposable {
   }
 
   #unsubscribe(): void {
-    clearTimeout(this.#timer);
-    this.#timer = undefined;
+    this.#audit.stop();
     this.#stop?.();
     this.#stop = undefined;
-  }
-
-  #tunnelFor(local: LocalNode, podCidr: string): Tunnel {
-    const { family } = parseCidr(podCidr);
-    const address = local.addresses.find((one) => familyOf(one) === family);
-    if (address === undefined)
-      throw new PintleError(
-        'UNSUPPORTED',
-        `Node ${local.name} has pod range ${podCidr} but no underlay address of that family (${local.addresses.join(', ')}); ` +
-          'give the node one, or the cluster ranges of one family',
-      );
-    const { vni } = this.#options;
-    return {
-      family,
-      name: deviceName(family, vni),
-      mac: vtepMacOf(local.name, family),
-      podCidr,
-      local: canonicalIp(address),
-    };
-  }
-
-  #choose(peers: readonly Peer[]): void {
-    const chosen: PeerVtep[] = [];
-    const refused = new Map<string, string>();
-    const owners = new Map(this.#tunnels.map(({ podCidr }) => [podCidr, 'this node']));
-    const macs = new Map(this.#tunnels.map(({ mac }) => [mac, 'this node']));
-    for (const peer of [...peers].sort((a, b) => (a.name < b.name ? -1 : 1))) {
-      for (const { family } of this.#tunnels) {
-        const vtep = readPeer(peer, family, this.#options.vni);
-        if (vtep === undefined) continue;
-        if (typeof vtep === 'string') {
-          refused.set(peer.name, vtep);
-          continue;
-        }
-        const rival = owners.get(vtep.podCidr) ?? macs.get(vtep.mac);
-        if (rival !== undefined) {
-          refused.set(peer.name, `its pod range ${vtep.podCidr} or its MAC ${vtep.mac} is that of ${rival}`);
-          continue;
-        }
-        owners.set(vtep.podCidr, peer.name);
-        macs.set(vtep.mac, peer.name);
-        chosen.push(vtep);
-      }
-    }
-    this.#peers = chosen;
-    this.#refused = refused;
-    this.#names = peers.map(({ name }) => name);
   }
 
   /** Brings the kernel to the inventory. Returns the number of changes that were needed. */
   #reconcile(): number {
     let changed = 0;
-    const failures: PintleError[] = [];
     for (const tunnel of this.#tunnels) {
       const device = this.#ensureDevice(tunnel);
-      changed += device.changed;
       const link = device.index;
       const { family } = tunnel;
       const found = {
@@ -222,27 +161,23 @@ export class VxlanOverlay implements Overlay, AsyncDisposable {
         fdb: this.#links.listFdb({ link }),
         routes: this.#links.listRoutes({ link, family }),
       };
-      const changes = planChanges(
-        link,
-        this.#peers.filter((peer) => peer.family === family),
-        found,
-      );
-      const results = this.#links.apply(changes);
-      results.forEach((error, index) => {
-        const isGone = changes[index]?.verb.startsWith('delete') === true && isRefusedAsGone(error);
-        if (error === undefined) changed += 1;
-        else if (!isGone) failures.push(error);
-      });
+      const peers = this.#peers.chosen.filter((peer) => peer.family === family);
+      changed += device.changed;
+      try {
+        changed += applyChanges(this.#links, planChanges(link, peers, found));
+      } catch (error) {
+        this.#trouble = isPintleError(error) ? error.message : String(error);
+        throw error;
+      }
     }
-    this.#trouble = failures[0]?.message;
-    if (failures[0] !== undefined) throw failures[0];
+    this.#trouble = undefined;
     return changed;
   }
 
   #ensureDevice(tunnel: Tunnel): { readonly index: number; readonly changed: number } {
     const { name, mac, local, family, podCidr } = tunnel;
     const { vni, port } = this.#options;
-    const underlay = this.#underlayOf(local);
+    const underlay = underlayOf(this.#links, local, 'vxlan');
     const mtu = underlay.mtu - overheadBytes[family];
     let changed = 0;
     let device = this.#links.getLink(name);
@@ -292,20 +227,8 @@ export class VxlanOverlay implements Overlay, AsyncDisposable {
     return txChecksumOffload === 'off' || (txChecksumOffload === 'auto' && hasChecksumBug(release()));
   }
 
-  #underlayOf(address: string): Link {
-    const index = this.#links.listAddresses().find((one) => one.address === address)?.index;
-    const link = index === undefined ? undefined : this.#links.getLink(index);
-    if (link !== undefined) return link;
-    throw new PintleError(
-      'KERNEL_REFUSED',
-      `Overlay vxlan: the node's address ${address} is on none of its interfaces; expected it on the underlay's. ` +
-        'Check the node address that the agent was given',
-      { details: { errno: 'EADDRNOTAVAIL', extack: '' } },
-    );
-  }
-
   #onEvent(event: RtEvent): void {
-    if (this.#concerns(event)) this.#scheduleAudit(settleMs);
+    if (!this.#closed && this.#tunnels.length > 0 && this.#concerns(event)) this.#audit.schedule();
   }
 
   #concerns(event: RtEvent): boolean {
@@ -321,39 +244,19 @@ export class VxlanOverlay implements Overlay, AsyncDisposable {
       case 'address':
         return this.#tunnels.some(({ local }) => local === event.address.address) || isOurs(event.address.index);
       case 'route':
-        return this.#peers.some(({ podCidr }) => podCidr === event.route.destination) || isOurs(event.route.link);
+        return (
+          this.#peers.chosen.some(({ podCidr }) => podCidr === event.route.destination) || isOurs(event.route.link)
+        );
       case 'neighbour':
         return isOurs(event.neighbour.link);
       case 'fdb':
         return isOurs(event.entry.link);
     }
   }
+}
 
-  #scheduleAudit(delayMs: number): void {
-    this.#timer ??= setTimeout(() => {
-      this.#timer = undefined;
-      this.#audit();
-    }, delayMs);
-  }
-
-  /** Most audits follow our own changes and find nothing. */
-  #audit(): void {
-    if (this.#tunnels.length === 0 || this.#closed) return;
-    try {
-      const repaired = this.#reconcile();
-      this.#told = undefined;
-      this.#repairs += repaired;
-      if (repaired > 0) this.#options.log.warn('Overlay objects had been changed by somebody else', { repaired });
-    } catch (error) {
-      const trouble = isPintleError(error) ? error.message : String(error);
-      // Once a reason, not once a second: a vanished underlay may stay away for hours.
-      if (trouble !== this.#told)
-        this.#options.log.error('Overlay could not be repaired; trying again', { error: trouble });
-      this.#trouble = trouble;
-      this.#told = trouble;
-      this.#scheduleAudit(retryMs);
-    }
-  }
+function claimsOf({ podCidr, mac }: { readonly podCidr: string; readonly mac: string }): readonly string[] {
+  return [`pod range ${canonicalCidr(podCidr)}`, `MAC ${mac}`];
 }
 
 function isSuited(device: Link, want: { vni: number; port: number; local: string; link: number }): boolean {
@@ -366,8 +269,4 @@ function isSuited(device: Link, want: { vni: number; port: number; local: string
     vxlan.link === want.link &&
     !vxlan.learning
   );
-}
-
-function isRefusedAsGone(error: PintleError | undefined): boolean {
-  return error !== undefined && ['ENOENT', 'ESRCH', 'ENODEV', 'ENXIO'].includes(String(error.details['errno']));
 }

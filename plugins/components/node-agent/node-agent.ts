@@ -165,7 +165,7 @@ export async function startNodeAgent(
       backoffMs: config.backoffSeconds * 1000,
       maxBackoffMs: config.maxBackoffSeconds * 1000,
       dns: { clusterDomain: context.cluster.dnsDomain, servers: [context.cluster.dnsServiceIp] },
-      attachmentCapabilities: [],
+      attachmentCapabilities: attachment.capabilities,
     },
     {
       cluster,

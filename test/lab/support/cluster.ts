@@ -1,6 +1,9 @@
-/** Nodes with attachment bridge and overlay vxlan, one pod each, for tests of what runs on top. */
-import type { Peer } from '../../../kernel/contract/index.ts';
-import { BridgeAttachment } from '../../../netplugins/attachments/bridge/bridge-attachment.ts';
+/** Nodes with an attachment and an overlay, one pod each, for tests of what runs on top. */
+import type { Overlay, Peer } from '../../../kernel/contract/index.ts';
+import { openBridge } from '../../../netplugins/attachments/bridge/bridge-attachment.ts';
+import { openPtp } from '../../../netplugins/attachments/ptp/ptp-attachment.ts';
+import type { VethAttachment, VethOptions } from '../../../netplugins/linux/pods/veth-attachment.ts';
+import { HostGwOverlay } from '../../../netplugins/overlays/host-gw/host-gw-overlay.ts';
 import { VxlanOverlay } from '../../../netplugins/overlays/vxlan/vxlan-overlay.ts';
 import { createTopology, nodeAddress, nodeAddress6, podCidr, quiet, type Place, type Topology } from './topology.ts';
 
@@ -9,11 +12,31 @@ export const podCidr6 = (index: number): string => `fd44:0:0:${index + 1}::/64`;
 
 export interface Member {
   readonly node: Place;
-  overlay: VxlanOverlay;
-  readonly attachment: BridgeAttachment;
+  overlay: Overlay & AsyncDisposable;
+  readonly attachment: VethAttachment;
   readonly peer: Peer;
   readonly pod: Place;
   readonly ip: string;
+}
+
+export interface ClusterShape {
+  readonly dual?: boolean;
+  readonly attachment?: 'bridge' | 'ptp';
+  readonly overlay?: 'vxlan' | 'host-gw';
+}
+
+export const attachments = {
+  bridge: (options: VethOptions) => openBridge({ ...options, bridge: 'cni0' }),
+  ptp: openPtp,
+} as const;
+
+/** What each overlay leaves of an underlay of 1500 bytes, with the family that costs most. */
+export const mtuOf = ({ overlay = 'vxlan', dual = false }: ClusterShape): number =>
+  overlay === 'host-gw' ? 1500 : dual ? 1430 : 1450;
+
+export function openHostGw(node: Place, folder: string): HostGwOverlay {
+  const stateFile = `${folder}/host-gw-${node.netns.split('/').at(-1)}.json`;
+  return new HostGwOverlay({ stateFile, bootId: 'boot-1', log: quiet, netns: node.netns });
 }
 
 export function openOverlay(node: Place): VxlanOverlay {
@@ -27,18 +50,23 @@ interface Scope {
 export interface PodOnNode {
   readonly pod: Place;
   readonly ip: string;
-  readonly attachment: BridgeAttachment;
+  readonly attachment: VethAttachment;
 }
 
-/** A bridge and one pod on each node; the pods answer with their node's name on port 80. */
-export async function createPods(t: Scope, topology: Topology, mtuBytes: number, dual = false): Promise<PodOnNode[]> {
+/** An attachment and one pod on each node; the pods answer with their node's name on port 80. */
+export async function createPods(
+  t: Scope,
+  topology: Topology,
+  shape: ClusterShape,
+  mtuBytes = mtuOf(shape),
+): Promise<PodOnNode[]> {
   const pods: PodOnNode[] = [];
   for (const [index, node] of topology.nodes.entries()) {
     const name = `node-${index}`;
     const stateDir = `${topology.folder}/state${index}`;
-    const attachment = new BridgeAttachment({ bridge: 'cni0', stateDir, log: quiet, netns: node.netns });
+    const attachment = attachments[shape.attachment ?? 'bridge']({ stateDir, log: quiet, netns: node.netns });
     t.teardown(() => attachment[Symbol.asyncDispose]());
-    await attachment.configure({ podCidrs: podCidrsOf(index, dual), clusterCidrs, mtuBytes });
+    await attachment.configure({ podCidrs: podCidrsOf(index, shape.dual ?? false), clusterCidrs, mtuBytes });
     const pod = topology.pod(`pod${index}`);
     const request = { sandboxId: name, podNamespace: 'default', podName: name, netns: pod.netns, hostPorts: [] };
     const { ips } = await attachment.add(request);
@@ -50,19 +78,19 @@ export async function createPods(t: Scope, topology: Topology, mtuBytes: number,
 
 const podCidrsOf = (index: number, dual: boolean): string[] => [podCidr(index), ...(dual ? [podCidr6(index)] : [])];
 
-/** Nodes with bridge and vxlan, one pod each, all knowing each other. */
+/** Nodes with bridge and vxlan unless told otherwise, one pod each, all knowing each other. */
 export async function createCluster(
   t: Scope,
   count: number,
-  dual = false,
+  shape: ClusterShape = {},
 ): Promise<{ members: Member[]; topology: Topology }> {
   const topology = createTopology(t, count);
-  const pods = await createPods(t, topology, dual ? 1430 : 1450, dual);
+  const pods = await createPods(t, topology, shape);
   const members: Member[] = [];
   for (const [index, node] of topology.nodes.entries()) {
-    const overlay = openOverlay(node);
+    const overlay = shape.overlay === 'host-gw' ? openHostGw(node, topology.folder) : openOverlay(node);
     const name = `node-${index}`;
-    const podCidrs = podCidrsOf(index, dual);
+    const podCidrs = podCidrsOf(index, shape.dual ?? false);
     const addresses = [nodeAddress(index), nodeAddress6(index)];
     const { annotations } = await overlay.join({ name, podCidrs, clusterCidrs, addresses });
     const made = pods[index];

@@ -101,7 +101,7 @@ function udp(command: Extract<Command, { verb: 'tcp' | 'udp' }>): Promise<Answer
     socket.on('message', (message) => done({ answer: message.toString() }));
     // Connected, so that an ICMP error comes back as ECONNREFUSED.
     socket.bind({ port: command.localPort ?? 0 }, () => {
-      socket.connect(command.port, command.host, () => socket.send('?'));
+      socket.connect(command.port, command.host, () => socket.send(Buffer.alloc(command.bytes ?? 1, '?')));
     });
   });
 }

@@ -9,7 +9,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import type { Logger } from '../../../kernel/contract/index.ts';
 import { createNetns, deleteNetns, runInNetns } from '../../../netplugins/linux/namespaces.ts';
-import { openRtnetlink } from '../../../netplugins/linux/rtnetlink.ts';
+import { openRtnetlink, RT_SCOPE_LINK } from '../../../netplugins/linux/rtnetlink.ts';
 import { writeSysctl } from '../../../netplugins/linux/sysctl.ts';
 import type { Answer, Command } from './prober.ts';
 
@@ -55,7 +55,11 @@ export class Place {
     return this.ask({ verb: 'tcp', host, port, ...options });
   }
 
-  udp(host: string, port: number, options: { localPort?: number; timeoutMs?: number } = {}): Promise<Answer> {
+  udp(
+    host: string,
+    port: number,
+    options: { localPort?: number; timeoutMs?: number; bytes?: number } = {},
+  ): Promise<Answer> {
     return this.ask({ verb: 'udp', host, port, ...options });
   }
 
@@ -180,6 +184,8 @@ export function createTopology(t: Teardown, count: number): Topology {
     own.setLink(eth0, { up: true });
     own.addAddress(eth0, `${nodeAddress(index)}/24`);
     own.addAddress(eth0, `${nodeAddress6(index)}/64`);
+    // By hand, as link-local addresses are off: the kernel asks for a forwarded packet's neighbour only from one.
+    own.addAddress(eth0, `fe80::${index + 1}/64`, { scope: RT_SCOPE_LINK });
     own.addRoute({ destination: '0.0.0.0/0', gateway: underlayAddress, link: eth0 });
     own.close();
     return node;

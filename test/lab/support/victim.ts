@@ -2,22 +2,39 @@
  * An agent's network part in a process of its own, inside the node's namespace, that is killed at any moment. It works as
  * fast as it can and says when it has begun.
  */
-import { BridgeAttachment } from '../../../netplugins/attachments/bridge/bridge-attachment.ts';
 import { NftablesProxy } from '../../../netplugins/proxies/nftables/nftables-proxy.ts';
-import type { ProxyPort } from '../../../kernel/contract/index.ts';
+import type { HostPort, ProxyPort } from '../../../kernel/contract/index.ts';
+import { attachments } from './cluster.ts';
 import { quiet } from './topology.ts';
 
 export type Order =
-  | { readonly work: 'attach'; readonly stateDir: string; readonly netns: readonly string[] }
+  | {
+      readonly work: 'attach';
+      readonly attachment: 'bridge' | 'ptp';
+      readonly stateDir: string;
+      readonly netns: readonly string[];
+    }
   | { readonly work: 'proxy'; readonly ports: readonly ProxyPort[]; readonly others: readonly ProxyPort[] };
 
-async function attach({ stateDir, netns }: Extract<Order, { work: 'attach' }>): Promise<never> {
-  const attachment = new BridgeAttachment({ bridge: 'cni0', stateDir, log: quiet, bootId: 'boot-1' });
+/** Every other pod has one. */
+function hostPort(index: number): readonly HostPort[] {
+  if (index % 2 === 1) return [];
+  return [{ hostIp: undefined, hostPort: 20_000 + index, containerPort: 80, protocol: 'TCP' }];
+}
+
+async function attach({ attachment: kind, stateDir, netns }: Extract<Order, { work: 'attach' }>): Promise<never> {
+  const attachment = attachments[kind]({ stateDir, log: quiet, bootId: 'boot-1' });
   process.send?.('begun');
   for (;;) {
     await attachment.configure({ podCidrs: ['10.244.1.0/24'], clusterCidrs: ['10.244.0.0/16'], mtuBytes: 1450 });
     for (const [index, path] of netns.entries())
-      await attachment.add({ sandboxId: `pod-${index}`, podNamespace: 'x', podName: 'x', netns: path, hostPorts: [] });
+      await attachment.add({
+        sandboxId: `pod-${index}`,
+        podNamespace: 'x',
+        podName: 'x',
+        netns: path,
+        hostPorts: hostPort(index),
+      });
     for (const index of netns.keys()) await attachment.remove({ sandboxId: `pod-${index}` });
   }
 }

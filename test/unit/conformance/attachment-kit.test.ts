@@ -1,11 +1,15 @@
 import test from 'ava';
 import { attachmentConformance } from '../../../kernel/conformance/attachment.ts';
 import { recordCases } from '../../../kernel/conformance/recorder.ts';
+import type { AttachmentCapability } from '../../../kernel/contract/index.ts';
 import { simulateAttachment, type AttachmentFlaw } from './simulated-attachment.ts';
 
-async function failedCases(flaw: AttachmentFlaw | undefined): Promise<string[]> {
+const without: readonly AttachmentCapability[] = ['ipv4', 'ipv6'];
+const withPorts: readonly AttachmentCapability[] = [...without, 'host-ports'];
+
+async function failedCases(flaw: AttachmentFlaw | undefined, capabilities = without): Promise<string[]> {
   const { test: recorder, run } = recordCases();
-  attachmentConformance(recorder, { name: 'x', capabilities: ['ipv4', 'ipv6'], open: () => simulateAttachment(flaw) });
+  attachmentConformance(recorder, { name: 'x', capabilities, open: () => simulateAttachment(flaw, capabilities) });
   return (await run())
     .filter(({ outcome }) => outcome === 'failed')
     .map(({ title, failures }) => `${title}: ${failures.join('; ')}`);
@@ -13,6 +17,7 @@ async function failedCases(flaw: AttachmentFlaw | undefined): Promise<string[]> 
 
 test('the kit passes a sound attachment', async (t) => {
   t.deepEqual(await failedCases(undefined), []);
+  t.deepEqual(await failedCases(undefined, withPorts), []);
 });
 
 const noticedBy: Readonly<Record<AttachmentFlaw, RegExp>> = {
@@ -22,6 +27,12 @@ const noticedBy: Readonly<Record<AttachmentFlaw, RegExp>> = {
   'reuses an address at once': /freed address is not the next/,
   'never exhausted': /ADDRESSES_EXHAUSTED/,
   'host ports ignored': /host ports/,
+  'capabilities misnamed': /names the capabilities/,
+  'host port without hairpin': /from the sandbox itself/,
+  'host port hides its client': /keeps its address/,
+  'host port of all addresses': /that of no other/,
+  'host port given twice': /refused until it is free/,
+  'host port stays': /until it is gone/,
   'no masquerade': /takes an address of the node/,
   'pods masqueraded': /with their own addresses/,
   'remove leaves a trace': /removing leaves no trace/,
@@ -37,7 +48,7 @@ const noticedBy: Readonly<Record<AttachmentFlaw, RegExp>> = {
 
 for (const [flaw, title] of Object.entries(noticedBy) as [AttachmentFlaw, RegExp][]) {
   test(`the kit notices: ${flaw}`, async (t) => {
-    const failed = await failedCases(flaw);
+    const failed = await failedCases(flaw, flaw.startsWith('host port ') ? withPorts : without);
     t.true(
       failed.some((one) => title.test(one)),
       `failed: ${failed.join('\n')}`,

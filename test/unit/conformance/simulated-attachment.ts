@@ -3,7 +3,9 @@ import {
   PintleError,
   type Attached,
   type Attachment,
+  type AttachmentCapability,
   type AttachmentRequest,
+  type HostPort,
   type NodeNetwork,
 } from '../../../kernel/contract/index.ts';
 import type { AttachmentBed, AttachmentOrigin } from '../../../kernel/conformance/attachment.ts';
@@ -15,6 +17,12 @@ export type AttachmentFlaw =
   | 'reuses an address at once'
   | 'never exhausted'
   | 'host ports ignored'
+  | 'capabilities misnamed'
+  | 'host port without hairpin'
+  | 'host port hides its client'
+  | 'host port of all addresses'
+  | 'host port given twice'
+  | 'host port stays'
   | 'no masquerade'
   | 'pods masqueraded'
   | 'remove leaves a trace'
@@ -30,6 +38,7 @@ export type AttachmentFlaw =
 interface Lease extends Attached {
   readonly netns: string;
   readonly boot: number;
+  readonly hostPorts: readonly HostPort[];
 }
 
 /** The kernel's side: survives instances. */
@@ -37,6 +46,8 @@ interface Node {
   readonly traces: Set<string>;
   readonly leases: Map<string, Lease>;
   readonly damaged: Set<string>;
+  /** Host ports that were forgotten to be removed. */
+  readonly stale: HostPort[];
   last: number;
   boot: number;
 }
@@ -46,11 +57,13 @@ const outsideAddress = '192.168.0.254';
 
 class SimulatedAttachment implements Attachment, AsyncDisposable {
   readonly #node: Node;
+  readonly capabilities: readonly AttachmentCapability[];
   readonly #flaw: AttachmentFlaw | undefined;
   #network: NodeNetwork | undefined;
 
-  constructor(node: Node, flaw: AttachmentFlaw | undefined) {
+  constructor(node: Node, flaw: AttachmentFlaw | undefined, capabilities: readonly AttachmentCapability[]) {
     this.#node = node;
+    this.capabilities = flaw === 'capabilities misnamed' ? [] : capabilities;
     this.#flaw = flaw;
   }
 
@@ -60,8 +73,14 @@ class SimulatedAttachment implements Attachment, AsyncDisposable {
   }
 
   async add(request: AttachmentRequest): Promise<Attached> {
-    if (request.hostPorts.length > 0 && this.#flaw !== 'host ports ignored')
+    const { hostPorts } = request;
+    if (hostPorts.length > 0 && !this.capabilities.includes('host-ports') && this.#flaw !== 'host ports ignored')
       throw new PintleError('UNSUPPORTED', 'no host ports');
+    for (const lease of this.#node.leases.values())
+      if (lease.sandboxId !== request.sandboxId && this.#flaw !== 'host port given twice')
+        for (const { hostIp, hostPort } of lease.hostPorts)
+          if (hostPorts.some((one) => one.hostPort === hostPort && (!one.hostIp || !hostIp || one.hostIp === hostIp)))
+            throw new PintleError('UNAVAILABLE', 'taken');
     const known = this.#node.leases.get(request.sandboxId);
     this.#node.damaged.delete(request.sandboxId);
     if (known !== undefined && this.#flaw !== 'new address at each add') return attached(known);
@@ -81,6 +100,7 @@ class SimulatedAttachment implements Attachment, AsyncDisposable {
       gateways: ['10.244.1.1', ...(isDual ? ['fd44:0:0:1::1'] : [])],
       netns: request.netns,
       boot: this.#node.boot,
+      hostPorts,
     };
     this.#node.leases.set(request.sandboxId, lease);
     this.#node.traces.add(`veth ${request.sandboxId}`);
@@ -90,6 +110,7 @@ class SimulatedAttachment implements Attachment, AsyncDisposable {
   async remove({ sandboxId }: { readonly sandboxId: string }): Promise<void> {
     if (!this.#node.leases.has(sandboxId) && this.#flaw === 'remove of unknown fails') throw new Error('unknown');
     if (this.#flaw !== 'remove leaves a trace') this.#node.traces.delete(`veth ${sandboxId}`);
+    if (this.#flaw === 'host port stays') this.#node.stale.push(...(this.#node.leases.get(sandboxId)?.hostPorts ?? []));
     if (this.#flaw !== 'remove keeps the record') this.#node.leases.delete(sandboxId);
   }
 
@@ -135,9 +156,12 @@ function attached({ sandboxId, interface: name, mac, ips, gateways }: Lease): At
   return { sandboxId, interface: name, mac, ips, gateways };
 }
 
-export function simulateAttachment(flaw: AttachmentFlaw | undefined): AttachmentBed {
-  const node: Node = { traces: new Set(), leases: new Map(), damaged: new Set(), last: 0, boot: 1 };
-  let running = new SimulatedAttachment(node, flaw);
+export function simulateAttachment(
+  flaw: AttachmentFlaw | undefined,
+  capabilities: readonly AttachmentCapability[],
+): AttachmentBed {
+  const node: Node = { traces: new Set(), leases: new Map(), damaged: new Set(), stale: [], last: 0, boot: 1 };
+  let running = new SimulatedAttachment(node, flaw, capabilities);
   let sandboxes = 0;
   const leaseAt = (netns: string): Lease | undefined =>
     [...node.leases.values()].find(
@@ -149,18 +173,27 @@ export function simulateAttachment(flaw: AttachmentFlaw | undefined): Attachment
       await running[Symbol.asyncDispose]();
       if (options?.reboot === true) node.boot += 1;
       if (flaw === 'forgets after restart') node.leases.clear();
-      running = new SimulatedAttachment(node, flaw);
+      running = new SimulatedAttachment(node, flaw, capabilities);
       return running;
     },
     sandbox: async () => {
       sandboxes += 1;
       return { netns: `/netns/${sandboxes}`, destroy: async () => undefined };
     },
-    connect: async (from: AttachmentOrigin, address: string) => {
+    serverPort: 80,
+    connect: async (from: AttachmentOrigin, address: string, port?: number) => {
       const source = typeof from === 'string' ? undefined : leaseAt(from.netns);
       if (typeof from !== 'string' && source === undefined) return undefined;
       const index = address.includes(':') ? 1 : 0;
       const own = source?.ips[index] ?? '10.244.1.1';
+      if (port !== undefined) {
+        const leads = ({ hostIp, hostPort }: HostPort): boolean =>
+          hostPort === port && (!hostIp || hostIp === address || flaw === 'host port of all addresses');
+        const owner = [...node.leases.values()].find(({ hostPorts }) => hostPorts.some(leads));
+        if (owner === undefined && !node.stale.some(leads)) return undefined;
+        if (owner?.netns === source?.netns && flaw === 'host port without hairpin') return undefined;
+        return from === 'outside' && flaw !== 'host port hides its client' ? outsideAddress : own;
+      }
       if (address === outsideAddress) return flaw === 'no masquerade' ? own : nodeAddress;
       if (address === nodeAddress) return own;
       const target = [...node.leases.values()].find(

@@ -2,9 +2,9 @@ import { mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import test, { type ExecutionContext } from 'ava';
-import { LeaseStore } from '../../../netplugins/attachments/bridge/lease-store.ts';
-import { renderMasquerade, renderRemovals } from '../../../netplugins/attachments/bridge/masquerade.ts';
-import { hostInterfaceOf, isHostInterface, macOf } from '../../../netplugins/attachments/bridge/pod-interface.ts';
+import { LeaseStore } from '../../../netplugins/linux/pods/lease-store.ts';
+import { renderMasquerade, renderRemovals } from '../../../netplugins/linux/pods/masquerade.ts';
+import { hostInterfaceOf, isHostInterface, macOf } from '../../../netplugins/linux/pods/pod-interface.ts';
 
 function folder(t: ExecutionContext): string {
   const path = mkdtempSync(join(tmpdir(), 'pintle-leases-'));
@@ -58,15 +58,19 @@ test('half-written and damaged records are dropped, ids of any kind are kept apa
 });
 
 test('names and MACs follow from ids and addresses', (t) => {
-  t.is(hostInterfaceOf('sandbox-a'), hostInterfaceOf('sandbox-a'));
-  t.true(isHostInterface(hostInterfaceOf('sandbox-a')));
-  t.false(isHostInterface('veth0'));
+  t.is(hostInterfaceOf('veth', 'sandbox-a'), hostInterfaceOf('veth', 'sandbox-a'));
+  t.true(isHostInterface('veth', hostInterfaceOf('veth', 'sandbox-a')));
+  t.false(isHostInterface('veth', 'veth0'));
   t.is(macOf('10.244.1.2'), '0a:58:0a:f4:01:02');
   t.is(macOf('fd44::1:2'), '0a:58:00:01:00:02');
 });
 
 test('the masquerade text', (t) => {
-  const text = renderMasquerade({ podCidrs: ['10.244.1.0/24'], clusterCidrs: ['10.244.0.0/16'] });
+  const text = renderMasquerade({
+    table: 'pintle-bridge',
+    podCidrs: ['10.244.1.0/24'],
+    clusterCidrs: ['10.244.0.0/16'],
+  });
   t.is(
     text,
     `add table ip pintle-bridge
@@ -88,8 +92,8 @@ delete table ip6 pintle-bridge
 `,
   );
   t.regex(
-    renderMasquerade({ podCidrs: ['fd44::/64'], clusterCidrs: ['fd44::/48'] }),
+    renderMasquerade({ table: 'pintle-bridge', podCidrs: ['fd44::/64'], clusterCidrs: ['fd44::/48'] }),
     /ip6 saddr \{ fd44::\/64 \} ip6 daddr != @inside/,
   );
-  t.is(renderRemovals().match(/delete table/g)?.length, 2);
+  t.is(renderRemovals('pintle-bridge').match(/delete table/g)?.length, 2);
 });

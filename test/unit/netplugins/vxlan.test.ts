@@ -1,8 +1,9 @@
 import test from 'ava';
 import type { Peer } from '../../../kernel/contract/index.ts';
 import { hasChecksumBug } from '../../../netplugins/overlays/vxlan/checksum-bug.ts';
-import { readPeer, renderAnnotations, type PeerVtep } from '../../../netplugins/overlays/vxlan/flannel-annotations.ts';
+import { renderAnnotations } from '../../../netplugins/linux/overlay/flannel-annotations.ts';
 import { planChanges, type Found } from '../../../netplugins/overlays/vxlan/inventory.ts';
+import { readVtep, vtepData, type PeerVtep } from '../../../netplugins/overlays/vxlan/vtep.ts';
 import { vtepMacOf } from '../../../netplugins/overlays/vxlan/vxlan-overlay.ts';
 
 const link = 5;
@@ -87,7 +88,7 @@ test('a changed entry is replaced in one step', (t) => {
   );
 });
 
-const annotations = renderAnnotations([{ family: 2, vni: 1, mac: one.mac, publicIp: '192.168.0.2' }]);
+const annotations = renderAnnotations('vxlan', [{ family: 2, publicIp: '192.168.0.2', data: vtepData(1, one.mac) }]);
 const peer = (change: Partial<Peer> = {}): Peer => ({
   name: 'b',
   podCidrs: ['10.244.2.0/24'],
@@ -103,7 +104,7 @@ test('annotations as flanneld writes them are read', (t) => {
     'flannel.alpha.coreos.com/kube-subnet-manager': 'true',
     'flannel.alpha.coreos.com/public-ip': '172.16.0.7',
   };
-  t.deepEqual(readPeer(peer({ annotations: flanneld }), 2, 1), {
+  t.deepEqual(readVtep(peer({ annotations: flanneld }), 2, 1), {
     family: 2,
     vni: 1,
     mac: '4a:17:3b:0c:9d:5e',
@@ -144,13 +145,13 @@ for (const [what, change, reason] of [
   ['no pod range', { podCidrs: [] }, /no pod range/],
 ] as const)
   test(`a peer with ${what} is refused with a reason`, (t) => {
-    t.regex(String(readPeer(peer(change), 2, 1)), reason);
+    t.regex(String(readVtep(peer(change), 2, 1)), reason);
   });
 
 test('without a published address the node address is used; a range of another family is no error', (t) => {
   const { ['flannel.alpha.coreos.com/public-ip']: _, ...rest } = annotations;
-  t.like(readPeer(peer({ annotations: rest }), 2, 1), { publicIp: '10.0.0.2' });
-  t.is(readPeer(peer(), 10, 1), undefined);
+  t.like(readVtep(peer({ annotations: rest }), 2, 1), { publicIp: '10.0.0.2' });
+  t.is(readVtep(peer(), 10, 1), undefined);
 });
 
 test('the VTEP MAC follows from the node name and is locally administered', (t) => {

@@ -9,8 +9,8 @@
 import { closeSync, mkdirSync, openSync, readFileSync, readdirSync, renameSync, rmSync, writeSync } from 'node:fs';
 import { join } from 'node:path';
 import { createHash } from 'node:crypto';
-import { PintleError } from '../../../kernel/contract/index.ts';
-import { addressAt, AF_INET, contains, offsetIn, parseCidr, rangeSize, type Cidr } from '../../linux/ip-address.ts';
+import { PintleError, type HostPort } from '../../../kernel/contract/index.ts';
+import { addressAt, AF_INET, contains, offsetIn, parseCidr, rangeSize, type Cidr } from '../ip-address.ts';
 
 export interface Lease {
   readonly sandboxId: string;
@@ -20,6 +20,8 @@ export interface Lease {
   readonly netns: string;
   /** /proc/sys/kernel/random/boot_id: after a reboot no sandbox of before exists. */
   readonly bootId: string;
+  /** Ports of the node that lead to this sandbox; undefined: none. */
+  readonly hostPorts?: readonly HostPort[] | undefined;
 }
 
 /** First, gateway, and for IPv4 last address are not for pods. */
@@ -76,16 +78,26 @@ export class LeaseStore {
   }
 
   /** A lease of one free address of each range, in its file when this returns. Throws ADDRESSES_EXHAUSTED. */
-  acquire(sandboxId: string, netns: string, podCidrs: readonly string[]): Lease {
+  acquire(sandboxId: string, netns: string, podCidrs: readonly string[], hostPorts: readonly HostPort[] = []): Lease {
     const ips = podCidrs.map((range) => this.#free(range));
     const gateways = podCidrs.map(gatewayOf);
-    const lease: Lease = { sandboxId, ips, gateways, netns, bootId: this.#bootId };
+    const ports = hostPorts.length > 0 ? { hostPorts } : {};
+    const lease: Lease = { sandboxId, ips, gateways, netns, bootId: this.#bootId, ...ports };
     podCidrs.forEach((range, index) => this.#last.set(range, ips[index] ?? ''));
     writeWhole(join(this.#folder, 'last.json'), JSON.stringify(Object.fromEntries(this.#last)));
     writeWhole(this.#pathOf(sandboxId), JSON.stringify(lease));
     this.#leases.set(sandboxId, lease);
     for (const ip of ips) this.#taken.add(ip);
     return lease;
+  }
+
+  /** The same lease with other host ports, in its file when this returns. */
+  setHostPorts(lease: Lease, hostPorts: readonly HostPort[]): Lease {
+    const { hostPorts: _, ...rest } = lease;
+    const next: Lease = { ...rest, ...(hostPorts.length > 0 ? { hostPorts } : {}) };
+    writeWhole(this.#pathOf(lease.sandboxId), JSON.stringify(next));
+    this.#leases.set(lease.sandboxId, next);
+    return next;
   }
 
   release(sandboxId: string): void {

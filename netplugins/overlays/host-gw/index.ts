@@ -1,0 +1,27 @@
+import { join } from 'node:path';
+import { z } from 'zod';
+import { definePlugin } from '../../../kernel/contract/index.ts';
+import { bootId } from '../../linux/held-settings.ts';
+import { probeRoutes } from '../../linux/probes.ts';
+import { HostGwOverlay } from './host-gw-overlay.ts';
+
+export default definePlugin({
+  kind: 'overlay',
+  name: 'host-gw',
+  api: 1,
+  summary: 'Plain routes between nodes of one link: no encapsulation, the full MTU',
+  config: z.strictObject({}).prefault({}),
+  capabilities: ['ipv4', 'ipv6'],
+  preflight: async (host) => {
+    if (!host.isPrivileged)
+      return {
+        ok: false,
+        reason: 'routes need root of the network namespace',
+        fix: 'run as root, or inside "unshare --user --map-root-user --net --mount"',
+      };
+    const reason = probeRoutes();
+    return reason === undefined ? { ok: true } : { ok: false, reason };
+  },
+  start: async ({ stateDir, log }) =>
+    new HostGwOverlay({ stateFile: join(stateDir, 'settings.json'), bootId: bootId(), log }),
+});
