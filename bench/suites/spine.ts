@@ -8,18 +8,24 @@
  * - idle: resident memory and CPU of server and agents over 30 s after the demo is gone
  * - pods: creation (POST sent) to phase Running (seen by a watch), 20 pods a second, process runtime
  */
-import { spawn, type ChildProcess } from 'node:child_process';
+import { spawn, type ChildProcess, type StdioOptions } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { request } from 'node:http';
 import { createServer, type AddressInfo } from 'node:net';
 import { cpus, release, tmpdir, totalmem } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { parseArgs } from 'node:util';
 import { ApiClient } from '../../cli/up/api-client.ts';
 import { labMainPid, processesLike } from '../../cli/up/lab-processes.ts';
 
 const program = fileURLToPath(new URL('../../cli/main.js', import.meta.url));
 const ticksPerSecond = 100;
+
+/** Ends with this process, however that ends. */
+function start(argv: readonly string[], stdio: StdioOptions): ChildProcess {
+  return spawn('setpriv', ['--pdeathsig', 'INT', '--', process.execPath, program, ...argv], { stdio });
+}
 
 async function freePort(): Promise<number> {
   const server = createServer();
@@ -55,9 +61,7 @@ async function serverStarts(runs: number): Promise<void> {
   const times: number[] = [];
   for (let count = 0; count <= runs; count += 1) {
     const began = performance.now();
-    const child = spawn(process.execPath, [program, 'server', '--state-dir', folder, '--listen', `127.0.0.1:${port}`], {
-      stdio: 'ignore',
-    });
+    const child = start(['server', '--state-dir', folder, '--listen', `127.0.0.1:${port}`], 'ignore');
     const api = new ApiClient(join(folder, 'api.sock'));
     while ((await api.raw('GET', '/readyz').catch(() => undefined))?.status !== 200) await sleep(2);
     // The first start also makes the certificates.
@@ -73,22 +77,24 @@ async function serverStarts(runs: number): Promise<void> {
 interface Up {
   readonly folder: string;
   readonly child: ChildProcess;
-  readonly text: string;
+  /** From the start of the process to its last line, which follows the demo's answers. */
+  readonly readyMs: number;
 }
 
 async function up(flags: readonly string[]): Promise<Up> {
   const folder = join(mkdtempSync(join(tmpdir(), 'pintle-bench-')), 'c');
-  const argv = [program, 'up', '--state-dir', folder, '--listen', `127.0.0.1:${await freePort()}`, ...flags];
-  const child = spawn(process.execPath, argv, { stdio: ['ignore', 'pipe', 'inherit'] });
+  const argv = ['up', '--state-dir', folder, '--listen', `127.0.0.1:${await freePort()}`, ...flags];
+  const began = performance.now();
+  const child = start(argv, ['ignore', 'pipe', 'inherit']);
   let text = '';
   await new Promise<void>((resolve, reject) => {
-    child.stdout.on('data', (chunk: Buffer) => {
+    child.stdout!.on('data', (chunk: Buffer) => {
       text += chunk.toString('utf8');
       if (text.includes('Ctrl-C takes')) resolve();
     });
     child.on('exit', (code) => reject(new Error(`pintle up ended with ${code}\n${text}`)));
   });
-  return { folder, child, text };
+  return { folder, child, readyMs: performance.now() - began };
 }
 
 async function down(cluster: Up): Promise<void> {
@@ -101,7 +107,7 @@ async function demoTimes(runs: number): Promise<void> {
   const times: number[] = [];
   for (let count = 0; count < runs; count += 1) {
     const cluster = await up(['--demo']);
-    times.push(Number(/(\d+) ms since the start/.exec(cluster.text)?.[1]));
+    times.push(cluster.readyMs);
     await down(cluster);
   }
   summary('up: 3 nodes, demo answered 12 requests', times, 'ms');
@@ -201,8 +207,9 @@ async function podStarts(cluster: Up, perSecond: number, count: number): Promise
   );
 }
 
-const flag = process.argv.indexOf('--runs');
-const runs = flag > 0 ? Number(process.argv[flag + 1]) : 5;
+const { values } = parseArgs({ options: { runs: { type: 'string', default: '5' } } });
+const runs = Number(values.runs);
+if (!Number.isSafeInteger(runs) || runs < 1) throw new TypeError('--runs takes a number');
 console.log(
   `${cpus().length} x ${cpus()[0]?.model}, ${(totalmem() / 2 ** 30).toFixed(0)} GiB, Linux ${release()}, Node ${process.version}`,
 );
