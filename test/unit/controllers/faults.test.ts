@@ -3,16 +3,7 @@
  * and expired watches. What must hold in the end is what a user asked for, with nothing too many and nothing left over.
  */
 import test from 'ava';
-import {
-  PintleError,
-  type Cluster,
-  type Component,
-  type Controller,
-  type ErrorCode,
-  type KubernetesObject,
-  type SchedulerPolicy,
-  type WatchEvent,
-} from '../../../kernel/contract/index.ts';
+import type { Component, Controller, SchedulerPolicy } from '../../../kernel/contract/index.ts';
 import { controllerOf } from '../../../kernel/machinery/metadata.ts';
 import { isPodActive } from '../../../kernel/machinery/pod-status.ts';
 import { resources } from '../../../kernel/machinery/resources.ts';
@@ -32,49 +23,7 @@ import {
   setRunning,
   startPlugin,
 } from './control-plane.ts';
-
-/** Small, and the same sequence for the same seed. */
-function randomOf(seed: number): () => number {
-  let state = seed;
-  return () => {
-    state = (state + 0x6d2b79f5) | 0;
-    let mixed = Math.imul(state ^ (state >>> 15), 1 | state);
-    mixed = (mixed + Math.imul(mixed ^ (mixed >>> 7), 61 | mixed)) ^ mixed;
-    return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32;
-  };
-}
-
-const failures: readonly ErrorCode[] = ['UNAVAILABLE', 'INTERNAL', 'CONFLICT', 'TIMEOUT'];
-const verbs: ReadonlySet<string> = new Set(['create', 'update', 'patch', 'delete', 'get', 'list']);
-
-/** Fails a quarter of the calls, half of those after they were carried out, while `isOn` says so. */
-function faulty(cluster: Cluster, random: () => number, isOn: () => boolean): Cluster {
-  const fail = () =>
-    new PintleError(failures[Math.floor(random() * failures.length)] as ErrorCode, 'a fault of the test');
-  async function* breaking(
-    args: Parameters<Cluster['watch']>,
-  ): AsyncGenerator<readonly WatchEvent<KubernetesObject>[]> {
-    for await (const batch of cluster.watch(...args)) {
-      yield batch;
-      if (isOn() && random() < 0.1) throw random() < 0.5 ? fail() : new PintleError('EXPIRED', 'a fault of the test');
-    }
-  }
-  return new Proxy(cluster, {
-    get: (target, name) => {
-      const value = Reflect.get(target, name) as unknown;
-      if (typeof value !== 'function') return value;
-      if (name === 'watch') return (...args: Parameters<Cluster['watch']>) => breaking(args);
-      if (!verbs.has(String(name))) return (value as () => unknown).bind(target);
-      return async (...args: unknown[]) => {
-        const isFailing = isOn() && random() < 0.25;
-        if (isFailing && random() < 0.5) throw fail();
-        const result = await (value as (...args: unknown[]) => Promise<unknown>).apply(target, args);
-        if (isFailing) throw fail();
-        return result;
-      };
-    },
-  });
-}
+import { faulty, randomOf } from './faulty-cluster.ts';
 
 for (const seed of [1, 2, 3])
   test(`in the end everything is as asked for, faults of seed ${seed}`, async (t) => {
