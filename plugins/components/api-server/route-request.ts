@@ -220,7 +220,9 @@ export async function sendError(exchange: Exchange, error: unknown, log: Logger)
       `request failed: ${exchange.request.method ?? ''} ${exchange.path}: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}`,
     );
   const retryAfter = isPintleError(error) ? error.details.retryAfterSeconds : undefined;
-  if (retryAfter !== undefined) exchange.response.setHeader('retry-after', String(retryAfter));
+  // 0 is no promise. With the header, client libraries would try again by themselves, at once and unseen; without it
+  // kubectl drain says that a budget holds it up, and waits.
+  if (retryAfter !== undefined && retryAfter > 0) exchange.response.setHeader('retry-after', String(retryAfter));
   if (exchange.response.headersSent) {
     exchange.response.destroy();
     return;

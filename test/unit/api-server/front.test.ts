@@ -120,6 +120,12 @@ const errors = [
     'TooManyRequests',
     { retryAfterSeconds: 7 },
   ],
+  [
+    new PintleError('TOO_MANY_REQUESTS', 'm', { details: { retryAfterSeconds: 0 } }),
+    429,
+    'TooManyRequests',
+    { retryAfterSeconds: 0 },
+  ],
 ] as const;
 
 test('errors of the cluster become Status', async (t) => {
@@ -139,7 +145,8 @@ test('errors of the cluster become Status', async (t) => {
       ...(details === undefined ? {} : { details }),
       code,
     });
-    if (code === 429) t.is(reply.headers['retry-after'], '7');
+    const { retryAfterSeconds = 0 } = (details ?? {}) as { readonly retryAfterSeconds?: number };
+    t.is(reply.headers['retry-after'], retryAfterSeconds > 0 ? String(retryAfterSeconds) : undefined);
   }
 });
 
