@@ -15,6 +15,9 @@ export interface ExpectedObject {
   readonly name: string | undefined;
 }
 
+/** Versions that are not served any more and whose bodies mean the same: kubectl 1.20 evicts with this one. */
+const formerVersions: Readonly<Record<string, string>> = { 'policy/v1 Eviction': 'policy/v1beta1' };
+
 export async function decodeObject(
   exchange: Exchange,
   bytes: Buffer,
@@ -39,7 +42,8 @@ export async function decodeObject(
     throw badRequest(
       `the object provided is unrecognized (must be of type ${expected.kind}): apiVersion and kind must be strings`,
     );
-  if (givenVersion !== '' && givenVersion !== apiVersion)
+  const isFormer = givenVersion === formerVersions[`${apiVersion} ${expected.kind}`];
+  if (givenVersion !== '' && givenVersion !== apiVersion && !isFormer)
     throw badRequest(
       `the API version in the data (${givenVersion}) does not match the expected API version (${apiVersion})`,
     );

@@ -166,6 +166,14 @@ test('subresources: status, scale, binding and eviction', async (t) => {
     metadata: { name: 'p', namespace: 'subresources' },
   });
   t.is(evicted.status, 201, evicted.text);
+  t.is((await api.call('POST', `${base}/pods`, pod('old'))).status, 201);
+  for (const [apiVersion, status] of [
+    ['policy/v2', 400],
+    ['policy/v1beta1', 201],
+  ] as const) {
+    const body = { apiVersion, kind: 'Eviction', metadata: { name: 'old' } };
+    t.is((await api.call('POST', `${base}/pods/old/eviction`, body)).status, status, apiVersion);
+  }
   const wrong = await api.call('POST', `${base}/pods/p/eviction`, { metadata: { name: 'other' } });
   t.is(wrong.status, 400);
 });
