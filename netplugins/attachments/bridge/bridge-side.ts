@@ -94,8 +94,8 @@ export class BridgeSide implements NodeSide {
     return lease.ips.some((ip) => familyOf(ip) !== AF_INET) ? [portName, this.linkPattern] : [portName];
   }
 
-  nearLink(): string {
-    return this.linkPattern;
+  nearLinks(): readonly string[] {
+    return [this.linkPattern];
   }
 
   ports(): readonly Link[] {

@@ -85,8 +85,8 @@ export class PtpSide implements NodeSide {
     return [portName];
   }
 
-  nearLink(portName: string): string {
-    return portName;
+  nearLinks(portNames: readonly string[]): readonly string[] {
+    return portNames;
   }
 
   ports(): readonly Link[] {

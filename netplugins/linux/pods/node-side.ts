@@ -26,8 +26,8 @@ export interface NodeSide {
   check(port: Link, lease: Lease, view: NodeView): string[];
   /** Links that must carry packets before a pod may start. */
   awaited(portName: string, lease: Lease): readonly string[];
-  /** Link by which the node sends to the pod, and the pod to the node. */
-  nearLink(portName: string): string;
+  /** Links by which the node sends to pods, and they to the node. `portNames`: of some pods, or of none. */
+  nearLinks(portNames: readonly string[]): readonly string[];
   /** The node's ends of pods that are there. */
   ports(): readonly Link[];
   /** Whether an event may be damage to what it made; events of ports, addresses and overflows always are. */

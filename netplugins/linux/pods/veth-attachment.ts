@@ -82,8 +82,7 @@ export class VethAttachment implements Attachment, AsyncDisposable {
       this.#network = network;
       this.#holdSettings(network);
       this.#side.prepare(network, this.#leases.list());
-      await this.#nft(this.#renderMasquerade(network) + this.#renderPorts());
-      this.#openLoopback();
+      await this.#withLoopback(() => this.#nft(this.#renderMasquerade(network) + this.#renderPorts()));
       this.#watch();
       await this.#lookAtForwarding();
     });
@@ -92,7 +91,7 @@ export class VethAttachment implements Attachment, AsyncDisposable {
   async add(request: AttachmentRequest): Promise<Attached> {
     const network = this.#configured(`Attaching pod ${request.podNamespace}/${request.podName}`);
     const { sandboxId, netns, hostPorts } = request;
-    this.#refuseTakenPorts(request);
+    this.#refuseTakenPorts(sandboxId, hostPorts);
     this.#side.prepare(network, this.#leases.list());
     const name = this.#linkOf(sandboxId);
     const known = this.#leases.get(sandboxId);
@@ -232,15 +231,15 @@ export class VethAttachment implements Attachment, AsyncDisposable {
     this.#leases.release(lease.sandboxId);
   }
 
-  #refuseTakenPorts({ sandboxId, podNamespace, podName, hostPorts }: AttachmentRequest): void {
+  #refuseTakenPorts(sandboxId: string, hostPorts: readonly HostPort[]): void {
     for (const lease of this.#leases.list()) {
       if (lease.sandboxId === sandboxId || !this.#leases.isOfThisBoot(lease)) continue;
       const taken = hostPorts.find((port) => lease.hostPorts?.some((other) => doCollide(port, other)));
       if (taken !== undefined)
         throw new PintleError(
           'UNAVAILABLE',
-          `Host port ${taken.hostPort}/${taken.protocol} for pod ${podNamespace}/${podName}: sandbox ${lease.sandboxId} ` +
-            'of this node has it; expected it to be free. Try again when that pod is gone',
+          `Host port ${taken.hostPort}/${taken.protocol} for sandbox ${sandboxId}: sandbox ${lease.sandboxId} of this node ` +
+            'has it; expected it to be free. Try again when that pod is gone',
         );
     }
   }
@@ -249,9 +248,9 @@ export class VethAttachment implements Attachment, AsyncDisposable {
     return this.#inTurn(async () => {
       // Another call may have ended this sandbox while this one waited its turn.
       if (this.#leases.get(lease.sandboxId) === undefined) return;
+      this.#refuseTakenPorts(lease.sandboxId, hostPorts);
       this.#leases.setHostPorts(lease, hostPorts);
-      await this.#nft(this.#renderPorts());
-      this.#openLoopback();
+      await this.#withLoopback(() => this.#nft(this.#renderPorts()));
       forgetUdpFlows(this.#host, lease.ips, [...hostPorts, ...(lease.hostPorts ?? [])], this.#options);
     });
   }
@@ -268,16 +267,31 @@ export class VethAttachment implements Attachment, AsyncDisposable {
     return renderMasquerade({ table: this.#table, podCidrs, clusterCidrs });
   }
 
-  /** Lets packets between 127.0.0.1 and pods pass; the table of host ports keeps forged ones out, so it comes first. */
+  /**
+   * Packets between 127.0.0.1 and pods pass only while a host port needs them to, and only while the table of host ports
+   * keeps forged ones out: closed before `change` makes the table, opened after it.
+   */
+  async #withLoopback(change: () => Promise<void>): Promise<void> {
+    const open = this.#loopbackLinks();
+    for (const name of this.#side.nearLinks(this.#leases.list().map(({ sandboxId }) => this.#linkOf(sandboxId))))
+      if (!open.includes(name)) this.#setLoopback(name, 0);
+    await change();
+    this.#openLoopback();
+  }
+
   #openLoopback(): void {
-    const links = new Set(
-      this.#withPorts()
-        .filter(hasLoopback)
-        .map(({ sandboxId }) => this.#side.nearLink(this.#linkOf(sandboxId))),
-    );
-    for (const name of links)
-      if (this.#host.getLink(name) !== undefined)
-        writeSysctl(`net.ipv4.conf.${name.replaceAll('.', '/')}.route_localnet`, 1, this.#options);
+    for (const name of this.#loopbackLinks()) this.#setLoopback(name, 1);
+  }
+
+  #loopbackLinks(): readonly string[] {
+    const ports = this.#withPorts().filter(hasLoopback);
+    if (ports.length === 0) return [];
+    return this.#side.nearLinks(ports.map(({ sandboxId }) => this.#linkOf(sandboxId)));
+  }
+
+  #setLoopback(link: string, value: 0 | 1): void {
+    if (this.#host.getLink(link) !== undefined)
+      writeSysctl(`net.ipv4.conf.${link.replaceAll('.', '/')}.route_localnet`, value, this.#options);
   }
 
   /**
@@ -345,8 +359,8 @@ export class VethAttachment implements Attachment, AsyncDisposable {
     const damaged = new Set(this.#damaged);
     this.#damaged.clear();
     try {
-      if (damaged.has('links')) this.#repairLinks(network);
       if (damaged.has('tables')) await this.#nft(this.#renderMasquerade(network) + this.#renderPorts());
+      if (damaged.has('links')) this.#repairLinks(network);
       if (damaged.has('forwarding') || damaged.has('tables')) await this.#lookAtForwarding();
     } catch (error) {
       for (const part of damaged) this.#damaged.add(part);

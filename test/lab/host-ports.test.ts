@@ -1,0 +1,128 @@
+/** Host ports on real packets, for both attachments: what the kit does not ask. */
+import test from 'ava';
+import type { AttachmentRequest, HostPort } from '../../kernel/contract/index.ts';
+import { hostInterfaceOf } from '../../netplugins/linux/pods/pod-interface.ts';
+import type { VethAttachment } from '../../netplugins/linux/pods/veth-attachment.ts';
+import { readSysctl } from '../../netplugins/linux/sysctl.ts';
+import { attachments, clusterCidrs, podCidr6 } from './support/cluster.ts';
+import {
+  createTopology,
+  nodeAddress,
+  nodeAddress6,
+  podCidr,
+  quiet,
+  underlayAddress,
+  until,
+} from './support/topology.ts';
+import type { Place, Topology } from './support/topology.ts';
+
+const tcp: HostPort = { hostIp: undefined, hostPort: 18_080, containerPort: 80, protocol: 'TCP' };
+const udp: HostPort = { ...tcp, protocol: 'UDP' };
+
+const request = (id: string, pod: Place, ...hostPorts: readonly HostPort[]): AttachmentRequest => ({
+  ...{ sandboxId: id, podNamespace: 'default', podName: id, netns: pod.netns },
+  hostPorts,
+});
+
+interface Bed extends Topology {
+  readonly node: Place;
+  readonly attachment: VethAttachment;
+}
+
+async function open(t: { teardown(undo: () => unknown): void }, kind: 'bridge' | 'ptp'): Promise<Bed> {
+  const topology = createTopology(t, 1);
+  const [node] = topology.nodes as [Place];
+  const attachment = attachments[kind]({ stateDir: `${topology.folder}/state`, log: quiet, netns: node.netns });
+  t.teardown(() => attachment[Symbol.asyncDispose]());
+  await attachment.configure({ podCidrs: [podCidr(0), podCidr6(0)], clusterCidrs, mtuBytes: 1450 });
+  return { ...topology, node, attachment };
+}
+
+for (const kind of ['bridge', 'ptp'] as const) {
+  test(`${kind}: TCP and UDP of one number, IPv4 and IPv6, lead to two pods`, async (t) => {
+    const { node, attachment, pod, underlay } = await open(t, kind);
+    const [a, b] = [pod('a'), pod('b')];
+    await attachment.add(request('a', a, tcp));
+    await attachment.add(request('b', b, udp));
+    for (const [place, name] of [
+      [a, 'a'],
+      [b, 'b'],
+    ] as const)
+      await place.serve(80, name);
+    t.deepEqual(await underlay.tcp(nodeAddress(0), 18_080), { answer: `a ${underlayAddress} 0` });
+    t.deepEqual(await underlay.tcp(nodeAddress6(0), 18_080), { answer: 'a fd99::ffff 0' });
+    t.deepEqual(await underlay.udp(nodeAddress(0), 18_080), { answer: `b ${underlayAddress}` });
+    t.regex((await node.udp('127.0.0.1', 18_080)).answer ?? '', /^b /);
+    t.regex((await a.tcp(nodeAddress(0), 18_080)).answer ?? '', /^a /, 'hairpin');
+    t.regex((await a.tcp(nodeAddress6(0), 18_080)).answer ?? '', /^a /, 'hairpin, IPv6');
+    t.is((await node.tcp('::1', 18_080)).error, 'ECONNREFUSED');
+  });
+
+  test(`${kind}: a UDP client that goes on from its port reaches the next pod`, async (t) => {
+    const { attachment, pod, underlay } = await open(t, kind);
+    const [a, b] = [pod('a'), pod('b')];
+    for (const [place, name] of [
+      [a, 'a'],
+      [b, 'b'],
+    ] as const)
+      await place.ask({ verb: 'listenUdp', port: 80, name });
+    const ask = async (): Promise<string | undefined> =>
+      (await underlay.udp(nodeAddress(0), 18_080, { localPort: 5_555, timeoutMs: 500 })).answer;
+    await attachment.add(request('a', a, udp));
+    t.is(await ask(), `a ${underlayAddress}`);
+    await attachment.remove({ sandboxId: 'a' });
+    t.is(await ask(), undefined, 'nobody');
+    await attachment.add(request('b', b, udp));
+    t.is(await ask(), `b ${underlayAddress}`);
+  });
+
+  test(`${kind}: pods do not reach what listens on the node's 127.0.0.1, with a host port or without`, async (t) => {
+    const { node, attachment, pod } = await open(t, kind);
+    const [a, b] = [pod('a'), pod('b')];
+    await attachment.add(request('a', a, tcp));
+    await attachment.add(request('b', b, udp));
+    await a.serve(80, 'a');
+    await node.serve(9_090, 'node', '127.0.0.1');
+    const near = (id: string): string => (kind === 'bridge' ? 'cni0' : hostInterfaceOf('ptp', id));
+    const opened = (id: string): string | undefined => readSysctl(`net.ipv4.conf.${near(id)}.route_localnet`, node);
+    // A pod that has the privilege to do so sends packets for 127.0.0.1 to the node.
+    b.run('sysctl', '-qw', 'net.ipv4.conf.eth0.route_localnet=1');
+    b.run('ip', 'address', 'flush', 'dev', 'lo');
+    b.run('ip', 'route', 'add', '127.0.0.1', 'via', '10.244.1.1', 'dev', 'eth0');
+    const forge = async (): Promise<string | undefined> =>
+      (await b.tcp('127.0.0.1', 9_090, { timeoutMs: 500, localAddress: '10.244.1.3' })).answer;
+    const dropGuard = (): string => node.run('nft', 'delete', 'chain', 'ip', `pintle-${kind}-ports`, 'guard');
+    t.is(opened('a'), '1');
+    t.regex((await node.tcp('127.0.0.1', 18_080)).answer ?? '', /^a /);
+    t.is(await forge(), undefined);
+    dropGuard();
+    await until('the guard is back', () => node.run('nft', 'list', 'ruleset').includes('127.0.0.0/8 drop'), 2_000);
+    for (const [id, place] of [
+      ['a', a],
+      ['b', b],
+    ] as const)
+      await attachment.add(request(id, place));
+    t.is(opened('a'), '0', 'closed with the last host port');
+    t.is((await node.tcp('127.0.0.1', 18_080, { timeoutMs: 500 })).answer, undefined);
+    t.false(node.run('nft', 'list', 'tables').includes('-ports'));
+    t.is(await forge(), undefined);
+    // That the forgery would work, were it not for the guard:
+    await attachment.add(request('b', b, udp));
+    await attachment[Symbol.asyncDispose]();
+    dropGuard();
+    t.is(await forge(), 'node 10.244.1.3 0');
+  });
+}
+
+test('two sandboxes that ask for one port at the same moment: one gets it', async (t) => {
+  const { attachment, pod, underlay } = await open(t, 'ptp');
+  const pods = ['a', 'b'].map((name) => ({ name, place: pod(name) }));
+  for (const { name, place } of pods) await place.serve(80, name);
+  const results = await Promise.allSettled(pods.map(({ name, place }) => attachment.add(request(name, place, tcp))));
+  t.deepEqual(results.map(({ status }) => status).sort(), ['fulfilled', 'rejected']);
+  const { reason } = results.find((one) => one.status === 'rejected') as PromiseRejectedResult;
+  t.is((reason as { code?: string }).code, 'UNAVAILABLE');
+  const [left] = await attachment.list();
+  t.is((await attachment.list()).length, 1);
+  t.deepEqual(await underlay.tcp(nodeAddress(0), 18_080), { answer: `${left!.sandboxId} ${underlayAddress} 0` });
+});
