@@ -13,6 +13,7 @@ export function otherGeneration(generation: Generation): Generation {
 export const hookNames = [
   'filter-prerouting',
   'filter-output',
+  'filter-forward',
   'unknown-prerouting',
   'unknown-output',
   'nat-prerouting',
@@ -70,10 +71,14 @@ function hooksOf(family: NftFamily): readonly Hook[] {
     `ct state new ${service} @no-endpoints% goto reject-new%`,
   ];
   const unknown = [`ct state new ${family} daddr @cluster-ips% goto reject-new%`];
+  // A late packet of an endpoint that tracking no longer takes for part of its connection would pass untranslated; its
+  // client does not know that sender, and ends the connection.
+  const untracked = ['saddr', 'daddr'].map((end) => `ct state invalid ${family} ${end} @cluster-cidrs% drop`);
   const dispatch = [`${service} vmap @services%`];
   return [
     { name: 'filter-prerouting', type: 'type filter hook prerouting priority -110', rules: filter },
     { name: 'filter-output', type: 'type filter hook output priority -110', rules: filter },
+    { name: 'filter-forward', type: 'type filter hook forward priority 0', rules: untracked },
     { name: 'unknown-prerouting', type: 'type filter hook prerouting priority -95', rules: unknown },
     { name: 'unknown-output', type: 'type filter hook output priority -95', rules: unknown },
     { name: 'nat-prerouting', type: 'type nat hook prerouting priority -100', rules: dispatch },
