@@ -179,6 +179,12 @@ export const builtIns: readonly CatalogueEntry[] = [
     load: () => import('../netplugins/proxies/iptables/index.ts'),
   },
   {
+    kind: 'proxy',
+    name: 'userspace',
+    summary: 'Service proxy in the agent itself, round robin over its own sockets: for odd hosts and for comparison',
+    load: () => import('../netplugins/proxies/userspace/index.ts'),
+  },
+  {
     kind: 'component',
     name: 'api-server',
     role: 'server',

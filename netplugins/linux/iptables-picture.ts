@@ -20,13 +20,18 @@ export interface TablePicture {
 
 export type Picture = Readonly<Record<TableName, TablePicture>>;
 
+/** In the order in which it is safe: packets meet the old rules or the new ones between any two steps. */
 export interface TableChange {
-  /** New ones and those whose rules differ. */
+  /** Chains to be made. */
+  readonly made: readonly string[];
+  /** Rules of new chains and of those whose rules differ. */
   readonly chains: ReadonlyMap<string, string>;
-  readonly staleChains: readonly string[];
   /** "CHAIN rule" */
   readonly addedRules: readonly string[];
+  /** Whole commands. */
+  readonly hooks: readonly string[];
   readonly removedRules: readonly string[];
+  readonly staleChains: readonly string[];
   /** Rules and chains added or removed. */
   readonly size: number;
 }
@@ -48,16 +53,36 @@ function ruleDifference(before: string | undefined, after: string): number {
   return Math.max(1, added + removed);
 }
 
+interface ListChange {
+  readonly added: readonly string[];
+  readonly removed: readonly string[];
+  /** The whole chain, where that is less work. */
+  readonly whole: string | undefined;
+}
+
+/** Looking for many rules to delete is slow; a short list is sent as a whole then. */
+function listChange(before: readonly string[], after: readonly string[]): ListChange {
+  const missing = new Set(after);
+  const wanted = missing.size;
+  const removed = before.filter((rule) => !missing.delete(rule));
+  const isBetterWhole = removed.length > 64 && removed.length > wanted && wanted < shortList;
+  return { added: [...missing], removed, whole: isBetterWhole ? after.join('\n') : undefined };
+}
+
+const shortList = 200;
+
 export function tableDifference(before: TablePicture, after: TablePicture): TableChange {
+  const made: string[] = [];
   const chains = new Map<string, string>();
   const staleChains: string[] = [];
   const addedRules: string[] = [];
   const removedRules: string[] = [];
   let size = 0;
-  if (before === after) return { chains, staleChains, addedRules, removedRules, size };
+  if (before === after) return { made, chains, addedRules, hooks: [], removedRules, staleChains, size };
   for (const [name, rules] of after.chains) {
     const old = before.chains.get(name);
     if (old === rules) continue;
+    if (old === undefined) made.push(name);
     chains.set(name, rules);
     size += (old === undefined ? 1 : 0) + ruleDifference(old, rules);
   }
@@ -69,65 +94,91 @@ export function tableDifference(before: TablePicture, after: TablePicture): Tabl
   for (const [name, list] of after.lists) {
     const old = before.lists.get(name);
     if (old === list) continue;
-    for (const [key, rule] of list) if (old?.get(key) !== rule) addedRules.push(`${name} ${rule}`);
-    for (const [key, rule] of old ?? []) if (list.get(key) !== rule) removedRules.push(`${name} ${rule}`);
+    const { added, removed, whole } = listChange([...(old?.values() ?? [])], [...list.values()]);
+    size += added.length + removed.length;
+    if (whole !== undefined) chains.set(name, whole);
+    else {
+      addedRules.push(...added.map((rule) => `${name} ${rule}`));
+      removedRules.push(...removed.map((rule) => `${name} ${rule}`));
+    }
   }
-  size += addedRules.length + removedRules.length;
-  return { chains, staleChains, addedRules, removedRules, size };
+  return { made, chains, addedRules, hooks: [], removedRules, staleChains, size };
 }
 
-const section = (table: TableName, lines: readonly string[]): string =>
-  lines.length === 0 ? '' : `*${table}\n${lines.join('\n')}\nCOMMIT\n`;
-
-function chainLines(chains: ReadonlyMap<string, string>): string[] {
-  // Declaring a chain makes or empties it; all first, since rules lead from one to another.
-  const lines = [...chains.keys()].map((name) => `:${name} - [0:0]`);
-  for (const [name, rules] of chains) for (const rule of linesOf(rules)) lines.push(`-A ${name} ${rule}`);
-  return lines;
+/** Groups of lines that belong into one section each, put together to sections of about `limit` lines. */
+function sections(table: TableName, groups: Iterable<readonly string[]>, limit: number): string {
+  let text = '';
+  let lines: string[] = [];
+  const flush = (): void => {
+    if (lines.length > 0) text += `*${table}\n${lines.join('\n')}\nCOMMIT\n`;
+    lines = [];
+  };
+  for (const group of groups) {
+    if (lines.length > 0 && lines.length + group.length > limit) flush();
+    lines.push(...group);
+  }
+  flush();
+  return text;
 }
 
-const removalLines = (names: readonly string[]): string[] => [
-  ...names.map((name) => `:${name} - [0:0]`),
-  ...names.map((name) => `-X ${name}`),
-];
+const declare = (name: string): string => `:${name} - [0:0]`;
 
-/** New and changed chains and rules. */
-export function additionsText(table: TableName, change: TableChange): string {
-  return section(table, [...chainLines(change.chains), ...change.addedRules.map((rule) => `-I ${rule}`)]);
+function* additions(change: TableChange): Generator<readonly string[]> {
+  for (const name of change.made) yield [declare(name)];
+  const made = new Set(change.made);
+  for (const [name, rules] of change.chains) {
+    const lines = linesOf(rules).map((rule) => `-A ${name} ${rule}`);
+    // A chain that is in use is emptied and filled in one step.
+    if (made.has(name)) for (const line of lines) yield [line];
+    else yield [declare(name), ...lines];
+  }
+  for (const rule of change.addedRules) yield [`-A ${rule}`];
 }
 
-export function removalsText(table: TableName, change: TableChange): string {
-  return section(table, [...change.removedRules.map((rule) => `-D ${rule}`), ...removalLines(change.staleChains)]);
+function* removals(change: TableChange): Generator<readonly string[]> {
+  for (const rule of change.removedRules) yield [`-D ${rule}`];
+  for (const name of change.staleChains) yield [declare(name)];
+  for (const name of change.staleChains) yield [`-X ${name}`];
 }
 
-export function changeText(table: TableName, change: TableChange): string {
-  return section(table, [
-    ...chainLines(change.chains),
-    ...change.addedRules.map((rule) => `-I ${rule}`),
-    ...change.removedRules.map((rule) => `-D ${rule}`),
-    ...removalLines(change.staleChains),
-  ]);
+/**
+ * The text of iptables-restore for one table. `limit`: lines in one section, which is one step for the kernel; what is
+ * shorter is one step altogether.
+ */
+export function changeText(
+  table: TableName,
+  change: TableChange,
+  limit: number,
+  part: 'all' | 'additions' | 'removals' = 'all',
+): string {
+  const groups: (readonly string[])[] = [];
+  if (part !== 'removals') {
+    groups.push(...additions(change));
+    if (change.hooks.length > 0) groups.push(change.hooks);
+  }
+  if (part !== 'additions') groups.push(...removals(change));
+  return sections(table, groups, limit);
 }
 
 /** What iptables-save shows of ours in one table. */
 export interface Found {
-  /** Number of rules by chain. */
-  readonly chains: ReadonlyMap<string, number>;
+  /** Rules by chain. */
+  readonly chains: ReadonlyMap<string, readonly string[]>;
   readonly hooks: readonly Hook[];
 }
 
 /** `prefix` begins the name of every chain of ours. */
 export function readSave(text: string, table: TableName, prefix: string): Found {
-  const chains = new Map<string, number>();
+  const chains = new Map<string, string[]>();
   const hooks: Hook[] = [];
   let isInside = false;
   for (const line of text.split('\n')) {
     if (line.startsWith('*')) isInside = line === `*${table}`;
     if (!isInside) continue;
-    if (line.startsWith(`:${prefix}`)) chains.set(line.slice(1).split(' ', 1)[0] ?? '', 0);
+    if (line.startsWith(`:${prefix}`)) chains.set(line.slice(1).split(' ', 1)[0] ?? '', []);
     if (!line.startsWith('-A ')) continue;
     const [, chain = ''] = line.split(' ', 2);
-    if (chain.startsWith(prefix)) chains.set(chain, (chains.get(chain) ?? 0) + 1);
+    if (chain.startsWith(prefix)) chains.get(chain)?.push(line.slice(`-A ${chain} `.length).trimEnd());
     else if (new RegExp(`(-j|-g) ${prefix}`).test(line))
       hooks.push({ chain, rule: line.slice(`-A ${chain} `.length).trim() });
   }
@@ -142,28 +193,53 @@ export interface MadeChain {
 
 const isSame = (one: Hook) => (other: Hook) => one.chain === other.chain && one.rule === other.rule;
 
-/** Makes the table what `picture` says, whatever of ours is there: in one section, so that no packet meets a gap. */
-export function rebuildText(table: TableName, picture: TablePicture, found: Found, made: MadeChain): string {
-  const chains = new Map(picture.chains);
-  if (made.rules !== undefined) chains.set(made.name, made.rules);
-  for (const [name, list] of picture.lists) chains.set(name, [...list.values()].join('\n'));
-  const lines = chainLines(chains);
+/**
+ * Makes the table what `picture` says, whatever of ours is there. What is right already stays untouched: sending a large
+ * table anew costs the nft back end half a minute.
+ */
+export function rebuild(picture: TablePicture, found: Found, notes: MadeChain): TableChange {
+  const made: string[] = [];
+  const chains = new Map<string, string>();
+  const addedRules: string[] = [];
+  const removedRules: string[] = [];
+  const hooks: string[] = [];
+  let size = 0;
+  const wanted = new Set([...picture.chains.keys(), ...picture.lists.keys(), notes.name]);
+  const noted = notes.rules === undefined ? [] : [[notes.name, notes.rules] as const];
+  for (const [name, rules] of [...picture.chains, ...noted]) {
+    const old = found.chains.get(name)?.join('\n');
+    if (old === rules) continue;
+    if (old === undefined) made.push(name);
+    chains.set(name, rules);
+    size += (old === undefined ? 1 : 0) + ruleDifference(old, rules);
+  }
+  for (const [name, list] of picture.lists) {
+    const old = found.chains.get(name);
+    if (old === undefined) made.push(name);
+    const { added, removed, whole } = listChange(old ?? [], [...list.values()]);
+    size += added.length + removed.length + (old === undefined ? 1 : 0);
+    if (whole !== undefined) chains.set(name, whole);
+    else {
+      addedRules.push(...added.map((rule) => `${name} ${rule}`));
+      removedRules.push(...removed.map((rule) => `${name} ${rule}`));
+    }
+  }
   // A hook that is there stays where it is: its place among the rules of others is not ours to change.
   const isRight = (hook: Hook): boolean => found.hooks.filter(isSame(hook)).length === 1;
   for (const hook of found.hooks)
-    if (!picture.hooks.some(isSame(hook)) || !isRight(hook)) lines.push(`-D ${hook.chain} ${hook.rule}`);
-  for (const hook of [...picture.hooks].reverse()) if (!isRight(hook)) lines.push(`-I ${hook.chain} ${hook.rule}`);
-  const stale = [...found.chains.keys()].filter((name) => !chains.has(name) && name !== made.name);
-  lines.push(...removalLines(stale));
-  return section(table, lines);
+    if (!picture.hooks.some(isSame(hook)) || !isRight(hook)) hooks.push(`-D ${hook.chain} ${hook.rule}`);
+  for (const hook of [...picture.hooks].reverse()) if (!isRight(hook)) hooks.push(`-I ${hook.chain} ${hook.rule}`);
+  const staleChains = [...found.chains.keys()].filter((name) => !wanted.has(name));
+  size += hooks.length;
+  for (const name of staleChains) size += 1 + (found.chains.get(name)?.length ?? 0);
+  return { made, chains, addedRules, hooks, removedRules, staleChains, size };
 }
 
 /** Takes all of ours out of the table. Empty when nothing is there. */
-export function removalText(table: TableName, found: Found): string {
-  return section(table, [
-    ...found.hooks.map(({ chain, rule }) => `-D ${chain} ${rule}`),
-    ...removalLines([...found.chains.keys()]),
-  ]);
+export function removalText(table: TableName, found: Found, limit: number): string {
+  const nothing = { made: [], chains: new Map(), addedRules: [], removedRules: [], size: 0 };
+  const hooks = found.hooks.map(({ chain, rule }) => `-D ${chain} ${rule}`);
+  return changeText(table, { ...nothing, hooks, staleChains: [...found.chains.keys()] }, limit);
 }
 
 /** Whether hooks and chains are there with as many rules as they should have. */
@@ -173,18 +249,7 @@ export function isWhole(picture: TablePicture, found: Found, made: string): bool
   for (const [name, list] of picture.lists) expected.set(name, list.size);
   return (
     picture.hooks.every((hook) => found.hooks.some(isSame(hook))) &&
-    [...expected].every(([name, count]) => found.chains.get(name) === count) &&
+    [...expected].every(([name, count]) => found.chains.get(name)?.length === count) &&
     [...found.chains.keys()].every((name) => expected.has(name) || name === made)
   );
-}
-
-export function pictureSize(picture: Picture): number {
-  let size = 0;
-  for (const table of tables) {
-    const { chains, lists, hooks } = picture[table];
-    size += hooks.length + chains.size + lists.size;
-    for (const rules of chains.values()) size += linesOf(rules).length;
-    for (const list of lists.values()) size += list.size;
-  }
-  return size;
 }

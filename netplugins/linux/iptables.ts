@@ -6,7 +6,7 @@
  * in both at once meet packets twice and in an order nobody sees, so all of ours go to the one that the host uses.
  */
 import { spawn, type ChildProcess } from 'node:child_process';
-import { accessSync, constants, existsSync } from 'node:fs';
+import { accessSync, constants, existsSync, readFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { isPintleError, PintleError } from '../../kernel/contract/index.ts';
 import { runInNetns } from './namespaces.ts';
@@ -162,6 +162,18 @@ function failed(argv: readonly string[], result: Result, text = ''): PintleError
     `${argv.join(' ')} ended with exit code ${result.exitCode}${where}: ${stderr.split('\n')[0] ?? ''}`,
     { details: { argv, exitCode: result.exitCode, stderr } },
   );
+}
+
+/**
+ * Lines that fit in one section. With the nft back end a section is one netlink message, which in a user namespace may be no
+ * longer than the socket's ordinary buffer (208 KiB; "Message too long").
+ */
+export function sectionLines(backend: IptablesBackend): number {
+  return backend === 'nft' && !isInitialUserNamespace() ? 300 : Number.POSITIVE_INFINITY;
+}
+
+function isInitialUserNamespace(): boolean {
+  return /^\s*0\s+0\s+4294967295\s*$/.test(readFileSync('/proc/self/uid_map', 'utf8'));
 }
 
 export interface BackendChoice {

@@ -4,15 +4,12 @@
  * Reads the tables only when it begins and after somebody else changed them.
  */
 import { isPintleError } from '../../kernel/contract/index.ts';
-import { openIptables, type Iptables, type IptablesOptions } from './iptables.ts';
+import { openIptables, sectionLines, type Iptables, type IptablesOptions } from './iptables.ts';
 import {
-  additionsText,
   changeText,
   isWhole,
-  pictureSize,
   readSave,
-  rebuildText,
-  removalsText,
+  rebuild,
   removalText,
   tableDifference,
   tables,
@@ -32,6 +29,7 @@ export class OwnedChains {
   readonly #iptables: Iptables;
   /** Its rules name what was not there before us: built-in chains and tables that the nft back end made. */
   readonly #made: string;
+  readonly #limit: number;
   #picture: Picture | undefined;
   #isInDoubt = false;
   #damages = 0;
@@ -42,6 +40,7 @@ export class OwnedChains {
     this.#prefix = prefix;
     this.#options = options;
     this.#iptables = openIptables(options);
+    this.#limit = sectionLines(options.backend);
     this.#made = `${prefix}MADE`;
   }
 
@@ -79,8 +78,11 @@ export class OwnedChains {
     // Until all is in, the picture is not what the kernel has.
     this.#picture = undefined;
     // The filter judges what nat leaves untranslated: it gains rules before nat loses any, and loses them after nat gains.
+    const limit = this.#limit;
     await this.#iptables.restore(
-      additionsText('filter', filter) + changeText('nat', nat) + removalsText('filter', filter),
+      changeText('filter', filter, limit, 'additions') +
+        changeText('nat', nat, limit) +
+        changeText('filter', filter, limit, 'removals'),
     );
     this.#settle(desired, damages);
     return changed;
@@ -89,12 +91,13 @@ export class OwnedChains {
   async #rebuild(desired: Picture): Promise<number> {
     const damages = this.#damages;
     const before = await this.#find();
-    const text = tables.map((table) =>
-      rebuildText(table, desired[table], before[table], this.#madeChain(table, desired, before[table])),
-    );
-    await this.#iptables.restore(text.join(''));
+    const parts = tables.map((table) => ({
+      table,
+      change: rebuild(desired[table], before[table], this.#madeChain(table, desired, before[table])),
+    }));
+    await this.#iptables.restore(parts.map(({ table, change }) => changeText(table, change, this.#limit)).join(''));
     this.#settle(desired, damages);
-    return pictureSize(desired);
+    return parts.reduce((sum, { change }) => sum + change.size, 0);
   }
 
   /** Damage that was told of during the write may have come after it. */
@@ -110,7 +113,7 @@ export class OwnedChains {
     for (const table of tables) {
       if (found[table].chains.size === 0 && found[table].hooks.length === 0) continue;
       const made = found[table].chains.has(this.#made) ? await this.#readMade(table) : [];
-      await this.#iptables.restore(removalText(table, found[table]));
+      await this.#iptables.restore(removalText(table, found[table], this.#limit));
       for (const name of made) {
         if (name === 'table') continue;
         // Refused when it is in use by others.

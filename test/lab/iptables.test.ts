@@ -128,6 +128,49 @@ for (const backend of ['nft', 'legacy'] as const) {
     t.is(proxy.status().repairs, 0, 'its own notifications are not taken for damage');
   });
 
+  test(`${backend}: a new instance sees what is right and changes only what is not`, async (t) => {
+    const { members } = await createCluster(t, 2);
+    const [one, two] = members as [Member, Member];
+    const both = endpoints(one, one, two);
+    const six = both.map((endpoint, index) => ({ ...endpoint, address: `fd44::${index + 2}` }));
+    const desired = state(
+      port({ nodePort: 30080, endpoints: [...both, ...six, { ...both[1]!, port: 81 }] }),
+      port({
+        service: 'sticky',
+        clusterIps: ['10.96.0.2', 'fd96::2'],
+        affinitySeconds: 60,
+        endpoints: [...both, ...six],
+      }),
+      port({ service: 'empty', protocol: 'UDP', clusterIps: ['10.96.0.3', 'fd96::3'] }),
+      port({
+        service: 'edge',
+        protocol: 'UDP',
+        clusterIps: ['10.96.0.4'],
+        externalIps: ['198.51.100.1'],
+        loadBalancerIps: ['198.51.100.2', 'fd98::2'],
+        loadBalancerSourceRanges: ['203.0.113.0/24', 'fd98::/64'],
+        externalPolicy: 'Local',
+        internalPolicy: 'Local',
+        endpoints: [...both, ...six],
+      }),
+    );
+    const first = openIptablesProxy(one.node, backend);
+    t.true((await first.sync(desired)).changed > 50);
+    await first[Symbol.asyncDispose]();
+    const before = iptablesTraces(one.node);
+    const second = openIptablesProxy(one.node, backend);
+    t.deepEqual(await second.sync(desired), { changed: 0 });
+    t.is(iptablesTraces(one.node), before);
+    await second[Symbol.asyncDispose]();
+    runIptables(one.node, iptables, '-t', 'nat', '-F', 'PINTLE-POSTROUTING');
+    runIptables(one.node, iptables, '-t', 'nat', '-A', 'PINTLE-SERVICES', '-j', 'RETURN');
+    runIptables(one.node, iptables, '-t', 'filter', '-N', 'PINTLE-OLD');
+    const third = openIptablesProxy(one.node, backend);
+    t.teardown(() => third[Symbol.asyncDispose]());
+    t.deepEqual(await third.sync(desired), { changed: 5 }, 'three rules, one too many, one old chain');
+    t.is(iptablesTraces(one.node), before);
+  });
+
   test(`${backend}: IPv6 and dual-stack Services, SCTP rules beside`, async (t) => {
     const { members } = await createCluster(t, 2, { dual: true });
     const [one, two] = members as [Member, Member];

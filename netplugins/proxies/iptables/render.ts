@@ -44,7 +44,15 @@ const hostBits = (family: IpFamily): number => (family === 'ip' ? 32 : 128);
 const endpointText = ({ address, port }: ProxyEndpoint, family: IpFamily): string =>
   family === 'ip' ? `${canonicalIp(address)}:${port}` : `[${canonicalIp(address)}]:${port}`;
 
-const reject = (protocol: string): string => (protocol === 'tcp' ? '-j REJECT --reject-with tcp-reset' : '-j REJECT');
+/** All rules are written as iptables-save prints them, so that a new instance sees what is right already. */
+const rejectAny = (family: IpFamily): string =>
+  `-j REJECT --reject-with ${family === 'ip' ? 'icmp' : 'icmp6'}-port-unreachable`;
+const reject = (protocol: string, family: IpFamily): string =>
+  protocol === 'tcp' ? '-j REJECT --reject-with tcp-reset' : rejectAny(family);
+const recentMask = (family: IpFamily): string =>
+  `--mask ${family === 'ip' ? '255.255.255.255' : 'ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff'} --rsource`;
+/** The kernel keeps 31 bits. */
+const probability = (value: number): string => (Math.round(value * 2 ** 31) / 2 ** 31).toFixed(11);
 
 class PortRenderer {
   readonly chains = new Map<string, string>();
@@ -94,14 +102,14 @@ class PortRenderer {
     const isLocal = this.#port.internalPolicy === 'Local';
     const list = isLocal ? this.#local : this.#all;
     this.#rule('PINTLE-UNKNOWN', `-d ${ip}/${hostBits(this.#context.family)}`, '-j PINTLE-REFUSE');
-    if (this.#all.length === 0) return this.#rule('PINTLE-REJECT', match, reject(this.#protocol));
+    if (this.#all.length === 0) return this.#rule('PINTLE-REJECT', match, reject(this.#protocol, this.#context.family));
     if (list.length === 0) return this.#rule('PINTLE-DROP', match, '-j DROP');
     this.#rule('PINTLE-SERVICES', match, `-j ${this.#picker(isLocal)}`);
   }
 
   #external(ip: string, port: number, list: 'PINTLE-SERVICES' | 'PINTLE-NODEPORTS'): void {
     const match = this.#match(ip, port);
-    if (this.#all.length === 0) return this.#rule('PINTLE-REJECT', match, reject(this.#protocol));
+    if (this.#all.length === 0) return this.#rule('PINTLE-REJECT', match, reject(this.#protocol, this.#context.family));
     this.#rule(list, match, `-j ${this.#externalChain()}`);
     if (this.#port.externalPolicy === 'Local' && this.#local.length === 0) this.#rule('PINTLE-DROP', match, '-j DROP');
   }
@@ -145,11 +153,13 @@ class PortRenderer {
     const seconds = this.#port.affinitySeconds;
     if (seconds !== undefined)
       for (const chain of chains)
-        rules.push(`-m recent --name ${chain} --rcheck --seconds ${seconds} --reap --rsource -j ${chain}`);
+        rules.push(
+          `-m recent --rcheck --seconds ${seconds} --reap --name ${chain} ${recentMask(this.#context.family)} -j ${chain}`,
+        );
     for (const [index, chain] of chains.entries()) {
       const left = chains.length - index;
       rules.push(
-        left === 1 ? `-j ${chain}` : `-m statistic --mode random --probability ${(1 / left).toFixed(11)} -j ${chain}`,
+        left === 1 ? `-j ${chain}` : `-m statistic --mode random --probability ${probability(1 / left)} -j ${chain}`,
       );
     }
     this.chains.set(name, rules.join('\n'));
@@ -160,7 +170,8 @@ class PortRenderer {
     const { family } = this.#context;
     const target = endpointText(endpoint, family);
     const name = `${prefix}SEP-${hash(`${this.#id} ${target}`)}`;
-    const sticky = this.#port.affinitySeconds === undefined ? '' : ` -m recent --name ${name} --set --rsource`;
+    const sticky =
+      this.#port.affinitySeconds === undefined ? '' : ` -m recent --set --name ${name} ${recentMask(family)}`;
     this.chains.set(
       name,
       [
@@ -202,7 +213,7 @@ function commonChains(context: Context, markBit: number): { nat: Map<string, str
     nat: new Map([
       // Nearly all new connections go to addresses of Services or to none; NodePorts come last.
       ['PINTLE-PORTALS', lines('-j PINTLE-SERVICES', '-m addrtype --dst-type LOCAL -j PINTLE-NODEPORTS')],
-      ['PINTLE-MARK-MASQ', `-j MARK --or-mark ${mark}`],
+      ['PINTLE-MARK-MASQ', `-j MARK --set-xmark ${mark}/${mark}`],
       [
         'PINTLE-MARK-OUTSIDE',
         lines(...context.clusterCidrs.map((cidr) => `-s ${cidr} -j RETURN`), '-j PINTLE-MARK-MASQ'),
@@ -212,7 +223,7 @@ function commonChains(context: Context, markBit: number): { nat: Map<string, str
         lines(
           `-m mark ! --mark ${mark}/${mark} -j RETURN`,
           // The packet may come by again, for example out of a tunnel.
-          `-j MARK --xor-mark ${mark}`,
+          `-j MARK --set-xmark ${mark}/0x0`,
           '-j MASQUERADE --random-fully',
         ),
       ],
@@ -222,7 +233,7 @@ function commonChains(context: Context, markBit: number): { nat: Map<string, str
         'PINTLE-UNSERVED',
         lines('-m conntrack --ctstate DNAT -j RETURN', '-j PINTLE-DROP', '-j PINTLE-REJECT', '-j PINTLE-UNKNOWN'),
       ],
-      ['PINTLE-REFUSE', lines('-p tcp -j REJECT --reject-with tcp-reset', '-j REJECT')],
+      ['PINTLE-REFUSE', lines('-p tcp -j REJECT --reject-with tcp-reset', rejectAny(context.family))],
       [
         'PINTLE-FORWARD',
         lines(

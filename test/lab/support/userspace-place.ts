@@ -1,0 +1,57 @@
+/** A userspace proxy on a test's node, in a process there, seen as a Proxy. */
+import { fork } from 'node:child_process';
+import { fileURLToPath } from 'node:url';
+import type { Proxy, ProxyStatus } from '../../../kernel/contract/index.ts';
+import { runInNetns } from '../../../netplugins/linux/namespaces.ts';
+import type { Call, Reply } from './userspace-process.ts';
+import type { Place } from './topology.ts';
+
+export function openUserspaceProxy(
+  node: Place,
+  redirect: 'auto' | 'nft' | 'iptables' | 'none',
+  path?: string,
+): Proxy & AsyncDisposable {
+  const program = fileURLToPath(new URL('./userspace-process.js', import.meta.url));
+  const env = { ...process.env, ...(path === undefined ? {} : { PATH: path }) };
+  const child = runInNetns(node.netns, () => fork(program, [redirect], { execArgv: [], env }));
+  const waiting = new Map<number, { resolve(value: unknown): void; reject(error: unknown): void }>();
+  let status: ProxyStatus = { ready: false, lastSyncMs: undefined, repairs: 0 };
+  let next = 1;
+  child.on('message', (reply: Reply) => {
+    if ('status' in reply) {
+      // JSON has no undefined.
+      status = { ...reply.status, lastSyncMs: reply.status.lastSyncMs };
+      return;
+    }
+    const { resolve, reject } = waiting.get(reply.id) ?? {};
+    waiting.delete(reply.id);
+    if (reply.error === undefined) resolve?.(reply.value);
+    else reject?.(Object.assign(new Error(reply.error.message), { code: reply.error.code }));
+  });
+  const ended = new Promise<void>((resolve) => {
+    child.once('exit', () => {
+      for (const { reject } of waiting.values()) reject(new Error('the proxy process ended'));
+      waiting.clear();
+      resolve();
+    });
+  });
+  const ask = (call: Call): Promise<unknown> =>
+    new Promise((resolve, reject) => {
+      const id = next;
+      next += 1;
+      waiting.set(id, { resolve, reject });
+      child.send({ id, call });
+    });
+  let disposal: Promise<void> | undefined;
+  return {
+    sync: async (desired) => (await ask({ verb: 'sync', desired })) as { changed: number },
+    status: () => status,
+    purge: async () => void (await ask({ verb: 'purge' })),
+    [Symbol.asyncDispose]: () =>
+      (disposal ??= (async () => {
+        await ask({ verb: 'dispose' });
+        child.disconnect();
+        await ended;
+      })()),
+  };
+}
