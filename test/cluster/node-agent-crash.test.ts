@@ -154,7 +154,7 @@ test.serial(
     });
     for (const pod of settled) {
       const statuses = [...(pod.status!.initContainerStatuses ?? []), ...pod.status!.containerStatuses!];
-      const what = `${pod.metadata!.name}: ${JSON.stringify(pod.status)}`;
+      const what = `${pod.metadata!.name}: ${JSON.stringify(statuses)}`;
       t.not(pod.status!.phase, 'Failed', what);
       t.true(
         statuses.every((status) => status.restartCount === 0),

@@ -150,6 +150,7 @@ export class ContainerStarts {
         maxLogFiles: this.#settings.maxLogFiles,
         mounts,
       });
+      memory.tried.add(id);
       await runtime.startContainer(spec);
       memory.problems.delete(name);
       this.#services.record(pod, 'Normal', 'Started', `Started container ${name}`);

@@ -44,6 +44,8 @@ export interface PodMemory {
   readonly backoff: Map<string, { readonly untilMs: number; readonly delayMs: number }>;
   /** Ids of containers that are being stopped, and when they will be killed. */
   readonly stopping: Map<string, number>;
+  /** Ids of containers that this agent itself has tried to start. */
+  readonly tried: Set<string>;
   /** Container id → what it wrote to its termination message file. */
   readonly lastWords: Map<string, string>;
   failure: Problem | undefined;
@@ -60,6 +62,7 @@ export function newPodMemory(): PodMemory {
     probes: new Map(),
     backoff: new Map(),
     stopping: new Map(),
+    tried: new Set(),
     lastWords: new Map(),
     failure: undefined,
     lastStatus: undefined,

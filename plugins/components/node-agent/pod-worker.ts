@@ -48,7 +48,6 @@ export class PodWorker {
   }
 
   async sync(uid: string): Promise<void> {
-    const isFirst = !this.#memory.has(uid);
     const memory = this.#remember(uid);
     const sandboxes = await this.#sandboxes.of(uid);
     let containers = await this.#containersOf(sandboxes);
@@ -72,7 +71,7 @@ export class PodWorker {
       await this.#statuses.write(pod, memory, { sandbox: undefined, containers, podIps: [] });
       return;
     }
-    if (isFirst) containers = await this.#forgetUnreportedStarts(pod, containers);
+    containers = await this.#forgetLostStarts(pod, memory, containers);
     const now = await this.#run(pod, memory, sandboxes, containers);
     const phase = await this.#statuses.write(pod, memory, { ...now, podIps: this.#podIps(pod, memory) });
     if (isTerminalPhase(phase)) this.#services.again(uid);
@@ -93,10 +92,15 @@ export class PodWorker {
     return containers;
   }
 
-  async #forgetUnreportedStarts(pod: Pod, containers: readonly Container[]): Promise<readonly Container[]> {
-    const unreported = unreportedStarts(pod, containers);
-    for (const { id } of unreported) await this.#services.runtime.removeContainer(id);
-    return containers.filter((each) => !unreported.includes(each));
+  /** Starts of an earlier agent that came to nothing with it. */
+  async #forgetLostStarts(
+    pod: Pod,
+    memory: PodMemory,
+    containers: readonly Container[],
+  ): Promise<readonly Container[]> {
+    const lost = unreportedStarts(pod, containers).filter(({ id }) => !memory.tried.has(id));
+    for (const { id } of lost) await this.#services.runtime.removeContainer(id);
+    return containers.filter((each) => !lost.includes(each));
   }
 
   #podIps(pod: Pod, memory: PodMemory): readonly string[] {

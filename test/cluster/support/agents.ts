@@ -101,10 +101,19 @@ export class Agent {
   }
 }
 
+/** None of a folder that went meanwhile. */
+function entriesOf(path: string) {
+  try {
+    return readdirSync(path, { withFileTypes: true });
+  } catch {
+    return [];
+  }
+}
+
 function cgroupsOf(stateDir: string): readonly string[] {
   const found: string[] = [];
   const walk = (path: string) => {
-    for (const entry of readdirSync(path, { withFileTypes: true })) {
+    for (const entry of entriesOf(path)) {
       if (!entry.isDirectory()) continue;
       found.push(join(path, entry.name));
       walk(join(path, entry.name));
