@@ -26,7 +26,8 @@ export interface NftChange {
   readonly port: number;
   /** Whether the table itself went. */
   readonly isTableDeleted: boolean;
-  /** Whether the changed object's notification contains `text`: its name, its chain's, or what it jumps to. */
+  /** Whether the changed object's notification contains `text`: its name, its chain's, or what it jumps to. Only while the
+   *  listener runs: the bytes are overwritten after it. */
   mentions(text: string): boolean;
 }
 

@@ -143,11 +143,23 @@ test('notifications arrive, cost nothing while idle, and an overflow is told ins
 test('nft: transactions, listings, errors with the culprit, notifications with their author', async (t) => {
   const netns = namespace(t);
   const changes: (NftChange | 'overflow')[] = [];
-  t.teardown(monitorNft((change) => changes.push(change), { netns }));
+  const mentioned: boolean[] = [];
+  const stop = monitorNft(
+    (change) => {
+      changes.push(change);
+      if (change !== 'overflow') mentioned.push(change.mentions('one'), change.mentions('another'));
+    },
+    { netns },
+  );
+  t.teardown(stop);
   const ports: number[] = [];
   await nftTransaction('add table ip one\n', { netns, onPort: (port) => ports.push(port) });
   await until('the change is told', () => changes.length > 0);
-  t.deepEqual(changes, [{ family: 'ip', table: 'one', port: ports[0] ?? 0 }]);
+  const [change] = changes;
+  if (change === undefined || change === 'overflow') return t.fail('the first change was lost');
+  t.like(change, { family: 'ip', table: 'one', port: ports[0] ?? 0, isTableDeleted: false });
+  t.deepEqual(mentioned, [true, false]);
+  t.is(changes.length, 1);
   const error = await t.throwsAsync(nftTransaction('add table ip two\nadd rule ip two missing accept\n', { netns }), {
     code: 'HOST_COMMAND_FAILED',
   });
