@@ -171,6 +171,33 @@ for (const backend of ['nft', 'legacy'] as const) {
     t.is(iptablesTraces(one.node), before);
   });
 
+  test(`${backend}: a packet of an endpoint that is out of its connection is dropped, not passed on untranslated`, async (t) => {
+    const { members } = await createCluster(t, 2);
+    const [one, two] = members as [Member, Member];
+    const proxy = openIptablesProxy(one.node, backend);
+    await proxy.sync(state(port({ endpoints: endpoints(one, two) })));
+    await one.pod.ask({ verb: 'openTcp', id: 'long', host: vip, port: 8000 });
+    const exchange = () => one.pod.ask({ verb: 'exchange', id: 'long', text: 'hello', timeoutMs: 700 });
+    t.deepEqual(await exchange(), { answer: `node-1 ${one.ip}` });
+    const counter = `add table ip seen; add chain ip seen in { type filter hook prerouting priority -300; };
+      add rule ip seen in ip saddr ${two.ip} counter`;
+    one.pod.run('nft', counter);
+    const strangers = (): boolean => !/counter packets 0 /.test(one.pod.run('nft', 'list', 'table', 'ip', 'seen'));
+    // The server's packets leave without any flag: no connection has such.
+    const wrong = `add table ip wrong; add chain ip wrong out { type filter hook postrouting priority 300; };
+      add rule ip wrong out tcp sport 80 tcp flags set 0x0`;
+    two.pod.run('nft', wrong);
+    t.deepEqual(await exchange(), { error: 'TIMEOUT' });
+    t.false(strangers());
+    two.pod.run('nft', 'delete table ip wrong');
+    await until('the connection goes on', async () => (await exchange()).answer === `node-1 ${one.ip}`);
+    await proxy[Symbol.asyncDispose]();
+    two.pod.run('nft', wrong);
+    runIptables(one.node, iptables, '-t', 'filter', '-F', 'PINTLE-FORWARD');
+    await exchange();
+    t.true(strangers(), 'that is what the rule keeps away');
+  });
+
   test(`${backend}: IPv6 and dual-stack Services, SCTP rules beside`, async (t) => {
     const { members } = await createCluster(t, 2, { dual: true });
     const [one, two] = members as [Member, Member];

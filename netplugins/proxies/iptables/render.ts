@@ -237,6 +237,11 @@ function commonChains(context: Context, markBit: number): { nat: Map<string, str
       [
         'PINTLE-FORWARD',
         lines(
+          // A late packet of an endpoint that tracking no longer takes for part of its connection would pass untranslated;
+          // its client does not know that sender, and ends the connection.
+          ...context.clusterCidrs.flatMap((cidr) =>
+            ['-s', '-d'].map((end) => `${end} ${cidr} -m conntrack --ctstate INVALID -j DROP`),
+          ),
           `-m mark --mark ${mark}/${mark} -j ACCEPT`,
           '-m conntrack --ctstate DNAT -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT',
         ),
