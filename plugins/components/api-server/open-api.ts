@@ -2,7 +2,7 @@
 import { createHash } from 'node:crypto';
 import type { ServedResource } from '../../../kernel/contract/index.ts';
 import { noSuchPath } from './status.ts';
-import { kubernetesRelease } from './version.ts';
+import { kubernetesRelease } from '../../../kernel/machinery/release.ts';
 
 export interface OpenApiBytes {
   readonly body: Buffer;

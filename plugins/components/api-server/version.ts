@@ -1,10 +1,10 @@
-/** What /version says. The release of the schema table, with a build suffix that version checks (Helm) ignore. */
-export const kubernetesRelease = 'v1.36.3';
+import { reportedVersion } from '../../../kernel/machinery/release.ts';
 
+/** What /version says. */
 export const versionInfo = {
   major: '1',
   minor: '36',
-  gitVersion: `${kubernetesRelease}+pintle`,
+  gitVersion: reportedVersion,
   gitCommit: '',
   gitTreeState: 'clean',
   buildDate: '1970-01-01T00:00:00Z',

@@ -11,6 +11,7 @@ import {
 } from '../../../kernel/contract/index.ts';
 import { eventRecorder } from '../../../kernel/machinery/event-recorder.ts';
 import { informersFor, type Informer } from '../../../kernel/machinery/informer.ts';
+import { reportedVersion } from '../../../kernel/machinery/release.ts';
 import { resources } from '../../../kernel/machinery/resources.ts';
 import { createWorkQueue } from '../../../kernel/machinery/work-queue.ts';
 import { NodeNetwork } from './node-network.ts';
@@ -39,8 +40,6 @@ export interface NodeAgentHost {
 }
 
 type Context = PluginContext<NodeAgentConfig, 'cluster' | 'runtime' | 'attachment' | 'overlay'>;
-
-const version = 'v1.36.0-pintle';
 
 /** The first global address of a non-loopback interface. */
 function defaultAddresses(): readonly string[] {
@@ -149,7 +148,7 @@ export async function startNodeAgent(
       maxPods: config.maxPods,
       leaseSeconds: config.leaseSeconds,
       statusSeconds: config.statusSeconds,
-      version,
+      version: reportedVersion,
       stateDir,
       minFreeBytes: config.minFreeBytes,
     },
