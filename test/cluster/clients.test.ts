@@ -114,7 +114,7 @@ test.serial('an agent that is killed comes back to its running containers', asyn
   t.true(await hasEnded(dead, 5000));
   const child = spawn(
     'nsenter',
-    ['--target', String(labPid), '--mount', '--pid', '--net=/proc/self/fd/3', '--', ...argv],
+    ['--target', String(labPid), '--mount', '--pid', '--root', '--net=/proc/self/fd/3', '--', ...argv],
     {
       stdio: ['ignore', 'ignore', 'ignore', netns],
       detached: true,

@@ -62,6 +62,8 @@ export class ContainerLife {
   #final: Container | undefined;
   #finishing: Promise<void> | undefined;
   #starting: Promise<void> | undefined;
+  /** On record, not launched yet: it has no process to look for. */
+  #isPreparing = false;
   #resolveEnded: () => void = () => undefined;
   readonly #onEnd: (life: ContainerLife) => void;
 
@@ -100,6 +102,7 @@ export class ContainerLife {
 
   /** Writes the record. Nothing of the container exists before. */
   persist(): void {
+    this.#isPreparing = true;
     mkdirSync(this.folder, { recursive: true, mode: 0o700 });
     writeRecord(join(this.folder, 'container.json'), this.record);
   }
@@ -109,6 +112,7 @@ export class ContainerLife {
     this.#starting = this.#start(launch).finally(() => {
       this.#starting = undefined;
     });
+    this.#isPreparing = false;
     return this.#starting;
   }
 
@@ -159,6 +163,7 @@ export class ContainerLife {
 
   /** Ends whatever was started and puts the failure on record. */
   async fail(exitCode: number, message: string): Promise<void> {
+    this.#isPreparing = false;
     takeClaim(this.folder);
     await this.#killAll();
     recordFailure(this.folder, this.#exitFile, exitCode, message);
@@ -182,7 +187,8 @@ export class ContainerLife {
 
   /** Looks whether it has ended. Called on every hint, and now and then without one. */
   check(): void {
-    if (this.#final !== undefined || this.#finishing !== undefined || this.#starting !== undefined) return;
+    if (this.#final !== undefined || this.#finishing !== undefined) return;
+    if (this.#starting !== undefined || this.#isPreparing) return;
     const observed = this.#observe();
     if (observed.state === 'lost') recordLoss(this.folder, this.#exitFile);
     if (observed.state === 'exited' || observed.state === 'lost') void this.#finish();

@@ -48,7 +48,7 @@ export class Agent {
     const lab = join(realpathSync(this.#cluster.folder), 'lab');
     const netns = openSync(join(`/proc/${this.#labPid}/root`, lab, `${this.node}.netns`), 'r');
     const log = openSync(join(this.#cluster.folder, 'nodes', this.node, 'agent.log'), 'a');
-    const enter = ['--target', String(this.#labPid), '--mount', '--pid', '--net=/proc/self/fd/3'];
+    const enter = ['--target', String(this.#labPid), '--mount', '--pid', '--root', '--net=/proc/self/fd/3'];
     const child = spawn('nsenter', [...enter, '--', ...this.#argv], {
       stdio: ['ignore', log, log, netns],
       detached: true,
