@@ -86,7 +86,7 @@ for (const kind of ['bridge', 'ptp'] as const) {
     const near = (id: string): string => (kind === 'bridge' ? 'cni0' : hostInterfaceOf('ptp', id));
     const opened = (id: string): string | undefined => readSysctl(`net.ipv4.conf.${near(id)}.route_localnet`, node);
     // A pod that has the privilege to do so sends packets for 127.0.0.1 to the node.
-    b.run('sysctl', '-qw', 'net.ipv4.conf.eth0.route_localnet=1');
+    b.run('sh', '-c', 'echo 1 >/proc/sys/net/ipv4/conf/eth0/route_localnet');
     b.run('ip', 'address', 'flush', 'dev', 'lo');
     b.run('ip', 'route', 'add', '127.0.0.1', 'via', '10.244.1.1', 'dev', 'eth0');
     const forge = async (): Promise<string | undefined> =>
