@@ -105,17 +105,26 @@ async function up(cli: Cli, flags: UpFlags): Promise<ExitCode> {
   };
   try {
     const cluster = await upCluster(options, progress, abort.signal);
+    let exposedLink: string | undefined;
     try {
       copyFileSync(join(cluster.files.server, 'component', 'api-server', 'admin.kubeconfig'), cluster.files.kubeconfig);
       if (flags.mergeKubeconfig)
         (await import('../up/merge-kubeconfig.ts')).mergeKubeconfig(cluster.files.kubeconfig, cli.env);
-      if (flags.expose) await progress.step('link to this host', () => expose(cluster, config));
+      if (flags.expose) {
+        exposedLink = await progress.step('link to this host', () => expose(cluster, config));
+        files.writeRecord(cluster.files, { ...cluster.record, exposedLink });
+      }
       if (flags.demo) await report.showDemo(cli.terminal, cluster, progress, abort.signal);
       else await report.showCluster(cli.terminal, cluster);
       const end =
         flags.detach === undefined ? 'Ctrl-C takes everything down.' : `To end it: ${downCommandLine(flags, cli.env)}`;
       report.showNextSteps(cli.terminal, cluster, flags.demo ?? false, end);
-      files.writeRecord(cluster.files, { ...cluster.record, listen: await apiAddress(cluster), ready: true });
+      files.writeRecord(cluster.files, {
+        ...cluster.record,
+        exposedLink,
+        listen: await apiAddress(cluster),
+        ready: true,
+      });
       isReady = true;
       const interrupted = new Promise<'interrupted'>((done) => {
         if (abort.signal.aborted) done('interrupted');
@@ -123,7 +132,10 @@ async function up(cli: Cli, flags: UpFlags): Promise<ExitCode> {
       });
       await Promise.race([interrupted, cluster.broken]);
     } finally {
-      await progress.step('everything taken down', () => cluster.stop());
+      await progress.step('everything taken down', async () => {
+        await cluster.stop();
+        if (exposedLink !== undefined) (await import('../up/expose.ts')).hideLab(exposedLink);
+      });
     }
     return exitCodes.done;
   } catch (error) {
@@ -171,7 +183,7 @@ function downCommandLine(flags: UpFlags, env: NodeJS.ProcessEnv): string {
   return `${program} down${folder}`;
 }
 
-async function expose(cluster: UpCluster, config: Config): Promise<void> {
+async function expose(cluster: UpCluster, config: Config): Promise<string> {
   const [{ exposeLab }, { labMainPid }] = await Promise.all([
     import('../up/expose.ts'),
     import('../up/lab-processes.ts'),
@@ -181,7 +193,7 @@ async function expose(cluster: UpCluster, config: Config): Promise<void> {
     (cidr) => !cidr.includes(':'),
   );
   const pid = labMainPid(cluster.lab.pid!);
-  exposeLab(
+  return exposeLab(
     cluster.plan,
     `/proc/${pid}/ns/net`,
     destinations.map((destination) => ({ destination, gateway })),

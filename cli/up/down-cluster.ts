@@ -29,6 +29,7 @@ export async function downCluster(folder: string, options: { readonly keepState:
     await end(record.up, 30_000);
     await end(record.lab, 0);
     await end(record.server, 10_000);
+    if (record.exposedLink !== undefined) (await import('./expose.ts')).hideLab(record.exposedLink);
     for (const file of [files.record, files.keepState]) rmSync(file, { force: true });
   }
   const found = record !== undefined || existsSync(files.server);

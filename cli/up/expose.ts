@@ -44,3 +44,13 @@ export function exposeLab(
     lab.close();
   }
 }
+
+/** Takes the link away at once; the kernel would do it some time after the lab's end. */
+export function hideLab(name: string): void {
+  const host = openRtnetlink();
+  try {
+    host.deleteLink(name);
+  } finally {
+    host.close();
+  }
+}

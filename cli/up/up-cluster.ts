@@ -6,7 +6,7 @@
 import { spawn, type ChildProcess } from 'node:child_process';
 import { mkdirSync, openSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
-import type { Node } from '../../kernel/contract/kubernetes.ts';
+import type { Lease, Node } from '../../kernel/contract/kubernetes.ts';
 import { PintleError } from '../../kernel/contract/errors.ts';
 import {
   enterLab,
@@ -223,12 +223,17 @@ async function nodesReady(
     async () => {
       alive();
       const { items } = await api.get<{ items: Node[] }>('/api/v1/nodes');
+      const leases = await api.get<{ items: Lease[] }>(
+        '/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases',
+      );
       const reasons = plan.nodes.map(({ name }) => {
         const ready = items
           .find((node) => node.metadata.name === name)
           ?.status?.conditions?.find((each) => each.type === 'Ready');
-        // times of the API are whole seconds
-        const isNews = Date.parse(ready?.lastHeartbeatTime ?? '') > began - 1000;
+        // The times of conditions are whole seconds, those of leases are exact.
+        const lease = leases.items.find((each) => each.metadata.name === name);
+        const isNews =
+          Date.parse(lease?.spec.renewTime ?? '') > began && Date.parse(ready?.lastHeartbeatTime ?? '') > began - 1000;
         return ready?.status === 'True' && isNews
           ? undefined
           : `${name}: ${(isNews ? ready?.message : undefined) ?? `its agent has not reported; see ${folder}/nodes/${name}/agent.log`}`;

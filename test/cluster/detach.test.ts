@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import test from 'ava';
 import { ApiClient } from '../../cli/up/api-client.ts';
-import type { Node } from '../../kernel/contract/kubernetes.ts';
+import type { Lease } from '../../kernel/contract/kubernetes.ts';
 import { freePort, program, run } from './support/cluster.ts';
 
 test('a detached cluster says how to go on, answers status, and ends by down', async (t) => {
@@ -51,8 +51,8 @@ test('--keep-state: the next up has what the cluster stored, and waits for its o
   const up = async () => {
     const { code, stderr } = await pintle('up', '-dn1', '--listen', `127.0.0.1:${await freePort()}`);
     t.is(code, 0, stderr);
-    const { status } = await api.get<Node>('/api/v1/nodes/node-1');
-    return Date.parse(status?.conditions?.find(({ type }) => type === 'Ready')?.lastHeartbeatTime ?? '');
+    const { spec } = await api.get<Lease>('/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases/node-1');
+    return Date.parse(spec.renewTime ?? '');
   };
   const first = await up();
   const configMap = { apiVersion: 'v1', kind: 'ConfigMap', metadata: { name: 'kept' } };
