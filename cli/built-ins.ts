@@ -185,6 +185,18 @@ export const builtIns: readonly CatalogueEntry[] = [
     load: () => import('../netplugins/proxies/userspace/index.ts'),
   },
   {
+    kind: 'volume',
+    name: 'local',
+    summary: 'Volumes as folders of the node, made for claims or by hand (PersistentVolume source local)',
+    load: () => import('../plugins/volumes/local/index.ts'),
+  },
+  {
+    kind: 'volume',
+    name: 'host-path',
+    summary: 'PersistentVolumes that are a path of whichever node the pod is on (source hostPath)',
+    load: () => import('../plugins/volumes/host-path/index.ts'),
+  },
+  {
     kind: 'component',
     name: 'api-server',
     role: 'server',

@@ -29,6 +29,7 @@ export const defaults: ConfigDefaults = {
     attachment: named('bridge'),
     overlay: named('vxlan'),
     proxy: named('nftables'),
+    volume: named('local', 'host-path'),
     component: named('api-server', 'scheduler', 'controller-manager', 'node-agent', 'service-proxy', 'dns'),
   },
 };

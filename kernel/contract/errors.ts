@@ -53,7 +53,7 @@ export const storeCodes = {
   STORE_CLOSED: 'The store has been disposed.',
 } as const;
 
-/** Codes of runtime, attachment, overlay and proxy. */
+/** Codes of runtime, attachment, overlay, proxy and volume. */
 export const nodeCodes = {
   UNSUPPORTED: 'The plugin does not declare the capability that this call needs.',
   IMAGE_NOT_FOUND: 'The image is not present and cannot be pulled.',
@@ -62,6 +62,9 @@ export const nodeCodes = {
   CONTAINER_INVALID: 'The container cannot be created as specified (the reason is in the message).',
   CONTAINER_START_FAILED: 'The container could not be started: command not found, not executable ...',
   CONTAINER_NOT_RUNNING: 'exec, attach or stats on a container that does not run.',
+  VOLUME_NOT_FOUND: 'What the volume stands for is not there: its folder, device or share.',
+  VOLUME_INVALID: 'The volume cannot be made or mounted as specified (the reason is in the message).',
+  VOLUME_NO_ROOM: 'There is no room for a volume of this size here.',
   ADDRESSES_EXHAUSTED: 'No free address is left in the pod CIDR.',
   HOST_COMMAND_FAILED: 'A host command failed; details has argv, exitCode and the last lines of stderr.',
   KERNEL_REFUSED: 'The Linux kernel refused a request; details.errno and details.extack say why.',

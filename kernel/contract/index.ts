@@ -11,3 +11,4 @@ export * from './runtime.ts';
 export * from './scheduler.ts';
 export * from './standard-schema.ts';
 export * from './store.ts';
+export * from './volume.ts';

@@ -17,6 +17,7 @@ import type { Runtime } from './runtime.ts';
 import type { SchedulerPolicy } from './scheduler.ts';
 import type { StandardSchemaV1 } from './standard-schema.ts';
 import type { Store } from './store.ts';
+import type { VolumeDriver } from './volume.ts';
 
 /** Every kind of plugin and what its `start` resolves to. */
 export interface Kinds {
@@ -28,12 +29,13 @@ export interface Kinds {
   attachment: Attachment;
   overlay: Overlay;
   proxy: Proxy;
+  volume: VolumeDriver;
   component: Component;
 }
 export type Kind = keyof Kinds;
 
 /** Kinds of which a process runs as many as are configured; of the others it runs exactly one. */
-export type ManyKind = 'scheduler' | 'controller' | 'component';
+export type ManyKind = 'scheduler' | 'controller' | 'volume' | 'component';
 
 /** What a need resolves to: the one instance, or for kinds with many, each by its plugin name. */
 export type Need<K extends Kind> = K extends ManyKind ? ReadonlyMap<string, Kinds[K]> : Kinds[K];
@@ -104,7 +106,7 @@ export interface PluginDefinition<K extends Kind, Config, Needs extends Kind, Ca
   readonly api: 1;
   /** One sentence for listings, no full stop. */
   readonly summary: string;
-  /** Where it runs. Default by kind: store, scheduler, controller: server; runtime, attachment, overlay, proxy: node. */
+  /** Where it runs. Default by kind: store, scheduler, controller: server; runtime, attachment, overlay, proxy, volume: node. */
   readonly role?: Role;
   /** Any Standard Schema V1 (zod, valibot, arktype ...). It must refuse unknown keys and accept `{}`. */
   readonly config: StandardSchemaV1<unknown, Config>;

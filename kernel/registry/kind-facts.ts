@@ -30,6 +30,7 @@ export const kindFacts: { readonly [K in Kind]: KindFacts } = {
   ]),
   overlay: facts<'overlay'>(false, 'node', ['join', 'sync', 'status', 'leave']),
   proxy: facts<'proxy'>(false, 'node', ['sync', 'status', 'purge']),
+  volume: facts<'volume'>(true, 'node', ['serves', 'publish', 'unpublish']),
   component: facts<'component'>(true, 'any', ['status']),
 };
 

@@ -167,7 +167,10 @@ test('plugins ls of a folder without a running process says so', async (t) => {
 test('doctor: one line a plugin; a refusal is exit code 3 with reason and fix', async (t) => {
   const good = await pintle('doctor', '-c', configFile(t, memoryOnly));
   t.is(good.exitCode, 0);
-  t.is(good.out, 'ok  server  store/memory\nok  server  scheduler/binpack\n');
+  t.is(
+    good.out,
+    'ok  server  store/memory\nok  server  scheduler/binpack\nok  node    volume/local\nok  node    volume/host-path\n',
+  );
   const folder = configFile(
     t,
     memoryOnly.replace('plugins:', 'plugins:\n  load: [./never.mjs]').replace('overlay: []', 'overlay: never'),

@@ -68,6 +68,7 @@ export const noDefaults: ConfigDefaults = {
     attachment: [],
     overlay: [],
     proxy: [],
+    volume: [],
     component: [],
   },
 };
