@@ -39,6 +39,7 @@ const store: Store = await module.default.start(
     },
     stateDir: stateDir!,
     nodeName: undefined,
+    processMetrics: async () => '',
   },
   new AbortController().signal,
 );

@@ -19,7 +19,16 @@ export async function startAlone<Result>(
     dnsDomain: 'cluster.local',
     dnsServiceIp: '10.96.0.10',
   };
-  const context = { config: checked.value, cluster, uses, log, clock: systemClock, stateDir: '', nodeName: undefined };
+  const context = {
+    config: checked.value,
+    cluster,
+    uses,
+    log,
+    clock: systemClock,
+    stateDir: '',
+    nodeName: undefined,
+    processMetrics: async () => '',
+  };
   const start = plugin.start as (context: unknown, signal: AbortSignal) => Promise<Result & AsyncDisposable>;
   return start(context, new AbortController().signal);
 }

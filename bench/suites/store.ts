@@ -51,7 +51,15 @@ async function measureLmdb(folder: string): Promise<Sample> {
   if (checked.issues !== undefined) throw new Error('the lmdb store refuses its default config');
   const log: Logger = { debug() {}, info() {}, warn: console.error, error: console.error };
   const cluster: ClusterFacts = { podCidrs: [], serviceCidrs: [], dnsDomain: 'cluster.local', dnsServiceIp: '' };
-  const context = { config: checked.value, cluster, uses: {}, log, clock: systemClock, nodeName: undefined };
+  const context = {
+    config: checked.value,
+    cluster,
+    uses: {},
+    log,
+    clock: systemClock,
+    nodeName: undefined,
+    processMetrics: async () => '',
+  };
   const store = await lmdb.start({ ...context, stateDir: folder }, new AbortController().signal);
   try {
     return await sample(

@@ -1,5 +1,5 @@
 /**
- * What a node offers to the API server: the streams of its containers. Served by component `node-agent`, reached through
+ * What a node offers to the API server: the streams of its containers, and what they use. Served by component `node-agent`, reached through
  * `Cluster.serveNode` / `ClusterServer.node`. Times are milliseconds since 1970; sizes are bytes.
  * Errors: CONTAINER_NOT_FOUND, CONTAINER_NOT_RUNNING, BAD_REQUEST, UNAVAILABLE.
  */
@@ -55,7 +55,64 @@ export interface ProcessExit {
   readonly message?: string | undefined;
 }
 
+/** CPU use. `nanoCores`: the mean over the time since the sample before. */
+export interface CpuUsage {
+  readonly totalNanos: number;
+  readonly nanoCores: number;
+}
+export interface MemoryUsage {
+  readonly usageBytes: number;
+  /** What cannot be given back under pressure: usage without inactive file pages. */
+  readonly workingSetBytes: number;
+}
+export interface FileSystemUsage {
+  readonly capacityBytes: number;
+  readonly availableBytes: number;
+  readonly usedBytes: number;
+  readonly inodes: number;
+  readonly inodesFree: number;
+}
+
+export interface ContainerUsage {
+  readonly name: string;
+  readonly startedMs: number;
+  /** When it was sampled, and over how long `cpu.nanoCores` is the mean. */
+  readonly timeMs: number;
+  readonly windowMs: number;
+  readonly cpu: CpuUsage;
+  readonly memory: MemoryUsage;
+}
+export interface PodUsage {
+  readonly namespace: string;
+  readonly name: string;
+  readonly uid: string;
+  readonly startedMs: number;
+  /** Of its running containers that have been sampled. Empty: it has just begun. */
+  readonly containers: readonly ContainerUsage[];
+  /** Containers that run and have not been sampled twice yet. */
+  readonly unsampled: readonly string[];
+  /** Writable layers, logs and emptyDir volumes on disk, when they have been measured. */
+  readonly ephemeralStorageBytes?: number | undefined;
+}
+/** What a node uses as a whole, and each of its pods: one sampling. */
+export interface NodeUsage {
+  readonly nodeName: string;
+  /** When the node was booted. */
+  readonly startedMs: number;
+  readonly timeMs: number;
+  readonly windowMs: number;
+  readonly cpu: CpuUsage;
+  readonly memory: MemoryUsage & { readonly availableBytes: number };
+  readonly fileSystem: FileSystemUsage;
+  readonly processes: { readonly count: number; readonly max: number };
+  readonly pods: readonly PodUsage[];
+}
+
 export interface NodeService {
+  /** The newest sampling. Rejects UNAVAILABLE while there is none. */
+  stats(signal: AbortSignal): Promise<NodeUsage>;
+  /** Prometheus text of the node's agent. */
+  metrics(signal: AbortSignal): Promise<string>;
   logs(request: LogRequest, signal: AbortSignal): Promise<Readable>;
   exec(request: ExecRequest): Promise<ProcessStreams>;
   attach(request: AttachRequest): Promise<ProcessStreams>;

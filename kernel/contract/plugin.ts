@@ -79,6 +79,17 @@ export interface PluginContext<Config, Needs extends Kind> {
   readonly stateDir: string;
   /** In an agent: the node's name. In the server: undefined. */
   readonly nodeName: string | undefined;
+  /** Prometheus text (version 0.0.4) of every running plugin of this process that is `Measured`. */
+  processMetrics(): Promise<string>;
+}
+
+/**
+ * A plugin of any kind may say how it fares. Counting must cost next to nothing while nobody asks. Metrics of one name from
+ * several plugins become one family, so their labels must tell them apart.
+ */
+export interface Measured {
+  /** Prometheus text exposition (version 0.0.4) of this plugin's own metrics. */
+  metrics?(): Promise<string>;
 }
 
 /** Facts about the host for `preflight`. Cheap, no effects. */
@@ -116,7 +127,10 @@ export interface PluginDefinition<K extends Kind, Config, Needs extends Kind, Ca
   /** Default 30,000. */
   readonly startDeadlineMs?: number;
   readonly preflight?: (host: Host, config: Config) => Promise<Preflight>;
-  readonly start: (context: PluginContext<Config, Needs>, signal: AbortSignal) => Promise<Kinds[K] & AsyncDisposable>;
+  readonly start: (
+    context: PluginContext<Config, Needs>,
+    signal: AbortSignal,
+  ) => Promise<Kinds[K] & Measured & AsyncDisposable>;
 }
 
 /** A plugin of any kind, as the catalogue holds it. */

@@ -147,6 +147,8 @@ export interface RuntimeStatus {
   readonly version: string;
   /** What it cannot do on this host, each in words for a user: "no cgroup: memory and cpu limits are not enforced". */
   readonly limitations: readonly string[];
+  /** True: nothing really runs, so that what the host itself uses says nothing about this node. */
+  readonly simulated?: boolean | undefined;
 }
 
 export type RuntimeEvent = {
@@ -178,7 +180,8 @@ export interface Runtime {
   ): Promise<ProcessStreams>;
   /** The main process's streams from now on. Capability-free; stdin only when the container was started with it. */
   attach(containerId: string, request: { readonly stdin: boolean; readonly tty: boolean }): Promise<ProcessStreams>;
-  stats(containerId: string): Promise<ContainerStats>;
+  /** Figures of a moment ago at most. `disk`: `writableLayerBytes` too where it can be told, which takes longer. */
+  stats(containerId: string, options?: { readonly disk?: boolean | undefined }): Promise<ContainerStats>;
   /** Resolves to the image's id, or undefined when it is not here. */
   imageStatus(name: string): Promise<Image | undefined>;
   /** Rejects IMAGE_NOT_FOUND when it cannot be had. */

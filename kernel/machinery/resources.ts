@@ -14,8 +14,10 @@ export interface BuiltInResource<T extends KubernetesObject = KubernetesObject> 
   readonly schemaType: string;
   /** Subresources beside status and scale, as the schema table lists them. */
   readonly subresources: readonly string[];
-  /** False: answers to `create` only, nothing is stored (reviews). */
+  /** False: nothing is stored. It answers to `create` only (reviews), or is `computed`. */
   readonly stored: boolean;
+  /** Answers to `get` and `list` with what the nodes say at that moment. */
+  readonly computed: boolean;
 }
 
 function resource<T extends KubernetesObject>(
@@ -25,7 +27,7 @@ function resource<T extends KubernetesObject>(
   plural: string,
   scope: 'Namespaced' | 'Cluster',
   schemaType: string,
-  more: Partial<Pick<BuiltInResource, 'shortNames' | 'categories' | 'subresources' | 'stored'>> = {},
+  more: Partial<Pick<BuiltInResource, 'shortNames' | 'categories' | 'subresources' | 'stored' | 'computed'>> = {},
 ): BuiltInResource<T> {
   return Object.freeze({
     group,
@@ -38,7 +40,8 @@ function resource<T extends KubernetesObject>(
     shortNames: more.shortNames ?? [],
     categories: more.categories ?? [],
     subresources: more.subresources ?? [],
-    stored: more.stored ?? true,
+    stored: more.stored ?? more.computed !== true,
+    computed: more.computed ?? false,
   });
 }
 
@@ -494,6 +497,24 @@ export const resources = {
     'resourceslices',
     'Cluster',
     'resource/v1.ResourceSlice',
+  ),
+  nodeMetrics: resource<k8s.NodeMetrics>(
+    'metrics.k8s.io',
+    'v1beta1',
+    'NodeMetrics',
+    'nodes',
+    'Cluster',
+    'metrics/v1beta1.NodeMetrics',
+    { computed: true },
+  ),
+  podMetrics: resource<k8s.PodMetrics>(
+    'metrics.k8s.io',
+    'v1beta1',
+    'PodMetrics',
+    'pods',
+    'Namespaced',
+    'metrics/v1beta1.PodMetrics',
+    { computed: true },
   ),
 } as const;
 

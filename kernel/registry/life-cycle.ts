@@ -13,6 +13,7 @@ import { withDeadline } from './deadline.ts';
 import { DisposalStack } from './disposal-stack.ts';
 import type { Candidate } from './plan.ts';
 import { instanceFault, pluginId } from './plugin-shape.ts';
+import { ProcessMetrics } from './process-metrics.ts';
 import type { Report } from './report.ts';
 
 export interface LifeCycleOptions {
@@ -43,6 +44,7 @@ export class LifeCycle {
   readonly #options: LifeCycleOptions;
   readonly #running: DisposalStack;
   readonly #timeline: Milestone[] = [];
+  readonly #metrics = new ProcessMetrics();
   #stopped: Promise<void> | undefined;
 
   constructor(options: LifeCycleOptions) {
@@ -85,10 +87,9 @@ export class LifeCycle {
     report.set(kind, name, { state: 'starting' });
     try {
       const stateDir = this.#stateDir(id);
-      const context = { config, uses, cluster, log: logOf(id), clock, stateDir, nodeName } as PluginContext<
-        never,
-        Kind
-      >;
+      const processMetrics = () => this.#metrics.text(log);
+      const about = { config, uses, cluster, log: logOf(id), clock, stateDir, nodeName, processMetrics };
+      const context = about as PluginContext<never, Kind>;
       const instance = await this.#startInTime(
         id,
         plugin.startDeadlineMs ?? defaultStartDeadlineMs,
@@ -104,7 +105,9 @@ export class LifeCycle {
       const startedInMs = clock.now() - began;
       this.#timeline.push({ plugin: id, startedInMs });
       report.set(kind, name, { state: 'running', startedInMs });
+      this.#metrics.add(id, started);
       this.#running.push(id, async () => {
+        this.#metrics.remove(id);
         report.set(kind, name, { state: 'stopping' });
         try {
           await started[Symbol.asyncDispose]();

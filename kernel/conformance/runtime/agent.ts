@@ -126,6 +126,7 @@ export async function openRuntime(module: string, stateDir: string): Promise<Run
       clock: { now: () => Date.now(), sleep: (ms) => new Promise((resolve) => void setTimeout(resolve, ms)) },
       stateDir,
       nodeName: 'kit',
+      processMetrics: async () => '',
     },
     new AbortController().signal,
   );

@@ -6,6 +6,7 @@ import {
   type ErrorCode,
   type ErrorDetails,
   type NodeService,
+  type NodeUsage,
   type ProcessExit,
   type ProcessStreams,
 } from '../../contract/index.ts';
@@ -32,7 +33,16 @@ export function openNodeTunnel(nodeName: string, socket: Duplex): NodeTunnel {
   keepSessionAlive(session);
   const open = (path: string, request: unknown, signal?: AbortSignal): Promise<ClientHttp2Stream> =>
     openStream(session, nodeName, path, request, signal);
+  const whole = async (path: string, signal: AbortSignal): Promise<string> => {
+    const stream = await open(path, {}, signal);
+    stream.end();
+    const chunks: Buffer[] = [];
+    for await (const chunk of stream) chunks.push(chunk as Buffer);
+    return Buffer.concat(chunks).toString();
+  };
   const service: NodeService = {
+    stats: async (signal) => JSON.parse(await whole('/stats', signal)) as NodeUsage,
+    metrics: (signal) => whole('/metrics', signal),
     async logs(request, signal) {
       const stream = await open('/logs', request, signal);
       stream.end();

@@ -50,6 +50,10 @@ async function answer(stream: ServerHttp2Stream, path: string, service: NodeServ
       pipeline(lines, stream, () => undefined);
       return;
     }
+    case '/stats':
+      return answerWhole(stream, async (signal) => JSON.stringify(await service.stats(signal)));
+    case '/metrics':
+      return answerWhole(stream, (signal) => service.metrics(signal));
     case '/port-forward': {
       const connection = await service.portForward(request as never);
       connection.on('error', () => stream.close());
@@ -65,6 +69,15 @@ async function answer(stream: ServerHttp2Stream, path: string, service: NodeServ
     default:
       throw new PintleError('NOT_FOUND', `a node answers no requests for ${path}`);
   }
+}
+
+async function answerWhole(stream: ServerHttp2Stream, work: (signal: AbortSignal) => Promise<string>): Promise<void> {
+  const stopped = new AbortController();
+  stream.once('close', () => stopped.abort());
+  const text = await work(stopped.signal);
+  begin(stream);
+  stream.resume();
+  if (!stream.destroyed) stream.end(text);
 }
 
 function begin(stream: ServerHttp2Stream): void {

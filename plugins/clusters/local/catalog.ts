@@ -144,11 +144,13 @@ export class Catalog {
       this.#add({
         served: {
           ...type,
-          verbs: !type.stored
-            ? ['create']
-            : path === 'core/namespaces'
-              ? allVerbs.filter((verb) => verb !== 'deletecollection')
-              : allVerbs,
+          verbs: type.computed
+            ? ['get', 'list']
+            : !type.stored
+              ? ['create']
+              : path === 'core/namespaces'
+                ? allVerbs.filter((verb) => verb !== 'deletecollection')
+                : allVerbs,
           subresources: type.stored ? subresources(type, path, strategy) : [],
         },
         apiVersion: apiVersionOf(type),

@@ -35,6 +35,7 @@ import { evict } from './verbs/subresources/eviction.ts';
 import { partialSubresources } from './verbs/subresources/partial.ts';
 import type { PartialMerge } from './verbs/subresources/partial.ts';
 import { patchScale, scaleOf, updateScale } from './verbs/subresources/scale.ts';
+import { ResourceMetrics } from './usage/resource-metrics.ts';
 import { watch } from './watch.ts';
 
 const streams = new Set(['attach', 'exec', 'log', 'portforward']);
@@ -44,6 +45,7 @@ const deleteConcurrency = 16;
 export class LocalCluster implements Cluster {
   readonly #engine: Engine;
   readonly #nodes: NodeConnections;
+  readonly #usage: ResourceMetrics;
   readonly #bookmarkMs: number;
   readonly server: ClusterServer;
 
@@ -51,6 +53,7 @@ export class LocalCluster implements Cluster {
     this.#bookmarkMs = bookmarkMs;
     this.#engine = engine;
     this.#nodes = nodes;
+    this.#usage = new ResourceMetrics(engine, nodes);
     this.server = Object.freeze({
       resources: () => engine.catalog.served(),
       node: (name: string) => nodes.get(name),
@@ -69,6 +72,8 @@ export class LocalCluster implements Cluster {
       readonly resourceVersion?: string | undefined;
     } = {},
   ): Promise<T> {
+    const computed = this.#usage.find(type);
+    if (computed !== undefined) return (await this.#usage.get(computed, key)) as KubernetesObject as T;
     const resource = this.#engine.stored(type, 'get');
     const path = this.#engine.key(resource, key);
     const asked = parseRevision(options.resourceVersion);
@@ -83,6 +88,9 @@ export class LocalCluster implements Cluster {
   }
 
   async list<T extends KubernetesObject>(type: ResourceType<T>, options: ListOptions = {}): Promise<ObjectList<T>> {
+    const computed = this.#usage.find(type);
+    if (computed !== undefined)
+      return (await this.#usage.list(computed, options)) as ObjectList<KubernetesObject> as ObjectList<T>;
     const resource = this.#engine.stored(type, 'list');
     const found = await list(this.#engine.state, this.#engine.catalog, resource, resource.storage, options);
     return found as ObjectList<T>;
@@ -112,6 +120,7 @@ export class LocalCluster implements Cluster {
         options,
       )) as T;
     }
+    if (!resource.served.verbs.includes('create')) throw methodNotAllowed(resource.served, 'create');
     if (!resource.storage) return deepFreeze(review(resource, shape(resource, object, options), options.user)) as T;
     return (await create(this.#engine, resource as Stored, object, options)) as T;
   }

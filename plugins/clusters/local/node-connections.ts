@@ -18,6 +18,10 @@ export class NodeConnections {
     });
   }
 
+  has(name: string): boolean {
+    return this.#services.has(name);
+  }
+
   get(name: string): NodeService {
     const service = this.#services.get(name);
     if (service) return service;

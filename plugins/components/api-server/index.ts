@@ -60,6 +60,7 @@ export default definePlugin({
       limits: { reads: options.maxReads, writes: options.maxWrites },
       bodyTimeoutMs: options.bodyTimeoutSeconds * 1000,
       headersTimeoutMs: options.headersTimeoutSeconds * 1000,
+      processMetrics: context.processMetrics,
     });
     let isStopped = false;
     const component: Component & AsyncDisposable = {

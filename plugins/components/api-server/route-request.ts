@@ -5,6 +5,7 @@ import { discoveryDocument } from './discovery.ts';
 import { handleResource, sendJson, verbOf } from './handle-resource.ts';
 import { healthAnswer, healthRoots, type Check } from './health.ts';
 import { send, type Exchange } from './http-exchange.ts';
+import { answerNodeProxy, nodeProxyTarget } from './node-proxy/node-proxy.ts';
 import type { InFlight } from './in-flight.ts';
 import { openApi, openApiV2 } from './open-api.ts';
 import type { RequestMetrics } from './request-metrics.ts';
@@ -23,6 +24,8 @@ export interface RouterContext {
   readonly stopping: AbortSignal;
   readonly inFlight: InFlight;
   readonly metrics: RequestMetrics;
+  /** Of every plugin in this process, this one's included. */
+  readonly processMetrics: () => Promise<string>;
   readonly longRunning: { count: number };
   /** Checks of the front itself. */
   readonly ownChecks: () => readonly Check[];
@@ -88,7 +91,7 @@ async function route(exchange: Exchange, context: RouterContext, label: Label): 
       if (segments.length > 1) throw noSuchPath();
       return send(exchange, {
         status: 200,
-        body: Buffer.from(await context.metrics.text()),
+        body: Buffer.from(await context.processMetrics()),
         contentType: 'text/plain; version=0.0.4; charset=utf-8',
       });
     case '':
@@ -106,6 +109,13 @@ async function routeApi(
   segments: readonly string[],
 ): Promise<void> {
   const served = servedResources(context.server);
+  const proxied = nodeProxyTarget(segments);
+  if (proxied !== undefined) {
+    readOnly(exchange);
+    Object.assign(label, { verb: 'connect', resource: indexResources(served).get('/v1/nodes'), subresource: 'proxy' });
+    label.scope = 'resource';
+    return longRunning(context, () => answerNodeProxy(exchange, proxied, context));
+  }
   const target = parseTarget(segments, indexResources(served));
   if (target === undefined) {
     readOnly(exchange);

@@ -1,4 +1,4 @@
-/** What the cluster serves, plus the streaming subresources of pods, which exist in the HTTP front alone. */
+/** What the cluster serves, plus the subresources of pods and nodes that exist in the HTTP front alone. */
 import type { ClusterServer, ServedResource, ServedSubresource } from '../../../kernel/contract/index.ts';
 
 const stream = (name: string, kind: string, verbs: readonly string[]): ServedSubresource => ({
@@ -14,7 +14,10 @@ const podStreams: readonly ServedSubresource[] = [
   stream('log', 'Pod', ['get']),
   stream('portforward', 'PodPortForwardOptions', ['create', 'get']),
 ];
-const streamNames = new Set(podStreams.map((entry) => entry.name));
+const extras: ReadonlyMap<string, readonly ServedSubresource[]> = new Map([
+  ['/v1/pods', podStreams],
+  ['/v1/nodes', [stream('proxy', 'NodeProxyOptions', ['get'])]],
+]);
 
 const completed = new WeakMap<readonly ServedResource[], readonly ServedResource[]>();
 
@@ -22,18 +25,16 @@ export function servedResources(server: ClusterServer): readonly ServedResource[
   const given = server.resources();
   let served = completed.get(given);
   if (served === undefined) {
-    served = given.map((resource) => (isPods(resource) ? withStreams(resource) : resource));
+    served = given.map(withExtras);
     completed.set(given, served);
   }
   return served;
 }
 
-function isPods(resource: ServedResource): boolean {
-  return resource.group === '' && resource.version === 'v1' && resource.resource === 'pods';
-}
-
-function withStreams(resource: ServedResource): ServedResource {
-  const others = resource.subresources.filter((entry) => !streamNames.has(entry.name));
-  const subresources = [...others, ...podStreams].sort((a, b) => (a.name < b.name ? -1 : 1));
+function withExtras(resource: ServedResource): ServedResource {
+  const added = extras.get(`${resource.group}/${resource.version}/${resource.resource}`);
+  if (added === undefined) return resource;
+  const others = resource.subresources.filter((entry) => !added.some(({ name }) => name === entry.name));
+  const subresources = [...others, ...added].sort((a, b) => (a.name < b.name ? -1 : 1));
   return { ...resource, subresources };
 }

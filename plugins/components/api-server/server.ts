@@ -41,6 +41,8 @@ export interface ApiServerOptions {
   readonly limits: InFlightLimits;
   readonly bodyTimeoutMs: number;
   readonly headersTimeoutMs: number;
+  /** What GET /metrics answers; default: this server's own. */
+  readonly processMetrics?: (() => Promise<string>) | undefined;
 }
 
 export interface RunningApiServer {
@@ -72,6 +74,7 @@ export async function startApiServer(options: ApiServerOptions): Promise<Running
   const inFlight = new InFlight(options.limits);
   const longRunning = { count: 0 };
   let certificateFailure: string | undefined;
+  const metrics = createRequestMetrics({ inFlight: () => inFlight.counts, longRunning: () => longRunning.count });
   const context: RouterContext = {
     cluster,
     server: clusterServer,
@@ -81,7 +84,8 @@ export async function startApiServer(options: ApiServerOptions): Promise<Running
     stopping: stopping.signal,
     inFlight,
     longRunning,
-    metrics: createRequestMetrics({ inFlight: () => inFlight.counts, longRunning: () => longRunning.count }),
+    metrics,
+    processMetrics: options.processMetrics ?? (() => metrics.text()),
     ownChecks: () => [
       { name: 'certificates', failure: certificateFailure },
       { name: 'shutdown', failure: stopping.signal.aborted ? 'the server is stopping' : undefined },

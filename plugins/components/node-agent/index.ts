@@ -42,6 +42,8 @@ export default definePlugin({
       .int()
       .min(0)
       .default(100 * 1024 * 1024),
+    /** How often the usage of node and containers is sampled. */
+    usageSeconds: z.number().min(0.1).default(10),
   }),
   needs: ['cluster', 'runtime', 'attachment', 'overlay'],
   start: async (context, signal) => {

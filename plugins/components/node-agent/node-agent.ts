@@ -19,6 +19,8 @@ import { NodeRegistration } from './node-registration.ts';
 import { createNodeService } from './node-service.ts';
 import { PodWorker } from './pod-worker.ts';
 import { recentReads } from './recent-reads.ts';
+import { readHostUsage } from './usage/host-usage.ts';
+import { UsageSampler } from './usage/usage-sampler.ts';
 import { createPodVolumes } from './volumes.ts';
 
 export interface NodeAgentConfig {
@@ -33,6 +35,7 @@ export interface NodeAgentConfig {
   readonly backoffSeconds: number;
   readonly maxBackoffSeconds: number;
   readonly minFreeBytes: number;
+  readonly usageSeconds: number;
 }
 
 export interface NodeAgentHost {
@@ -195,6 +198,15 @@ export async function startNodeAgent(
     clock,
   });
 
+  const usage = new UsageSampler({
+    nodeName,
+    runtime,
+    clock,
+    log,
+    periodMs: config.usageSeconds * 1000,
+    host: () => readHostUsage(stateDir),
+  });
+
   let isRegistered = false;
   const work = run();
 
@@ -203,10 +215,16 @@ export async function startNodeAgent(
     isRegistered = true;
     const streams = cluster.serveNode(
       nodeName!,
-      createNodeService({ runtime, maxLogFiles: config.maxLogFiles, connectIn: host.connectIn }),
+      createNodeService({
+        runtime,
+        maxLogFiles: config.maxLogFiles,
+        connectIn: host.connectIn,
+        usage: () => usage.latest(),
+        metrics: () => context.processMetrics(),
+      }),
       signal,
     );
-    await Promise.all([streams, registration.run(signal, bell), network.run(signal), runPods()]);
+    await Promise.all([streams, registration.run(signal, bell), network.run(signal), usage.run(signal), runPods()]);
   }
 
   async function runPods(): Promise<void> {

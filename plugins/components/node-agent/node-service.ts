@@ -1,4 +1,4 @@
-/** The node's streams: logs, exec, attach, port-forward, for the API server (kernel/contract/node-service.ts). */
+/** The node's streams (logs, exec, attach, port-forward) and figures, for the API server (kernel/contract/node-service.ts). */
 import { connect } from 'node:net';
 import type { Duplex } from 'node:stream';
 import {
@@ -6,6 +6,7 @@ import {
   type Container,
   type ContainerRef,
   type NodeService,
+  type NodeUsage,
   type Runtime,
   type Sandbox,
 } from '../../../kernel/contract/index.ts';
@@ -15,6 +16,10 @@ import { attemptsOf } from './pod-status.ts';
 export interface NodeServiceParts {
   readonly runtime: Runtime;
   readonly maxLogFiles: number;
+  /** The newest sampling of the node's usage. */
+  usage(): NodeUsage;
+  /** Prometheus text of the agent. */
+  metrics(): Promise<string>;
   /** A TCP connection to 127.0.0.1:port inside a network namespace. */
   connectIn(netns: string, port: number): Promise<Duplex>;
 }
@@ -50,6 +55,8 @@ export function createNodeService(parts: NodeServiceParts): NodeService {
   }
 
   return {
+    stats: async () => parts.usage(),
+    metrics: () => parts.metrics(),
     async logs(request, signal) {
       const [latest, before] = await attemptsFor(request);
       const container = request.previous ? before : latest;

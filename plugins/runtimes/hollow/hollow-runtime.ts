@@ -25,6 +25,9 @@ export interface HollowOptions {
   readonly clock: Clock;
   /** What starting a container takes. */
   readonly startDelayMs: number;
+  /** What a container says it uses, unless its environment says otherwise. */
+  readonly cpuMillis: number;
+  readonly memoryBytes: number;
 }
 
 interface SandboxRecord {
@@ -71,7 +74,8 @@ export class HollowRuntime implements Runtime, AsyncDisposable {
   }
 
   status(): RuntimeStatus {
-    return { ready: true, version: 'hollow://1.0', limitations: ['nothing runs: containers are records only'] };
+    const limitations = ['nothing runs: containers are records only, and their usage is made up'];
+    return { ready: true, version: 'hollow://1.0', limitations, simulated: true };
   }
 
   async ensureSandbox(spec: SandboxSpec): Promise<Sandbox> {
@@ -192,8 +196,11 @@ export class HollowRuntime implements Runtime, AsyncDisposable {
   }
 
   async stats(containerId: string): Promise<ContainerStats> {
-    this.#running(containerId);
-    return { timeMs: this.#options.clock.now(), cpuNanos: 0, memoryBytes: 0, workingSetBytes: 0 };
+    const { spec, startedMs } = this.#running(containerId);
+    const timeMs = this.#options.clock.now();
+    const cpuMillis = madeUp(spec, 'HOLLOW_CPU_MILLIS') ?? this.#options.cpuMillis;
+    const memoryBytes = madeUp(spec, 'HOLLOW_MEMORY_BYTES') ?? this.#options.memoryBytes;
+    return { timeMs, cpuNanos: (timeMs - startedMs) * cpuMillis * 1000, memoryBytes, workingSetBytes: memoryBytes };
   }
 
   async imageStatus(name: string): Promise<Image | undefined> {
@@ -277,12 +284,13 @@ export class HollowRuntime implements Runtime, AsyncDisposable {
     this.#containers.delete(spec.id);
   }
 
-  #running(id: string): void {
+  #running(id: string): ContainerRecord {
     const record = this.#containers.get(id);
     if (record === undefined)
       throw new PintleError('CONTAINER_NOT_FOUND', `container ${id} does not exist on this node`);
     if (this.#describe(record).state !== 'running')
       throw new PintleError('CONTAINER_NOT_RUNNING', `container ${record.spec.name} does not run: it has ended`);
+    return record;
   }
 
   #of(sandboxId: string): readonly ContainerRecord[] {
@@ -335,6 +343,12 @@ export class HollowRuntime implements Runtime, AsyncDisposable {
 function describeSandbox({ spec, createdMs, isStopped }: SandboxRecord): Sandbox {
   const { id, podNamespace, podName, podUid, labels } = spec;
   return { id, podNamespace, podName, podUid, labels, ready: !isStopped, netns: undefined, createdMs };
+}
+
+/** A figure that the container's environment gives; undefined when it gives none that is a number. */
+function madeUp(spec: ContainerSpec, name: string): number | undefined {
+  const text = spec.env.findLast((variable) => variable.name === name)?.value;
+  return text !== undefined && /^\d{1,15}$/.test(text) ? Number(text) : undefined;
 }
 
 /** From HOLLOW_EXIT_CODE and HOLLOW_EXIT_AFTER_MS; without either it runs for ever. */

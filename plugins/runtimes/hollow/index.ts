@@ -10,8 +10,9 @@ export default definePlugin({
   summary: 'Nothing runs: states and logs as a real runtime would report them, for scale tests',
   config: z.strictObject({
     startDelayMs: z.number().int().min(0).default(0).describe('How long starting a container takes'),
+    cpuMillis: z.number().min(0).default(0).describe('Thousandths of a core that each container says it uses'),
+    memoryBytes: z.number().int().min(0).default(0).describe('Memory that each container says it uses'),
   }),
   capabilities: ['images'],
-  start: async (context) =>
-    new HollowRuntime({ stateDir: context.stateDir, clock: context.clock, startDelayMs: context.config.startDelayMs }),
+  start: async (context) => new HollowRuntime({ stateDir: context.stateDir, clock: context.clock, ...context.config }),
 });

@@ -66,8 +66,17 @@ export class Cgroups {
 
   limitations(): readonly string[] {
     const missing = (['memory', 'cpu', 'pids'] as const).filter((name) => !this.has(name));
-    if (missing.length === 0) return [];
-    return [`no cgroup controller for ${missing.join(', ')} can be used here: these limits are not enforced`];
+    const lines: string[] = [];
+    if (missing.length > 0)
+      lines.push(`no cgroup controller for ${missing.join(', ')} can be used here: these limits are not enforced`);
+    const canCount = this.#hierarchies.some(
+      ({ version, controllers: present }) => present.has('cpuacct') || (version === 2 && present.has('cpu')),
+    );
+    if (!canCount || !this.has('memory'))
+      lines.push(
+        'usage is summed over the processes in /proc: shared memory counts once for each, and CPU time of processes that nobody waited for is lost',
+      );
+    return lines;
   }
 
   makeSandbox(sandboxId: string, limits: ResourceLimits | undefined): void {

@@ -2,7 +2,8 @@
 import { PintleError, type ContainerStats } from '../../../kernel/contract/index.ts';
 import type { CgroupStats } from './cgroups.ts';
 import type { ContainerLife } from './container-life.ts';
-import { allPids, namespaceOf, residentBytes, statOf } from './procfs.ts';
+import type { NamespaceUsage } from './namespace-usage.ts';
+import { namespaceOf } from './procfs.ts';
 
 /** USER_HZ: 100 on every Linux that Node runs on. */
 const nanosPerTick = 10_000_000;
@@ -10,6 +11,7 @@ const nanosPerTick = 10_000_000;
 export function containerStats(
   life: ContainerLife,
   fromCgroup: CgroupStats | undefined,
+  fromProcesses: NamespaceUsage,
   timeMs: number,
 ): ContainerStats {
   if (fromCgroup !== undefined) return { timeMs, ...fromCgroup };
@@ -18,12 +20,11 @@ export function containerStats(
   const namespace = init === undefined ? undefined : namespaceOf(init.pid, kind);
   if (namespace === undefined)
     throw new PintleError('CONTAINER_NOT_RUNNING', `container ${life.record.spec.name} does not run`);
-  let cpuTicks = 0;
-  let memoryBytes = 0;
-  for (const pid of allPids()) {
-    if (namespaceOf(pid, kind) !== namespace) continue;
-    cpuTicks += statOf(pid)?.cpuTicks ?? 0;
-    memoryBytes += residentBytes(pid);
-  }
-  return { timeMs, cpuNanos: cpuTicks * nanosPerTick, memoryBytes, workingSetBytes: memoryBytes };
+  const sum = fromProcesses.of(kind, namespace);
+  return {
+    timeMs: sum.timeMs,
+    cpuNanos: sum.cpuTicks * nanosPerTick,
+    memoryBytes: sum.memoryBytes,
+    workingSetBytes: sum.memoryBytes,
+  };
 }

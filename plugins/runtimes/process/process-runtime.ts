@@ -26,6 +26,8 @@ import { Cgroups } from './cgroups.ts';
 import { containerCommand, invocation } from './container-command.ts';
 import { ContainerLife, pause, readContainerRecord, type Launch } from './container-life.ts';
 import { containerStats } from './container-stats.ts';
+import { layerBytes } from './layer-bytes.ts';
+import { NamespaceUsage } from './namespace-usage.ts';
 import { EventStream } from './event-stream.ts';
 import { execInContainer } from './exec.ts';
 import { canBeLayer, formatFstab } from './fstab.ts';
@@ -53,6 +55,7 @@ export class ProcessRuntime implements Runtime, AsyncDisposable {
   readonly #layout: Layout;
   readonly #facts: HostFacts;
   readonly #cgroups: Cgroups;
+  readonly #processUsage: NamespaceUsage;
   readonly #images: ImageStore;
   readonly #options: ProcessRuntimeOptions;
   readonly #unlock: () => void;
@@ -75,6 +78,7 @@ export class ProcessRuntime implements Runtime, AsyncDisposable {
     this.#layout = layout;
     this.#facts = facts;
     this.#cgroups = cgroups;
+    this.#processUsage = new NamespaceUsage(() => options.clock.now());
     this.#options = options;
     this.#images = new ImageStore(layout.images);
   }
@@ -270,10 +274,13 @@ export class ProcessRuntime implements Runtime, AsyncDisposable {
     return attachToContainer(this.#running(containerId), request);
   }
 
-  async stats(containerId: string): Promise<ContainerStats> {
+  async stats(containerId: string, options: { readonly disk?: boolean | undefined } = {}): Promise<ContainerStats> {
     const life = this.#running(containerId);
     const { sandboxId } = life.record.spec;
-    return containerStats(life, this.#cgroups.stats(sandboxId, containerId), this.#options.clock.now());
+    const fromCgroup = this.#cgroups.stats(sandboxId, containerId);
+    const stats = containerStats(life, fromCgroup, this.#processUsage, this.#options.clock.now());
+    if (options.disk !== true) return stats;
+    return { ...stats, writableLayerBytes: await layerBytes(this.#layout, containerId) };
   }
 
   async imageStatus(name: string): Promise<Image | undefined> {

@@ -66,8 +66,10 @@ export async function startApi(options: ApiOptions = {}): Promise<Api> {
     clock: systemClock,
     stateDir: folder,
     nodeName: undefined,
+    processMetrics: async () => (await component?.metrics?.()) ?? '',
     cluster: clusterFacts,
   };
+  let component: Awaited<ReturnType<typeof apiServer.start>> | undefined;
   const signal = new AbortController().signal;
   const parts: AsyncDisposable[] = [];
   let cluster = options.cluster;
@@ -85,7 +87,7 @@ export async function startApi(options: ApiOptions = {}): Promise<Api> {
     cluster = local;
   }
   const config = await validated(apiServer, { port: 0, ...options.config });
-  const component = await apiServer.start({ ...base, config, uses: { cluster } } as never, signal);
+  component = await apiServer.start({ ...base, config, uses: { cluster } } as never, signal);
   parts.unshift(component);
   const socket = join(folder, 'api.sock');
   return {

@@ -26,6 +26,8 @@ export function processNode(): ProcessNode {
     requests: [],
     sizes: [],
     running: 0,
+    stats: () => Promise.reject(new PintleError('UNAVAILABLE', 'no usage has been sampled yet')),
+    metrics: async () => 'kubelet_running_pods 1\n',
     log(line) {
       lines.push(line);
       for (const follower of followers) follower.push(`${line}\n`);

@@ -12,7 +12,7 @@ const clock = {
 
 export async function soundRuntime(stateDir: string): Promise<OpenRuntime> {
   await mkdir(stateDir, { recursive: true });
-  return new HollowRuntime({ stateDir, clock, startDelayMs: 0 });
+  return new HollowRuntime({ stateDir, clock, startDelayMs: 0, cpuMillis: 0, memoryBytes: 0 });
 }
 
 type Change = (sound: OpenRuntime, stateDir: string) => Partial<Runtime> & Partial<AsyncDisposable>;

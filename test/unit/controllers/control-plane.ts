@@ -55,6 +55,7 @@ export async function startPlugin<Result>(
     clock: given.clock ?? systemClock,
     stateDir: '',
     nodeName: undefined,
+    processMetrics: async () => '',
   };
   const start = plugin.start as (context: unknown, signal: AbortSignal) => Promise<Result & AsyncDisposable>;
   return start(context, AbortSignal.timeout(10_000));

@@ -27,7 +27,16 @@ export async function startStore<Config>(
   if (checked.issues !== undefined)
     throw new Error(`bad config: ${checked.issues.map(({ message }) => message).join()}`);
   return plugin.start(
-    { config: checked.value, cluster, uses: {}, log: silent, clock, stateDir, nodeName: undefined },
+    {
+      config: checked.value,
+      cluster,
+      uses: {},
+      log: silent,
+      clock,
+      stateDir,
+      nodeName: undefined,
+      processMetrics: async () => '',
+    },
     new AbortController().signal,
   );
 }

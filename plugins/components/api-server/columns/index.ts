@@ -5,6 +5,7 @@ import { nameColumn, table, type ColumnTable, type TableColumns } from './column
 import { coreColumns } from './core.ts';
 import { eventColumns } from './event.ts';
 import { networkColumns } from './network.ts';
+import { usageColumns } from './usage.ts';
 import { workloadColumns } from './workloads.ts';
 
 export type { Column, TableColumns } from './column.ts';
@@ -19,6 +20,7 @@ const known: ColumnTable = {
   ...workloadColumns,
   ...networkColumns,
   ...administrationColumns,
+  ...usageColumns,
   'events.k8s.io/events': eventColumns,
 };
 
