@@ -61,17 +61,16 @@ export interface ApiOptions {
 
 export async function startApi(options: ApiOptions = {}): Promise<Api> {
   const folder = options.folder ?? (await mkdtemp(join(tmpdir(), 'pintle-api-')));
+  const parts: AsyncDisposable[] = [];
   const base = {
     log: options.log ?? quiet,
     clock: systemClock,
     stateDir: folder,
     nodeName: undefined,
-    processMetrics: async () => (await component?.metrics?.()) ?? '',
+    processMetrics: async () => (await (parts[0] as Partial<Component> | undefined)?.metrics?.()) ?? '',
     cluster: clusterFacts,
   };
-  let component: Awaited<ReturnType<typeof apiServer.start>> | undefined;
   const signal = new AbortController().signal;
-  const parts: AsyncDisposable[] = [];
   let cluster = options.cluster;
   if (cluster === undefined) {
     const store = await memoryStore.start(
@@ -87,7 +86,7 @@ export async function startApi(options: ApiOptions = {}): Promise<Api> {
     cluster = local;
   }
   const config = await validated(apiServer, { port: 0, ...options.config });
-  component = await apiServer.start({ ...base, config, uses: { cluster } } as never, signal);
+  const component = await apiServer.start({ ...base, config, uses: { cluster } } as never, signal);
   parts.unshift(component);
   const socket = join(folder, 'api.sock');
   return {
