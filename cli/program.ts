@@ -1,6 +1,7 @@
 import { Command, CommanderError } from 'commander';
 import { completionCommand } from './commands/completion.ts';
 import { configCommand } from './commands/config.ts';
+import { deliverCommand } from './commands/deliver.ts';
 import { downCommand } from './commands/down.ts';
 import { imageCommand } from './commands/image.ts';
 import { labCheckCommand } from './commands/lab-check.ts';
@@ -22,6 +23,7 @@ const commands: readonly ((cli: Cli) => Command)[] = [
   statusCommand,
   kubeconfigCommand,
   imageCommand,
+  deliverCommand,
   serverCommand,
   agentCommand,
   pluginsCommand,
