@@ -78,6 +78,7 @@ function argumentsOf(command: string): readonly string[] {
     'ADDRESS:PORT': '127.0.0.1:6443',
     URL: 'unix:/run/pintle/api.sock',
     NAME: 'node-1',
+    JOB: 'shop',
   };
   return command.split(/\s+/).map((word) => places[word] ?? word);
 }
@@ -88,7 +89,7 @@ async function parses(argv: readonly string[]): Promise<string | undefined> {
   const program = buildProgram(new Cli(new Terminal(sink, sink, {}), {}));
   const disarm = (command: Command): void => {
     command.configureOutput({ writeOut: () => undefined, writeErr: (text) => void (error += text) });
-    if (command.commands.length === 0) command.action(() => undefined);
+    if (command.commands.length === 0 || command.registeredArguments.length > 0) command.action(() => undefined);
     for (const child of command.commands) disarm(child);
   };
   disarm(program);
