@@ -167,6 +167,12 @@ export const builtIns: readonly CatalogueEntry[] = [
     load: () => import('../netplugins/overlays/host-gw/index.ts'),
   },
   {
+    kind: 'overlay',
+    name: 'flannel-udp',
+    summary: "flannel's UDP backend: packets in UDP datagrams, carried by a process of its own",
+    load: () => import('../netplugins/overlays/flannel-udp/index.ts'),
+  },
+  {
     kind: 'proxy',
     name: 'nftables',
     summary: 'Service proxy by nftables maps: cost per packet independent of the number of services',

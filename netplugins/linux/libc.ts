@@ -22,8 +22,15 @@ export interface Libc {
   getsockopt(fd: number, level: number, option: number, value: Buffer, length: Buffer): number;
   send(fd: number, data: Buffer, length: number, flags: number): number;
   recv(fd: number, data: Buffer, length: number, flags: number): number;
+  sendto(fd: number, data: Buffer, length: number, flags: number, address: Buffer, addressLength: number): number;
+  read(fd: number, data: Buffer, length: number): number;
+  write(fd: number, data: Buffer, length: number): number;
   poll(fds: Buffer, count: number, timeoutMs: number): number;
   fcntl(fd: number, command: number, argument: number): number;
+  /** An ioctl that takes a struct, which the kernel may fill in. */
+  ioctl(fd: number, request: number, argument: Buffer): number;
+  /** An ioctl that takes a number. */
+  ioctlNumber(fd: number, request: number, argument: number): number;
   /** SIOCETHTOOL with a struct ethtool_value; the value after the call, or undefined when refused. */
   ethtool(fd: number, device: string, command: number, value: number): number | undefined;
   errno(): number;
@@ -42,6 +49,9 @@ const prototypes = {
   getsockopt: 'int getsockopt(int, int, int, void *, void *)',
   send: 'int64_t send(int, void *, size_t, int)',
   recv: 'int64_t recv(int, void *, size_t, int)',
+  sendto: 'int64_t sendto(int, void *, size_t, int, void *, unsigned int)',
+  read: 'int64_t read(int, void *, size_t)',
+  write: 'int64_t write(int, void *, size_t)',
   poll: 'int poll(void *, unsigned long, int)',
   fcntl: 'int fcntl(int, int, long)',
   ioctl: 'int ioctl(int, unsigned long, void *)',
@@ -74,7 +84,8 @@ export function libc(): Libc {
       koffi.free(request);
     }
   };
-  loaded = { ...calls, ethtool, errno: () => koffi.errno() } as unknown as Libc;
+  const ioctlNumber = library.func('int ioctl(int, unsigned long, unsigned long)') as unknown as Call;
+  loaded = { ...calls, ioctlNumber, ethtool, errno: () => koffi.errno() } as unknown as Libc;
   return loaded;
 }
 

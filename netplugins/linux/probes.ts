@@ -7,6 +7,7 @@ import { isPintleError } from '../../kernel/contract/index.ts';
 import { runInNetns, withScratchNetns } from './namespaces.ts';
 import { nftTransaction } from './nft.ts';
 import { openRtnetlink, type Rtnetlink } from './rtnetlink.ts';
+import { createTun } from './tun.ts';
 
 /** Undefined: works. Otherwise the reason why not. */
 export type Probe = string | undefined;
@@ -48,6 +49,15 @@ export function probeBridge(): Probe {
     links.createBridge({ name: 'probe' });
     links.createVeth({ name: 'probe-a', peer: { name: 'probe-b' } });
   });
+}
+
+export function probeTun(): Probe {
+  try {
+    withScratchNetns((netns) => closeSync(createTun({ name: 'probe', netns, blocking: false })));
+    return undefined;
+  } catch (error) {
+    return reasonOf(error);
+  }
 }
 
 /** Loads `rules` with nft in a scratch namespace. */

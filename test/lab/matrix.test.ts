@@ -2,7 +2,15 @@
 import test from 'ava';
 import type { ProxyPort, ProxyState } from '../../kernel/contract/index.ts';
 import { NftablesProxy } from '../../netplugins/proxies/nftables/nftables-proxy.ts';
-import { clusterCidrs, createCluster, mtuOf, podCidr6, type ClusterShape, type Member } from './support/cluster.ts';
+import {
+  clusterCidrs,
+  createCluster,
+  mtuOf,
+  overlayNames,
+  podCidr6,
+  type ClusterShape,
+  type Member,
+} from './support/cluster.ts';
 import { nodeAddress, nodeAddress6, quiet, snapshot, type Place } from './support/topology.ts';
 
 const vip = '10.96.0.1';
@@ -68,7 +76,7 @@ async function ask(from: Place, host: string, port: number, bytes?: number): Pro
 }
 
 for (const attachment of ['bridge', 'ptp'] as const)
-  for (const overlay of ['vxlan', 'host-gw'] as const) {
+  for (const overlay of overlayNames) {
     const name = `${attachment} x ${overlay} x nftables`;
 
     test(`${name}: pods of one node and of two, small and large packets, IPv4 and IPv6`, async (t) => {
@@ -137,7 +145,7 @@ for (const attachment of ['bridge', 'ptp'] as const)
 
 test('taking all down leaves every node as it was, for each combination', async (t) => {
   for (const attachment of ['bridge', 'ptp'] as const)
-    for (const overlay of ['vxlan', 'host-gw'] as const) {
+    for (const overlay of overlayNames) {
       const { members, proxies, sync, one } = await setUp(t, { attachment, overlay });
       await sync((at) => [portOf(at, [one], { nodePort })]);
       for (const [index, { overlay: running, attachment: pods, node }] of members.entries()) {

@@ -5,7 +5,8 @@ import { RT_TABLE_MAIN, type NewRoute, type Route, type RtChange, type Rtnetlink
 
 export interface WantedRoute {
   readonly destination: string;
-  readonly gateway: string;
+  /** Undefined: what is sent there needs no next hop (a tunnel's device). */
+  readonly gateway?: string | undefined;
   readonly link: number;
   readonly onlink?: boolean;
   /** Who made it (RTPROT_*); undefined: not compared. */

@@ -3,6 +3,10 @@ import type { Overlay, Peer } from '../../../kernel/contract/index.ts';
 import { openBridge } from '../../../netplugins/attachments/bridge/bridge-attachment.ts';
 import { openPtp } from '../../../netplugins/attachments/ptp/ptp-attachment.ts';
 import type { VethAttachment, VethOptions } from '../../../netplugins/linux/pods/veth-attachment.ts';
+import {
+  FlannelUdpOverlay,
+  type FlannelUdpOptions,
+} from '../../../netplugins/overlays/flannel-udp/flannel-udp-overlay.ts';
 import { HostGwOverlay } from '../../../netplugins/overlays/host-gw/host-gw-overlay.ts';
 import { VxlanOverlay } from '../../../netplugins/overlays/vxlan/vxlan-overlay.ts';
 import { createTopology, nodeAddress, nodeAddress6, podCidr, quiet, type Place, type Topology } from './topology.ts';
@@ -19,10 +23,13 @@ export interface Member {
   readonly ip: string;
 }
 
+export const overlayNames = ['vxlan', 'host-gw', 'flannel-udp'] as const;
+export type OverlayName = (typeof overlayNames)[number];
+
 export interface ClusterShape {
   readonly dual?: boolean;
   readonly attachment?: 'bridge' | 'ptp';
-  readonly overlay?: 'vxlan' | 'host-gw';
+  readonly overlay?: OverlayName;
 }
 
 export const attachments = {
@@ -32,7 +39,7 @@ export const attachments = {
 
 /** What each overlay leaves of an underlay of 1500 bytes, with the family that costs most. */
 export const mtuOf = ({ overlay = 'vxlan', dual = false }: ClusterShape): number =>
-  overlay === 'host-gw' ? 1500 : dual ? 1430 : 1450;
+  overlay === 'host-gw' ? 1500 : overlay === 'flannel-udp' ? 1472 : dual ? 1430 : 1450;
 
 export function openHostGw(node: Place, folder: string): HostGwOverlay {
   const stateFile = `${folder}/host-gw-${node.netns.split('/').at(-1)}.json`;
@@ -42,6 +49,18 @@ export function openHostGw(node: Place, folder: string): HostGwOverlay {
 export function openOverlay(node: Place): VxlanOverlay {
   return new VxlanOverlay({ vni: 1, port: 8472, txChecksumOffload: 'auto', log: quiet, netns: node.netns });
 }
+
+export function openFlannelUdp(
+  node: Place,
+  folder: string,
+  options: Partial<FlannelUdpOptions> = {},
+): FlannelUdpOverlay {
+  const stateDir = `${folder}/flannel-udp-${node.netns.split('/').at(-1)}`;
+  const defaults = { port: 8285, path: 'dgram', inject: 'auto', checkSource: true } as const;
+  return new FlannelUdpOverlay({ ...defaults, ...options, stateDir, log: quiet, netns: node.netns });
+}
+
+const openers = { vxlan: openOverlay, 'host-gw': openHostGw, 'flannel-udp': openFlannelUdp } as const;
 
 interface Scope {
   teardown(undo: () => unknown): void;
@@ -88,7 +107,14 @@ export async function createCluster(
   const pods = await createPods(t, topology, shape);
   const members: Member[] = [];
   for (const [index, node] of topology.nodes.entries()) {
-    const overlay = shape.overlay === 'host-gw' ? openHostGw(node, topology.folder) : openOverlay(node);
+    const open = openers[shape.overlay ?? 'vxlan'];
+    const overlay = open(node, topology.folder);
+    // What carries packets by a process of its own goes on until somebody leaves.
+    t.teardown(async () => {
+      const last = open(node, topology.folder);
+      await last.leave();
+      await last[Symbol.asyncDispose]();
+    });
     const name = `node-${index}`;
     const podCidrs = podCidrsOf(index, shape.dual ?? false);
     const addresses = [nodeAddress(index), nodeAddress6(index)];

@@ -19,7 +19,13 @@ export async function overlayBed(
   const pods = await createPods(t, topology, options.shape);
   const nodes = topology.nodes.map((node, index) => {
     let running = options.open(node, topology.folder);
-    t.teardown(() => running[Symbol.asyncDispose]());
+    t.teardown(async () => {
+      await running[Symbol.asyncDispose]();
+      // What carries packets by a process of its own goes on until somebody leaves.
+      const last = options.open(node, topology.folder);
+      await last.leave();
+      await last[Symbol.asyncDispose]();
+    });
     return {
       local: { name: `node-${index}`, podCidrs: [podCidr(index)], clusterCidrs, addresses: [nodeAddress(index)] },
       overlay: () => running,

@@ -1,0 +1,55 @@
+/**
+ * TUN devices: IP packets that the kernel routes to the device are read from its descriptor, and what is written to the
+ * descriptor arrives from the device. Owns nothing: the device lives as long as a process holds the descriptor.
+ */
+import { closeSync, constants, openSync } from 'node:fs';
+import { kernelRefused, libc } from './libc.ts';
+import { runInNetns } from './namespaces.ts';
+
+const device = '/dev/net/tun';
+const TUNSETIFF = 0x400454ca;
+const TUNSETOFFLOAD = 0x400454d0;
+const IFF_TUN = 0x0001;
+const IFF_NO_PI = 0x1000;
+const IFF_VNET_HDR = 0x4000;
+const IFF_TUN_EXCL = 0x8000;
+
+/** What the kernel may hand over undone: checksums and segmentation (TUN_F_*). */
+export const tunOffloads = { checksum: 1, tso4: 2, tso6: 4, tsoEcn: 8, uso4: 0x20, uso6: 0x40 } as const;
+
+export interface NewTun {
+  readonly name: string;
+  readonly netns?: string | undefined;
+  /** Whether a read waits for a packet. */
+  readonly blocking: boolean;
+  /** Each packet carries a struct virtio_net_hdr (10 bytes) in front. */
+  readonly vnetHeader?: boolean;
+}
+
+/** Makes the device and returns its descriptor. One of that name must not exist. Throws KERNEL_REFUSED. */
+export function createTun({ name, netns, blocking, vnetHeader }: NewTun): number {
+  const make = (): number => {
+    let fd: number;
+    try {
+      fd = openSync(device, constants.O_RDWR | (blocking ? 0 : constants.O_NONBLOCK));
+    } catch (error) {
+      throw kernelRefused(`Opening ${device}`, -((error as NodeJS.ErrnoException).errno ?? 0), {
+        advice: 'load the module (modprobe tun); in a container, hand the device in',
+      });
+    }
+    // struct ifreq: 16 bytes of name, then the flags.
+    const request = Buffer.alloc(40);
+    request.write(name, 0, 15, 'latin1');
+    request.writeUInt16LE(IFF_TUN | IFF_NO_PI | IFF_TUN_EXCL | (vnetHeader === true ? IFF_VNET_HDR : 0), 16);
+    if (libc().ioctl(fd, TUNSETIFF, request) === 0) return fd;
+    const errno = libc().errno();
+    closeSync(fd);
+    throw kernelRefused(`Creating TUN device ${name}`, errno);
+  };
+  return netns === undefined ? make() : runInNetns(netns, make);
+}
+
+/** Whether the kernel can leave all of `offloads` (bits of `tunOffloads`) to the reader. */
+export function setTunOffloads(fd: number, offloads: number): boolean {
+  return libc().ioctlNumber(fd, TUNSETOFFLOAD, offloads) === 0;
+}

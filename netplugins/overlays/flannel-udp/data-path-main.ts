@@ -1,0 +1,89 @@
+/**
+ * The data path's process: `node data-path-main.js SETTINGS LINK FOLDER`, with the TUN device as descriptor 3, inside the node's
+ * network namespace. Outlives the agent that started it; any later one finds it by the socket in FOLDER. Owns the device,
+ * which vanishes with it, the UDP socket and the control socket.
+ *
+ * It ends when told to, and when its device is deleted: by SIGKILL to itself, since threads that sit in a system call would
+ * hold up any other end, and there is nothing to save.
+ */
+import { openSync, rmSync } from 'node:fs';
+import { createServer, type Socket } from 'node:net';
+import { join } from 'node:path';
+import { openRtnetlink } from '../../linux/rtnetlink.ts';
+import { readMessages, socketName, writeMessage, type DataPathSettings, type Question } from './data-path-protocol.ts';
+import { openDgramPath, type DataPath } from './dgram-path.ts';
+import type { PeerRoute } from './peer-table.ts';
+
+const tun = 3;
+const [settingsText = '', link = '', folder = ''] = process.argv.slice(2);
+const settings = JSON.parse(settingsText) as DataPathSettings;
+
+const end = (): never => {
+  process.kill(process.pid, 'SIGKILL');
+  throw new Error('not reached');
+};
+
+/** A predecessor whose device has just been deleted may hold the port a moment longer. */
+async function openWhenFree(): Promise<DataPath> {
+  const deadline = performance.now() + 5_000;
+  for (;;) {
+    try {
+      return await openDgramPath(settings, tun);
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== 'EADDRINUSE' || performance.now() > deadline) throw error;
+      await new Promise((resolve) => setTimeout(resolve, 5));
+    }
+  }
+}
+
+function endWithDevice(index: number): void {
+  const links = openRtnetlink();
+  links.subscribe((event) => {
+    if (event.kind === 'link' && event.deleted && event.link.index === index) end();
+    if (event.kind === 'overflow' && links.getLink(index) === undefined) end();
+  });
+  if (links.getLink(index) === undefined) end();
+}
+
+const textOf = (peer: PeerRoute): string => JSON.stringify([peer.address, peer.framing, [...peer.podCidrs].sort()]);
+
+function serve(path: DataPath): void {
+  let known: ReadonlySet<string> = new Set();
+  const answer = (question: Question): unknown => {
+    switch (question.verb) {
+      case 'hello':
+        return { settings, pid: process.pid, features: path.features };
+      case 'peers': {
+        const wanted = new Set(question.peers.map(textOf));
+        const removed = [...known].filter((one) => !wanted.has(one)).length;
+        const added = [...wanted].filter((one) => !known.has(one)).length;
+        if (removed + added > 0) path.setPeers(question.peers);
+        known = wanted;
+        return { changed: removed + added };
+      }
+      case 'counters':
+        return path.counters();
+      case 'stop':
+        return end();
+    }
+  };
+  let agent: Socket | undefined;
+  const server = createServer((socket) => {
+    agent?.destroy();
+    agent = socket;
+    readMessages(socket, (message) => {
+      const { id, question } = message as { id: number; question: Question };
+      writeMessage(socket, { id, answer: answer(question) });
+    });
+  });
+  // By way of a descriptor of the folder: the path itself may be longer than an address of a unix socket can be.
+  const socketPath = join(`/proc/self/fd/${openSync(folder, 'r')}`, socketName);
+  rmSync(socketPath, { force: true });
+  process.umask(0o177);
+  server.listen(socketPath, () => process.stdout.write('ready\n'));
+}
+
+// The agent that reads this process's output may be gone.
+process.stdout.on('error', () => undefined);
+endWithDevice(Number(link));
+serve(await openWhenFree());

@@ -1,0 +1,77 @@
+/**
+ * What the agent and the data path's process say to each other: one JSON object a line on a unix socket. The agent asks,
+ * each answer has the number of its question. The process serves one agent at a time: the last one to connect.
+ */
+import type { Socket } from 'node:net';
+import type { PeerRoute } from './peer-table.ts';
+
+/** Counted up when either side would misunderstand the other: a data path of another version is replaced. */
+export const protocolVersion = 1;
+
+/** All that a data path is started with. Equal settings: the running one serves. */
+export interface DataPathSettings {
+  readonly version: number;
+  readonly device: string;
+  readonly path: 'dgram' | 'offload';
+  /** Underlay address and UDP port of this node. */
+  readonly local: string;
+  readonly port: number;
+  /** From where ICMP errors come: addresses of the device, one a family. */
+  readonly sources: readonly string[];
+  readonly inject: 'auto' | 'raw-socket' | 'tun';
+  /** Whether datagrams from addresses that are no peer's are dropped. */
+  readonly checkSource: boolean;
+}
+
+export type Question =
+  | { readonly verb: 'hello' }
+  | { readonly verb: 'peers'; readonly peers: readonly PeerRoute[] }
+  | { readonly verb: 'counters' }
+  | { readonly verb: 'stop' };
+
+export interface Hello {
+  readonly settings: DataPathSettings;
+  readonly pid: number;
+  /** What it found this kernel able to do, and uses. */
+  readonly features: Readonly<Record<string, string>>;
+}
+
+export interface Counters {
+  readonly sentPackets: number;
+  readonly receivedPackets: number;
+  readonly noRoute: number;
+  readonly expired: number;
+  readonly unknownSource: number;
+  readonly failed: number;
+}
+
+/** The answer to each verb; `stop` has none but the end of the connection. */
+export interface Answers {
+  readonly hello: Hello;
+  readonly peers: { readonly changed: number };
+  readonly counters: Counters;
+  readonly stop: never;
+}
+
+/** Where the process listens, in the plugin's folder. */
+export const socketName = 'data-path.sock';
+
+/** Calls `onMessage` for each line. Lines that are no JSON end the connection. */
+export function readMessages(socket: Socket, onMessage: (message: unknown) => void): void {
+  let rest = '';
+  socket.setEncoding('utf8');
+  socket.on('data', (chunk: string) => {
+    const lines = (rest + chunk).split('\n');
+    rest = lines.pop() ?? '';
+    try {
+      for (const line of lines) onMessage(JSON.parse(line));
+    } catch {
+      socket.destroy();
+    }
+  });
+  socket.on('error', () => undefined);
+}
+
+export function writeMessage(socket: Socket, message: unknown): void {
+  socket.write(`${JSON.stringify(message)}\n`);
+}
