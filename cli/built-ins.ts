@@ -131,6 +131,12 @@ export const builtIns: readonly CatalogueEntry[] = [
     load: () => import('../plugins/controllers/pod-disruption-budget/index.ts'),
   },
   {
+    kind: 'controller',
+    name: 'horizontal-pod-autoscaler',
+    summary: 'Sizes workloads by what their pods really use',
+    load: () => import('../plugins/controllers/horizontal-pod-autoscaler/index.ts'),
+  },
+  {
     kind: 'runtime',
     name: 'process',
     summary: 'Containers as processes in namespaces of their own: no daemon, no image download',

@@ -24,6 +24,7 @@ export const defaults: ConfigDefaults = {
       'cron-job',
       'stateful-set',
       'pod-disruption-budget',
+      'horizontal-pod-autoscaler',
     ),
     runtime: named('process'),
     attachment: named('bridge'),

@@ -183,6 +183,7 @@ export async function setRunning(cluster: Cluster, pod: Pod, isReady = true, sin
   const time = `${since.toISOString().slice(0, 19)}Z`;
   return patchStatus(cluster, pod, {
     phase: 'Running',
+    startTime: pod.status?.startTime ?? time,
     podIP: address,
     podIPs: [{ ip: address }],
     conditions: [{ type: 'Ready', status: isReady ? 'True' : 'False', lastTransitionTime: time }],
