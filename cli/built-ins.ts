@@ -91,7 +91,7 @@ export const builtIns: readonly CatalogueEntry[] = [
   {
     kind: 'controller',
     name: 'service-account',
-    summary: 'Gives every namespace its default ServiceAccount, and the CA bundle when one is configured',
+    summary: 'Gives every namespace its default ServiceAccount and the CA bundle, and token Secrets their token',
     load: () => import('../plugins/controllers/service-account/index.ts'),
   },
   {
@@ -147,6 +147,12 @@ export const builtIns: readonly CatalogueEntry[] = [
     name: 'hollow',
     summary: 'Nothing runs: states and logs as a real runtime would report them, for scale tests',
     load: () => import('../plugins/runtimes/hollow/index.ts'),
+  },
+  {
+    kind: 'controller',
+    name: 'cluster-role-aggregation',
+    summary: 'Gathers the rules of ClusterRoles that are made of others, such as admin, edit and view',
+    load: () => import('../plugins/controllers/cluster-role-aggregation/index.ts'),
   },
   {
     kind: 'attachment',
@@ -242,6 +248,13 @@ export const builtIns: readonly CatalogueEntry[] = [
     role: 'node',
     summary: 'Keeps the proxy in step with Services and EndpointSlices',
     load: () => import('../plugins/components/service-proxy/index.ts'),
+  },
+  {
+    kind: 'component',
+    name: 'api-forwarder',
+    role: 'node',
+    summary: 'Brings pods to the API where the server has no address of its own that they reach',
+    load: () => import('../plugins/components/api-forwarder/index.ts'),
   },
   {
     kind: 'component',

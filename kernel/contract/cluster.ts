@@ -14,6 +14,7 @@
  * Cancellation: a watch returns when its signal aborts.
  * Capabilities: `serve` (has `server`, what an API front end needs).
  */
+import type { Duplex } from 'node:stream';
 import type { NodeService } from './node-service.ts';
 import type { ObjectMeta } from './kubernetes.ts';
 
@@ -164,6 +165,11 @@ export interface Cluster {
    * needs no open port.
    */
   serveNode(nodeName: string, service: NodeService, signal: AbortSignal): Promise<void>;
+  /**
+   * A raw connection to the API's TLS port, whatever way this process itself takes there: what a node forwards its pods'
+   * connections into. The identity of this process is no part of it. Undefined where there is no such port.
+   */
+  connect?(): Promise<Duplex>;
   /** Capability `serve`. */
   readonly server?: ClusterServer | undefined;
 }
@@ -189,8 +195,29 @@ export interface ServedSubresource {
   readonly verbs: readonly string[];
 }
 
+/** What a caller wants to do: a verb on a resource, or (with `path`) on a URL that is no resource. */
+export interface AccessRequest {
+  /** get list watch create update patch delete deletecollection impersonate ...; of a path the HTTP method in lower case. */
+  readonly verb: string;
+  readonly group?: string | undefined;
+  readonly resource?: string | undefined;
+  readonly subresource?: string | undefined;
+  readonly namespace?: string | undefined;
+  readonly name?: string | undefined;
+  readonly path?: string | undefined;
+}
+export interface AccessDecision {
+  readonly allowed: boolean;
+  /** Which rule allows it, or why nothing is known that would. */
+  readonly reason: string;
+}
+
 /** What an API front end (component `api-server`) needs beside the verbs above. */
 export interface ClusterServer {
+  /** Whose bearer token this is; undefined when it is not valid (any more). */
+  authenticate(token: string): UserInfo | undefined;
+  /** The front end asks before each call that it makes on somebody's behalf; the verbs above do not ask again. */
+  authorize(user: UserInfo, request: AccessRequest): AccessDecision;
   /** All resources, a new array whenever the set changes (custom resources). */
   resources(): readonly ServedResource[];
   /** Streams of a connected node; rejects UNAVAILABLE when the node is not connected. */

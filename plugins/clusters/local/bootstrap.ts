@@ -1,4 +1,5 @@
 /** Objects that every cluster has, always: made at the start and whenever they are missing, otherwise left as they are. */
+import { bootstrapBindings, bootstrapRoles } from './access/bootstrap-roles.ts';
 import { isPintleError } from '../../../kernel/contract/index.ts';
 import type { Cluster, KubernetesObject, NewObject, ResourceType } from '../../../kernel/contract/index.ts';
 import type { Service } from '../../../kernel/contract/kubernetes.ts';
@@ -45,7 +46,20 @@ const priorityClasses = [
   },
 ];
 
-export async function bootstrap(cluster: Cluster, kubernetesIp: string, apiPort: number): Promise<void> {
+/** Where Service default/kubernetes leads to is the API server's to say; until then this is as good as any. */
+const usualApiPort = 6443;
+
+async function ensureRoles(cluster: Cluster): Promise<void> {
+  const missing = async <T extends KubernetesObject>(type: ResourceType<T>, object: NewObject<T>) => {
+    if (await isMissing(cluster, type, object.metadata.name!)) await ensure(cluster, type, object);
+  };
+  await Promise.all([
+    ...bootstrapRoles.map((role) => missing(resources.clusterRoles, role)),
+    ...bootstrapBindings.map((binding) => missing(resources.clusterRoleBindings, binding)),
+  ]);
+}
+
+export async function bootstrap(cluster: Cluster, kubernetesIp: string, hasRoles: boolean): Promise<void> {
   for (const name of ['default', 'kube-system', 'kube-public', 'kube-node-lease']) {
     if (await isMissing(cluster, resources.namespaces, name)) {
       await ensure(cluster, resources.namespaces, { metadata: { name }, spec: {} });
@@ -61,6 +75,7 @@ export async function bootstrap(cluster: Cluster, kubernetesIp: string, apiPort:
       });
     }
   }
+  if (hasRoles) await ensureRoles(cluster);
   if (await isMissing(cluster, resources.services, 'kubernetes', 'default')) {
     const service: NewObject<Service> = {
       metadata: {
@@ -73,7 +88,7 @@ export async function bootstrap(cluster: Cluster, kubernetesIp: string, apiPort:
         clusterIPs: [kubernetesIp],
         type: 'ClusterIP',
         sessionAffinity: 'None',
-        ports: [{ name: 'https', protocol: 'TCP', port: 443, targetPort: apiPort }],
+        ports: [{ name: 'https', protocol: 'TCP', port: 443, targetPort: usualApiPort }],
       },
     };
     await ensure(cluster, resources.services, service);

@@ -84,6 +84,9 @@ const special: Readonly<Record<string, readonly ServedSubresource[]>> = {
     { name: 'portforward', group: '', version: 'v1', kind: 'PodPortForwardOptions', verbs: ['create', 'get'] },
     { name: 'resize', group: '', version: 'v1', kind: 'Pod', verbs: changeVerbs },
   ],
+  'core/serviceaccounts': [
+    { name: 'token', group: 'authentication.k8s.io', version: 'v1', kind: 'TokenRequest', verbs: ['create'] },
+  ],
   'core/namespaces': [{ name: 'finalize', group: '', version: 'v1', kind: 'Namespace', verbs: ['update'] }],
   'certificates.k8s.io/certificatesigningrequests': [
     {

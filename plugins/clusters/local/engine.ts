@@ -9,6 +9,8 @@ import type {
   WriteOptions,
 } from '../../../kernel/contract/index.ts';
 import { badRequest, methodNotAllowed } from './api-errors.ts';
+import type { Authorizer } from './access/authorizer.ts';
+import type { ServiceAccountTokens } from './access/service-account-tokens.ts';
 import { Catalog } from './catalog.ts';
 import type { Resource, Storage } from './catalog.ts';
 import { atRevision } from './state/collection.ts';
@@ -26,6 +28,9 @@ export class Engine {
   readonly catalog: Catalog;
   readonly clock: Clock;
   readonly log: Logger;
+  /** Undefined: this cluster has no service account tokens, and pods get none. */
+  tokens: ServiceAccountTokens | undefined;
+  access: Authorizer | undefined;
 
   constructor(state: State, strategies: ReadonlyMap<string, Strategy>, clock: Clock, log: Logger) {
     this.state = state;
@@ -54,6 +59,8 @@ export class Engine {
       nowMs,
       timestamp: timestamp(nowMs),
       user: options.user,
+      tokens: this.tokens,
+      access: this.access,
       find: <T extends KubernetesObject>(type: ResourceType<T>, key: ObjectKey) => {
         const resource = this.stored(type, 'get');
         return resource.storage.collection.get(this.key(resource, key)) as T | undefined;

@@ -1,3 +1,4 @@
+import { join } from 'node:path';
 import { z } from 'zod';
 import { definePlugin } from '../../../kernel/contract/plugin.ts';
 import { openLocalCluster } from './open.ts';
@@ -13,7 +14,10 @@ const config = z
       }, 'expected a range within 1-65535')
       .default('30000-32767')
       .describe('Ports that Services of type NodePort are given'),
-    apiPort: z.int().min(1).max(65_535).default(6443).describe('The port that Service default/kubernetes leads to'),
+    authorization: z
+      .enum(['rbac', 'always-allow'])
+      .default('rbac')
+      .describe('Who may do what: as Roles and bindings say, or everybody who is known everything'),
     history: z
       .strictObject({
         changes: z
@@ -44,7 +48,7 @@ export default definePlugin({
   config,
   needs: ['store'],
   capabilities: ['serve'],
-  start: async ({ config: { nodePorts, ...rest }, cluster, uses, clock, log }, signal) => {
+  start: async ({ config: { nodePorts, ...rest }, cluster, uses, clock, log, stateDir }, signal) => {
     const [first, last] = nodePorts.split('-').map(Number);
     return openLocalCluster(
       {
@@ -52,6 +56,10 @@ export default definePlugin({
         nodePorts: { first: first!, last: last! },
         store: uses.store,
         serviceCidrs: cluster.serviceCidrs,
+        serviceAccounts: {
+          keyFile: join(stateDir, 'service-account.key'),
+          issuer: `https://kubernetes.default.svc.${cluster.dnsDomain}`,
+        },
         clock,
         log,
       },

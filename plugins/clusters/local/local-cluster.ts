@@ -1,6 +1,7 @@
 /** The Cluster interface over the state of this process: finds the resource, picks the verb. */
 import { isPintleError } from '../../../kernel/contract/index.ts';
 import type {
+  AccessRequest,
   CallOptions,
   Cluster,
   ClusterServer,
@@ -12,10 +13,12 @@ import type {
   ObjectKey,
   ObjectList,
   ResourceType,
+  UserInfo,
   WatchEvent,
   WatchOptions,
   WriteOptions,
 } from '../../../kernel/contract/index.ts';
+import { resources } from '../../../kernel/machinery/resources.ts';
 import { badRequest, methodNotAllowed, notFound, unknownResource } from './api-errors.ts';
 import type { Engine, Stored } from './engine.ts';
 import { list, parseRevision } from './list.ts';
@@ -32,6 +35,7 @@ import type { Patch } from './verbs/patch.ts';
 import { remove } from './verbs/remove.ts';
 import { bind } from './verbs/subresources/binding.ts';
 import { evict } from './verbs/subresources/eviction.ts';
+import { requestToken } from './verbs/subresources/token.ts';
 import { partialSubresources } from './verbs/subresources/partial.ts';
 import type { PartialMerge } from './verbs/subresources/partial.ts';
 import { patchScale, scaleOf, updateScale } from './verbs/subresources/scale.ts';
@@ -55,6 +59,12 @@ export class LocalCluster implements Cluster {
     this.#nodes = nodes;
     this.#usage = new ResourceMetrics(engine, nodes);
     this.server = Object.freeze({
+      authenticate: (token: string) => {
+        const answer = engine.tokens?.authenticate(token);
+        return answer !== undefined && 'user' in answer ? answer.user : undefined;
+      },
+      authorize: (user: UserInfo, request: AccessRequest) =>
+        engine.access?.authorize(user, request) ?? { allowed: false, reason: 'no authorizer' },
       resources: () => engine.catalog.served(),
       node: (name: string) => nodes.get(name),
       checks,
@@ -121,8 +131,21 @@ export class LocalCluster implements Cluster {
       )) as T;
     }
     if (!resource.served.verbs.includes('create')) throw methodNotAllowed(resource.served, 'create');
-    if (!resource.storage) return deepFreeze(review(resource, shape(resource, object, options), options.user)) as T;
-    return (await create(this.#engine, resource as Stored, object, options)) as T;
+    if (!resource.storage)
+      return deepFreeze(review(this.#engine, resource, shape(resource, object, options), options.user)) as T;
+    const created = (await create(this.#engine, resource as Stored, object, options)) as T;
+    if (type.resource === 'namespaces' && type.group === '' && this.#engine.tokens && !options.dryRun)
+      await this.#ensureAccount(created.metadata.name);
+    return created;
+  }
+
+  /** Before the answer: the first pod of a new namespace needs it, and would not find it. Controller service-account keeps it. */
+  async #ensureAccount(namespace: string): Promise<void> {
+    try {
+      await this.create(resources.serviceAccounts, { metadata: { namespace, name: 'default' } });
+    } catch (error) {
+      if (!isPintleError(error, 'ALREADY_EXISTS', 'FORBIDDEN', 'NOT_FOUND')) throw error;
+    }
   }
 
   async #createSubresource(
@@ -138,6 +161,9 @@ export class LocalCluster implements Cluster {
     }
     if (path === 'core/pods' && options.subresource === 'eviction') {
       return evict(this.#engine, resource, parent, body, options);
+    }
+    if (path === 'core/serviceaccounts' && options.subresource === 'token' && this.#engine.tokens) {
+      return requestToken(this.#engine, resource, this.#engine.tokens, parent, body, options);
     }
     this.#subresource(resource, options.subresource!, 'create');
     throw unknownResource();

@@ -2,6 +2,9 @@
 import type { Clock, Logger, Store } from '../../../kernel/contract/index.ts';
 import { storagePath } from './catalog.ts';
 import { bootstrap } from './bootstrap.ts';
+import { Authorizer } from './access/authorizer.ts';
+import { openSigningKey } from './access/signing-key-file.ts';
+import { ServiceAccountTokens } from './access/service-account-tokens.ts';
 import { Engine } from './engine.ts';
 import { EventExpiry } from './event-expiry.ts';
 import { LocalCluster } from './local-cluster.ts';
@@ -16,8 +19,9 @@ export interface LocalClusterOptions {
   readonly log: Logger;
   readonly serviceCidrs: readonly string[];
   readonly nodePorts: { readonly first: number; readonly last: number };
-  /** Where Service default/kubernetes points to. */
-  readonly apiPort: number;
+  readonly authorization: 'rbac' | 'always-allow';
+  /** Undefined: no tokens, and pods are not asked for their service account. */
+  readonly serviceAccounts: { readonly keyFile: string; readonly issuer: string } | undefined;
   readonly history: { readonly changes: number; readonly seconds: number };
   readonly eventTtlSeconds: number;
   readonly bookmarkSeconds: number;
@@ -41,6 +45,21 @@ export async function openLocalCluster(
     options.nodePorts,
   );
   const engine = new Engine(state, strategies(services), clock, log);
+  const roleCollections = {
+    roles: state.collection(storagePath('rbac.authorization.k8s.io', 'roles')),
+    clusterRoles: state.collection(storagePath('rbac.authorization.k8s.io', 'clusterroles')),
+    roleBindings: state.collection(storagePath('rbac.authorization.k8s.io', 'rolebindings')),
+    clusterRoleBindings: state.collection(storagePath('rbac.authorization.k8s.io', 'clusterrolebindings')),
+  };
+  engine.access = new Authorizer(roleCollections, options.authorization);
+  if (options.serviceAccounts !== undefined) {
+    engine.tokens = new ServiceAccountTokens({
+      key: await openSigningKey(options.serviceAccounts.keyFile),
+      issuer: options.serviceAccounts.issuer,
+      find: engine.context({}).find,
+      now: () => clock.now(),
+    });
+  }
   const checks = () => [
     {
       name: 'store',
@@ -51,7 +70,7 @@ export async function openLocalCluster(
   const cluster = new LocalCluster(engine, new NodeConnections(), checks, options.bookmarkSeconds * 1000);
   try {
     await state.start(signal);
-    await bootstrap(cluster, services.firstAddress, options.apiPort);
+    await bootstrap(cluster, services.firstAddress, options.authorization === 'rbac');
     signal.throwIfAborted();
   } catch (error) {
     await state.stop();
@@ -65,7 +84,7 @@ export async function openLocalCluster(
         state.trim();
         await expiry.sweep();
         // Somebody may have deleted what everybody counts on.
-        await bootstrap(cluster, services.firstAddress, options.apiPort);
+        await bootstrap(cluster, services.firstAddress, options.authorization === 'rbac');
       } catch (error) {
         if (!stop.signal.aborted)
           log.warn('Housekeeping of the API state failed; trying again', { error: String(error) });

@@ -1,32 +1,41 @@
-/**
- * Reviews: questions about who somebody is and what they may do. The rule of today: every authenticated user may do
- * everything, anybody else nothing.
- */
-import type { KubernetesObject, UserInfo } from '../../../kernel/contract/index.ts';
+/** Reviews: questions about who somebody is and what they may do, answered by what the authorizer would decide. */
+import type { AccessRequest, KubernetesObject, UserInfo } from '../../../kernel/contract/index.ts';
 import type {
   LocalSubjectAccessReview,
+  PolicyRule,
   SelfSubjectReview,
   SelfSubjectRulesReview,
   SubjectAccessReview,
+  SubjectAccessReviewSpec,
   SubjectAccessReviewStatus,
   TokenReview,
 } from '../../../kernel/contract/kubernetes.ts';
+import type { Authorizer } from './access/authorizer.ts';
 import { badRequest, invalid } from './api-errors.ts';
 import type { Resource } from './catalog.ts';
+import type { Engine } from './engine.ts';
 import type { Shaped } from './shape.ts';
 import { FieldErrors } from './validation/field-errors.ts';
 
 /** This process itself, when nobody else is named. */
 const processUser: UserInfo = { name: 'system:unix', groups: ['system:masters', 'system:authenticated'] };
 
-const anonymous = 'system:anonymous';
-
-function decide(user: string | undefined, groups: readonly string[]): SubjectAccessReviewStatus {
-  const isAnonymous = user === anonymous || groups.includes('system:unauthenticated') || !(user || groups.length);
-  return isAnonymous
-    ? { allowed: false, reason: 'anonymous users may read nothing but health and version' }
-    : { allowed: true, reason: 'every authenticated user may do everything' };
+function requestOf({ resourceAttributes, nonResourceAttributes }: SubjectAccessReviewSpec): AccessRequest {
+  if (nonResourceAttributes) return { verb: nonResourceAttributes.verb ?? '', path: nonResourceAttributes.path ?? '' };
+  const { verb = '', group, resource, subresource, name, namespace } = resourceAttributes ?? {};
+  return { verb, group, resource, subresource, name, namespace: namespace || undefined };
 }
+
+function decide(access: Authorizer | undefined, user: UserInfo, spec: SubjectAccessReviewSpec) {
+  const { allowed, reason } = access?.authorize(user, requestOf(spec)) ?? { allowed: false, reason: '' };
+  return { allowed, ...(reason !== '' && { reason }) } satisfies SubjectAccessReviewStatus;
+}
+
+const subjectOf = ({ user = '', groups = [], uid }: SubjectAccessReviewSpec): UserInfo => ({
+  name: user,
+  groups,
+  ...(uid !== undefined && { uid }),
+});
 
 function checkAttributes(resource: Resource, review: SubjectAccessReview, needsSubject: boolean): void {
   const errors = new FieldErrors();
@@ -51,34 +60,69 @@ function checkAttributes(resource: Resource, review: SubjectAccessReview, needsS
   if (!errors.isEmpty) throw invalid(resource.served, review.metadata.name ?? '', errors.causes);
 }
 
+const wireUser = ({ name, uid, groups, extra }: UserInfo) => ({
+  username: name,
+  ...(uid !== undefined && { uid }),
+  groups: [...groups],
+  ...(extra && { extra: Object.fromEntries(Object.entries(extra).map(([key, values]) => [key, [...values]])) }),
+});
+
+function rulesReview(engine: Engine, draft: SelfSubjectRulesReview, user: UserInfo): SelfSubjectRulesReview {
+  const rules = engine.access?.rulesFor(user, draft.spec.namespace) ?? [];
+  const isPath = (rule: PolicyRule) => (rule.nonResourceURLs?.length ?? 0) > 0;
+  return {
+    ...draft,
+    status: {
+      resourceRules: rules
+        .filter((rule) => !isPath(rule))
+        .map(({ verbs, apiGroups, resources, resourceNames }) => ({
+          verbs: [...verbs],
+          ...(apiGroups && { apiGroups: [...apiGroups] }),
+          ...(resources && { resources: [...resources] }),
+          ...(resourceNames && { resourceNames: [...resourceNames] }),
+        })),
+      nonResourceRules: rules
+        .filter(isPath)
+        .map(({ verbs, nonResourceURLs }) => ({ verbs: [...verbs], nonResourceURLs: [...nonResourceURLs!] })),
+      incomplete: false,
+    },
+  };
+}
+
+function tokenReview(engine: Engine, draft: TokenReview): TokenReview {
+  if (!draft.spec?.token) throw badRequest('token is required for TokenReview in authentication');
+  const { tokens } = engine;
+  const asked = draft.spec.audiences?.length ? draft.spec.audiences : undefined;
+  const answer = tokens?.authenticate(draft.spec.token, asked) ?? { failure: 'this cluster issues no tokens' };
+  if ('failure' in answer) return { ...draft, status: { authenticated: false, user: {}, error: answer.failure } };
+  return {
+    ...draft,
+    status: { authenticated: true, user: wireUser(answer.user), audiences: [...answer.audiences] },
+  };
+}
+
 /** The review with its status: the answer to its creation. */
-export function review(resource: Resource, { object, causes }: Shaped, caller: UserInfo | undefined): KubernetesObject {
+export function review(
+  engine: Engine,
+  resource: Resource,
+  { object, causes }: Shaped,
+  caller: UserInfo | undefined,
+): KubernetesObject {
   if (causes.length > 0) throw invalid(resource.served, object.metadata.name ?? '', causes);
   const user = caller ?? processUser;
   switch (resource.served.kind) {
-    case 'SelfSubjectReview': {
-      const { name, uid, groups, extra } = user;
-      return {
-        ...(object as SelfSubjectReview),
-        status: {
-          userInfo: {
-            username: name,
-            ...(uid !== undefined && { uid }),
-            groups: [...groups],
-            ...(extra && {
-              extra: Object.fromEntries(Object.entries(extra).map(([key, values]) => [key, [...values]])),
-            }),
-          },
-        },
-      } as SelfSubjectReview;
-    }
+    case 'SelfSubjectReview':
+      return { ...(object as SelfSubjectReview), status: { userInfo: wireUser(user) } } as SelfSubjectReview;
     case 'SelfSubjectAccessReview':
       checkAttributes(resource, object as SubjectAccessReview, false);
-      return { ...object, status: decide(user.name, user.groups) } as KubernetesObject;
+      return {
+        ...object,
+        status: decide(engine.access, user, (object as SubjectAccessReview).spec),
+      } as KubernetesObject;
     case 'SubjectAccessReview': {
       const draft = object as SubjectAccessReview;
       checkAttributes(resource, draft, true);
-      return { ...draft, status: decide(draft.spec.user, draft.spec.groups ?? []) } as KubernetesObject;
+      return { ...draft, status: decide(engine.access, subjectOf(draft.spec), draft.spec) } as KubernetesObject;
     }
     case 'LocalSubjectAccessReview': {
       const draft = object as LocalSubjectAccessReview;
@@ -89,33 +133,15 @@ export function review(resource: Resource, { object, causes }: Shaped, caller: U
           `spec.resourceAttributes.namespace must match namespace: expected ${draft.metadata.namespace}, got ${namespace ?? ''}`,
         );
       }
-      return { ...draft, status: decide(draft.spec.user, draft.spec.groups ?? []) } as KubernetesObject;
+      return { ...draft, status: decide(engine.access, subjectOf(draft.spec), draft.spec) } as KubernetesObject;
     }
     case 'SelfSubjectRulesReview': {
       const draft = object as SelfSubjectRulesReview;
       if (!draft.spec?.namespace) throw badRequest('no namespace on request');
-      const { allowed } = decide(user.name, user.groups);
-      return {
-        ...draft,
-        status: {
-          resourceRules: allowed ? [{ verbs: ['*'], apiGroups: ['*'], resources: ['*'] }] : [],
-          nonResourceRules: allowed ? [{ verbs: ['*'], nonResourceURLs: ['*'] }] : [],
-          incomplete: false,
-        },
-      } as SelfSubjectRulesReview;
+      return rulesReview(engine, draft, user);
     }
-    case 'TokenReview': {
-      const draft = object as TokenReview;
-      if (!draft.spec?.token) throw badRequest('token is required for TokenReview in authentication');
-      return {
-        ...draft,
-        status: {
-          authenticated: false,
-          user: {},
-          error: 'this server issues no tokens; users come with client certificates',
-        },
-      } as KubernetesObject;
-    }
+    case 'TokenReview':
+      return tokenReview(engine, object as TokenReview);
     default:
       throw badRequest(`${resource.served.kind} is not a review that this server answers`);
   }

@@ -4,6 +4,7 @@ import { definePlugin, PintleError, type Cluster } from '../../../kernel/contrac
 import { readEndpoint, type Endpoint } from './endpoint.ts';
 import { createHttpClient } from './http-client.ts';
 import { remoteCluster } from './remote-cluster.ts';
+import { rawConnection } from './raw-connection.ts';
 import { nodeServer } from './serve-node.ts';
 
 /** Renewed certificates are taken up after at most this time; they are renewed long before they end. */
@@ -50,6 +51,7 @@ export default definePlugin({
         client,
         nodeServer(client, { log: context.log, clock: context.clock, stopping: stopping.signal }),
       ),
+      connect: async () => rawConnection(await currentEndpoint()),
       async [Symbol.asyncDispose]() {
         stopping.abort(new PintleError('UNAVAILABLE', 'cluster remote is stopping'));
         client.close();

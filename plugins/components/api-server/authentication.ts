@@ -1,10 +1,10 @@
 /**
- * Who is calling: the subject of a client certificate that our CA signed, or the owner of the unix socket. A connection's
+ * Who is calling: the subject of a client certificate that our CA signed, the bearer of a token, or the owner of the unix socket. A connection's
  * certificate cannot change (renegotiation does not exist in TLS 1.3 and is off in 1.2), so it is looked at once.
  */
 import type { TLSSocket } from 'node:tls';
 import type { Http2ServerRequest } from 'node:http2';
-import type { UserInfo } from '../../../kernel/contract/index.ts';
+import type { ClusterServer, UserInfo } from '../../../kernel/contract/index.ts';
 import type { HttpRequest } from './http-exchange.ts';
 
 /** The socket file has mode 0600: who can open it owns the cluster's state anyway. */
@@ -15,7 +15,17 @@ export const unixUser: UserInfo = Object.freeze({
 
 const known = new WeakMap<object, { readonly user: UserInfo | undefined }>();
 
-export function tlsUser(request: HttpRequest): UserInfo | undefined {
+/** Over TLS: by certificate, otherwise by token, which is looked at with every request: it may have ended since the last. */
+export function tlsUser(request: HttpRequest, server: ClusterServer): UserInfo | undefined {
+  return certificateUser(request) ?? tokenUser(request, server);
+}
+
+function tokenUser(request: HttpRequest, server: ClusterServer): UserInfo | undefined {
+  const [, token] = /^Bearer +([^\s,]+)$/i.exec(request.headers.authorization ?? '') ?? [];
+  return token === undefined ? undefined : server.authenticate(token);
+}
+
+function certificateUser(request: HttpRequest): UserInfo | undefined {
   const session = (request as Http2ServerRequest).stream?.session;
   const connection: object = session ?? request.socket;
   let entry = known.get(connection);

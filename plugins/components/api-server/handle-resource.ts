@@ -1,18 +1,12 @@
 /** The verbs on resources: from a parsed request to a call of the cluster, and its answer in the form asked for. */
-import type {
-  Cluster,
-  KubernetesObject,
-  ObjectKey,
-  PatchKind,
-  ServedResource,
-} from '../../../kernel/contract/index.ts';
+import type { Cluster, ClusterServer, ObjectKey, PatchKind, ServedResource } from '../../../kernel/contract/index.ts';
 import { isPintleError } from '../../../kernel/contract/index.ts';
+import { assertAllowed, resourceAccess } from './authorization.ts';
 import { decodeBody, decodeJson, mediaTypeOf, unsupportedMediaType } from './decode-body.ts';
 import { decodeObject, heedProblems } from './decode-object.ts';
-import { encodeList, encodeObject } from './encode-object.ts';
-import { send, type Exchange } from './http-exchange.ts';
+import type { Exchange } from './http-exchange.ts';
 import { linkSignals } from './linked-signal.ts';
-import { negotiate, type Output } from './negotiation.ts';
+import { negotiate } from './negotiation.ts';
 import {
   collectionOptions,
   deleteOptions,
@@ -22,9 +16,10 @@ import {
   writeOptions,
 } from './query-options.ts';
 import { readBody } from './read-body.ts';
-import { apiVersionOf, type ResourceTarget } from './request-target.ts';
+import type { ResourceTarget } from './request-target.ts';
+import { sendJson, sendList, sendObject } from './send-answer.ts';
 import { badRequest, deletedStatus, methodNotAllowed } from './status.ts';
-import { includeObjectOf, partialMetadata, tableOf } from './table.ts';
+import { includeObjectOf } from './table.ts';
 import { streamWatch } from './watch-stream.ts';
 
 export interface ResourceContext {
@@ -33,6 +28,7 @@ export interface ResourceContext {
   readonly bodyTimeoutMs: number;
   /** Aborts when the server stops: watches end then. */
   readonly stopping: AbortSignal;
+  readonly server: ClusterServer;
   readonly onWatchEvents: (resource: ServedResource, count: number) => void;
 }
 
@@ -227,7 +223,7 @@ async function patchOne(
   exchange: Exchange,
   { resource, subresource }: ResourceTarget,
   key: ObjectKey,
-  { cluster, now, bodyTimeoutMs }: ResourceContext,
+  { cluster, server, now, bodyTimeoutMs }: ResourceContext,
 ): Promise<void> {
   const output = negotiate(exchange.request.headers.accept);
   const mediaType = mediaTypeOf(exchange.request.headers['content-type']);
@@ -256,6 +252,13 @@ async function patchOne(
     );
   heedProblems(exchange, strictProblems, write.fieldValidation, subresource ?? resource);
   const existed = kind !== 'apply' || subresource !== undefined || (await exists(cluster, resource, key));
+  // Applying what is not there makes it, and that is another right.
+  if (!existed && exchange.user !== undefined)
+    assertAllowed(
+      server,
+      exchange.user,
+      resourceAccess({ resource, subresource, namespace: key.namespace, name: key.name }, 'create', exchange.query),
+    );
   const patched = await cluster.patch(
     resource,
     key,
@@ -356,86 +359,4 @@ async function optionsBody(exchange: Exchange, timeoutMs: number): Promise<unkno
   if (bytes.length === 0) return undefined;
   const { value } = await decodeBody(bytes, mediaTypeOf(exchange.request.headers['content-type']), 'DeleteOptions');
   return value ?? undefined;
-}
-
-interface Form {
-  readonly resource: ServedResource;
-  readonly output: Output;
-  readonly now: number;
-}
-
-async function sendObject(
-  exchange: Exchange,
-  status: number,
-  object: KubernetesObject,
-  { resource, output, now }: Form,
-): Promise<void> {
-  if (output.as === 'Table') {
-    const include = includeObjectOf(exchange.query);
-    const head = { resourceVersion: object.metadata.resourceVersion ?? '' };
-    return sendJson(
-      exchange,
-      status,
-      tableOf(resource, [object], head, { version: output.version, include }, { now }),
-      output,
-    );
-  }
-  if (output.as === 'PartialObjectMetadata')
-    return sendJson(exchange, status, partialMetadata(object, output.version), output);
-  if (output.encoding === 'json' && !wantsPretty(exchange))
-    return send(exchange, { status, body: encodeObject(object), contentType: 'application/json' });
-  await sendJson(exchange, status, object, output);
-}
-
-async function sendList(
-  exchange: Exchange,
-  list: {
-    readonly items: readonly KubernetesObject[];
-    readonly resourceVersion: string;
-    readonly continue?: string | undefined;
-    readonly remainingItemCount?: number | undefined;
-  },
-  { resource, output, now }: Form,
-): Promise<void> {
-  if (output.as === 'Table') {
-    const include = includeObjectOf(exchange.query);
-    return sendJson(
-      exchange,
-      200,
-      tableOf(resource, list.items, list, { version: output.version, include }, { now }),
-      output,
-    );
-  }
-  const isPartial = output.as === 'PartialObjectMetadata' || output.as === 'PartialObjectMetadataList';
-  const items = isPartial ? list.items.map((item) => partialMetadata(item, output.version)) : list.items;
-  const head = {
-    ...list,
-    kind: isPartial ? 'PartialObjectMetadataList' : `${resource.kind}List`,
-    apiVersion: isPartial ? `meta.k8s.io/${output.version}` : apiVersionOf(resource),
-  };
-  const body = encodeList(head, items);
-  if (output.encoding === 'json' && !wantsPretty(exchange))
-    return send(exchange, { status: 200, body, contentType: contentTypeOf(output) });
-  await sendJson(exchange, 200, JSON.parse(body.toString()), output);
-}
-
-/** People reading an answer with curl or a browser get it indented, as kube-apiserver does it. */
-function wantsPretty(exchange: Exchange): boolean {
-  const pretty = exchange.query.get('pretty');
-  if (pretty !== null) return !(pretty === '0' || pretty.toLowerCase() === 'false');
-  return /^(curl|Wget|Mozilla\/5\.0)/.test(exchange.request.headers['user-agent'] ?? '');
-}
-
-function contentTypeOf(output: Output | undefined): string {
-  const base = output?.encoding === 'yaml' ? 'application/yaml' : 'application/json';
-  return output === undefined || output.as === 'object'
-    ? base
-    : `${base};as=${output.as};v=${output.version};g=meta.k8s.io`;
-}
-
-export async function sendJson(exchange: Exchange, status: number, document: unknown, output?: Output): Promise<void> {
-  let text: string;
-  if (output?.encoding === 'yaml') text = (await import('yaml')).stringify(document, { aliasDuplicateObjects: false });
-  else text = `${JSON.stringify(document, undefined, wantsPretty(exchange) ? 2 : undefined)}\n`;
-  await send(exchange, { status, body: Buffer.from(text), contentType: contentTypeOf(output) });
 }

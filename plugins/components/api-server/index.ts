@@ -15,6 +15,10 @@ const config = z.strictObject({
   port: z.int().min(0).max(65535).default(6443).describe('TCP port; 0 takes a free one'),
   socket: z.string().min(1).optional().describe('Path of the unix socket; default: api.sock in the state folder'),
   advertise: z.string().min(1).optional().describe('Host name or address that kubeconfigs name; default: address'),
+  publish: z
+    .boolean()
+    .default(true)
+    .describe('Keep Service default/kubernetes leading to this server, and the CA where the cluster looks for it'),
   names: z.array(z.string().min(1)).default([]).describe('Further DNS names and addresses of the serving certificate'),
   nodes: z.array(z.string().min(1)).default([]).describe('Nodes that get a client certificate in pki/nodes'),
   certificateLifetimeMinutes: z
@@ -47,6 +51,7 @@ export default definePlugin({
       port: options.port,
       socket: options.socket ?? join(context.stateDir, 'api.sock'),
       advertise: options.advertise,
+      publish: options.publish,
       certificates: {
         lifetimeMs: options.certificateLifetimeMinutes * 60_000,
         extraNames: [

@@ -1,11 +1,14 @@
 /** One request from its first line to its answer: identity, routing, limits, errors, metrics. */
-import type { Cluster, ClusterServer, Logger, ServedResource } from '../../../kernel/contract/index.ts';
+import type { Cluster, ClusterServer, Logger, ServedResource, UserInfo } from '../../../kernel/contract/index.ts';
 import { isPintleError, PintleError } from '../../../kernel/contract/index.ts';
+import { assertAllowed, resourceAccess } from './authorization.ts';
 import { discoveryDocument } from './discovery.ts';
-import { handleResource, sendJson, verbOf } from './handle-resource.ts';
+import { handleResource, verbOf } from './handle-resource.ts';
+import { sendJson } from './send-answer.ts';
 import { healthAnswer, healthRoots, type Check } from './health.ts';
 import { send, type Exchange } from './http-exchange.ts';
 import { answerNodeProxy, nodeProxyTarget } from './node-proxy/node-proxy.ts';
+import { effectiveUser } from './impersonation.ts';
 import type { InFlight } from './in-flight.ts';
 import { openApi, openApiV2 } from './open-api.ts';
 import type { RequestMetrics } from './request-metrics.ts';
@@ -79,10 +82,40 @@ async function route(exchange: Exchange, context: RouterContext, label: Label): 
     return sendJson(exchange, 200, versionInfo);
   }
   if (exchange.user === undefined) throw new PintleError('UNAUTHORIZED', 'Unauthorized');
+  const user = effectiveUser(request, exchange.user, context.server);
+  await routeKnown({ ...exchange, user }, user, context, label, segments);
+}
+
+async function routeKnown(
+  exchange: Exchange,
+  user: UserInfo,
+  context: RouterContext,
+  label: Label,
+  segments: readonly string[],
+): Promise<void> {
+  const root = segments[0] ?? '';
+  const proxied = nodeProxyTarget(segments);
+  if (proxied !== undefined) {
+    readOnly(exchange);
+    const nodes = indexResources(servedResources(context.server)).get('/v1/nodes');
+    Object.assign(label, { verb: 'connect', resource: nodes, subresource: 'proxy', scope: 'resource' });
+    const access = { verb: 'get', group: '', resource: 'nodes', subresource: 'proxy', name: proxied.node };
+    assertAllowed(context.server, user, access);
+    return longRunning(context, () => answerNodeProxy(exchange, proxied, context));
+  }
+  const target =
+    root === 'api' || root === 'apis'
+      ? parseTarget(segments, indexResources(servedResources(context.server)))
+      : undefined;
+  if (target !== undefined) return routeResource(exchange, user, context, label, target);
+  const method = (exchange.request.method ?? '').toLowerCase();
+  const verb = method === 'head' ? 'get' : method;
+  assertAllowed(context.server, user, { verb, path: exchange.path });
   switch (root) {
     case 'api':
     case 'apis':
-      return routeApi(exchange, context, label, segments);
+      readOnly(exchange);
+      return sendDiscovery(exchange, servedResources(context.server), segments);
     case 'openapi':
       readOnly(exchange);
       return sendOpenApi(exchange, context, segments);
@@ -102,25 +135,13 @@ async function route(exchange: Exchange, context: RouterContext, label: Label): 
   }
 }
 
-async function routeApi(
+async function routeResource(
   exchange: Exchange,
+  user: UserInfo,
   context: RouterContext,
   label: Label,
-  segments: readonly string[],
+  target: ResourceTarget,
 ): Promise<void> {
-  const served = servedResources(context.server);
-  const proxied = nodeProxyTarget(segments);
-  if (proxied !== undefined) {
-    readOnly(exchange);
-    Object.assign(label, { verb: 'connect', resource: indexResources(served).get('/v1/nodes'), subresource: 'proxy' });
-    label.scope = 'resource';
-    return longRunning(context, () => answerNodeProxy(exchange, proxied, context));
-  }
-  const target = parseTarget(segments, indexResources(served));
-  if (target === undefined) {
-    readOnly(exchange);
-    return sendDiscovery(exchange, served, segments);
-  }
   const verb = verbOf(exchange.request.method ?? '', target, exchange.query);
   const isStream =
     target.resource.group === '' && target.resource.resource === 'pods' && isStreamName(target.subresource?.name);
@@ -128,6 +149,7 @@ async function routeApi(
   label.resource = target.resource;
   label.subresource = target.subresource?.name ?? '';
   label.scope = target.name !== undefined ? 'resource' : target.namespace !== undefined ? 'namespace' : 'cluster';
+  assertAllowed(context.server, user, resourceAccess(target, verb, exchange.query));
   if (isStream) return longRunning(context, () => handleStream(exchange, target, verb, context));
   const resourceContext = {
     ...context,

@@ -13,6 +13,8 @@ import { tlsUser, unixUser } from './authentication.ts';
 import { openExchange, type HttpRequest, type HttpResponse } from './http-exchange.ts';
 import { InFlight, type InFlightLimits } from './in-flight.ts';
 import { listenOnPort, listenOnSocket } from './listen.ts';
+import { publishServer } from './publish-server.ts';
+import { takeTlsOverSocket } from './tls-over-socket.ts';
 import { ensureCertificates, writeKubeconfigs, type CertificateOptions } from './pki/cluster-certificates.ts';
 import { createRequestMetrics } from './request-metrics.ts';
 import { routeRequest, type RouterContext } from './route-request.ts';
@@ -37,6 +39,8 @@ export interface ApiServerOptions {
   readonly socket: string;
   /** Host (and port) that kubeconfigs name; undefined: the listening address. */
   readonly advertise: string | undefined;
+  /** Keep what the cluster knows of this server. */
+  readonly publish: boolean;
   readonly certificates: Omit<CertificateOptions, 'stateDir' | 'now'>;
   readonly limits: InFlightLimits;
   readonly bodyTimeoutMs: number;
@@ -126,8 +130,9 @@ export async function startApiServer(options: ApiServerOptions): Promise<Running
     ...(http1Options as object),
   });
   limitSlowClients(tls as never, options.headersTimeoutMs);
-  tls.on('request', onRequest(tlsUser) as never);
-  tls.on('upgrade', onUpgrade(tlsUser));
+  const userOfTls = (request: HttpRequest) => tlsUser(request, clusterServer);
+  tls.on('request', onRequest(userOfTls) as never);
+  tls.on('upgrade', onUpgrade(userOfTls));
   tls.on('secureConnection', track as never);
   tls.on('connection', dropSilent(options.headersTimeoutMs));
   tls.on('session', (session) => {
@@ -143,12 +148,14 @@ export async function startApiServer(options: ApiServerOptions): Promise<Running
     onUpgrade(() => unixUser),
   );
   plain.on('connection', track);
+  takeTlsOverSocket(plain, tls, options.headersTimeoutMs);
   for (const server of [tls, plain]) {
     (server as Http2SecureServer).on('clientError', refuseGarbage);
     server.on('tlsClientError' as never, ((_: unknown, socket: Socket) => socket.destroy()) as never);
   }
 
   const closeAll = async (): Promise<void> => {
+    await publishing?.close();
     stopping.abort(new PintleError('UNAVAILABLE', 'the API server is stopping'));
     clearInterval(renewal);
     const closed = [tls, plain].map(
@@ -168,6 +175,7 @@ export async function startApiServer(options: ApiServerOptions): Promise<Running
     await unlink(options.socket).catch(() => undefined);
   };
 
+  let publishing: { close(): Promise<void> } | undefined;
   const checkEveryMs = Math.max(1000, Math.min(renewalCheckMs, options.certificates.lifetimeMs / 10));
   const renewal = setInterval(() => void renew(), checkEveryMs);
   renewal.unref();
@@ -192,6 +200,15 @@ export async function startApiServer(options: ApiServerOptions): Promise<Running
     await listenOnSocket(plain as never, options.socket);
     url = `https://${options.advertise ?? urlHost(options.address)}:${port}`;
     const kubeconfigPath = await writeKubeconfigs(options.stateDir, url, certificates);
+    if (options.publish)
+      publishing = publishServer({
+        cluster,
+        log,
+        address: options.address,
+        advertise: options.advertise,
+        port,
+        authority: () => certificates.authority,
+      });
     log.info(`API served at ${url} and unix:${options.socket}; kubeconfig ${kubeconfigPath}`);
     return {
       port,

@@ -7,11 +7,13 @@ import type {
   Secret,
 } from '../../../kernel/contract/kubernetes.ts';
 import { PintleError, type ContainerSpec, type Mount, type ResourceLimits } from '../../../kernel/contract/index.ts';
+import type { TokenSource } from './service-account-tokens.ts';
 import { byteCount, cpuMillis } from '../../../kernel/machinery/quantity.ts';
 
 export interface SpecSources {
   configMap(namespace: string, name: string): Promise<ConfigMap | undefined>;
   secret(namespace: string, name: string): Promise<Secret | undefined>;
+  serviceAccountToken: TokenSource;
   /** Variables for the Services of the namespace. */
   serviceVariables(pod: Pod): ReadonlyMap<string, string>;
   readonly podIps: readonly string[];

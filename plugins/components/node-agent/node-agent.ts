@@ -21,6 +21,7 @@ import { PodWorker } from './pod-worker.ts';
 import { recentReads } from './recent-reads.ts';
 import { readHostUsage } from './usage/host-usage.ts';
 import { UsageSampler } from './usage/usage-sampler.ts';
+import { createTokenSource } from './service-account-tokens.ts';
 import { createPodVolumes } from './volumes.ts';
 
 export interface NodeAgentConfig {
@@ -127,6 +128,7 @@ export async function startNodeAgent(
   const record = eventRecorder(cluster, { component: 'kubelet', host: nodeName, clock, log });
 
   const read = recentReads(cluster, clock);
+  const tokens = createTokenSource(cluster, clock);
   const network = new NodeNetwork(
     { nodeName, addresses, clusterCidrs: context.cluster.podCidrs },
     {
@@ -176,6 +178,7 @@ export async function startNodeAgent(
       volumes: createPodVolumes(join(stateDir, 'pods')),
       sources: {
         configMap: (namespace, name) => read<ConfigMap>(resources.configMaps, namespace, name),
+        serviceAccountToken: tokens,
         secret: (namespace, name) => read<Secret>(resources.secrets, namespace, name),
         serviceVariables: (pod) => serviceVariables(pod, services.list()),
         get nodeAllocatable() {
@@ -236,6 +239,7 @@ export async function startNodeAgent(
       if (change.previous && change.previous.metadata.uid !== change.object?.metadata.uid)
         queue.add(change.previous.metadata.uid);
       if (change.object) queue.add(change.object.metadata.uid);
+      else if (change.previous) tokens.forget(change.previous.metadata.uid);
     });
     await Promise.all([queue.run(signal), followRuntime(), sweep()]);
   }

@@ -140,6 +140,7 @@ export class PodWorker {
       const sources: SpecSources = {
         configMap: this.#services.sources.configMap,
         secret: this.#services.sources.secret,
+        serviceAccountToken: this.#services.sources.serviceAccountToken,
         serviceVariables: this.#services.sources.serviceVariables,
         nodeAllocatable: this.#services.sources.nodeAllocatable,
         podIps: this.#podIps(pod, memory),

@@ -11,6 +11,7 @@ import type {
   DownwardAPIVolumeFile,
   KeyToPath,
   Pod,
+  ServiceAccountTokenProjection,
   Volume,
 } from '../../../kernel/contract/kubernetes.ts';
 import { PintleError, type Mount } from '../../../kernel/contract/index.ts';
@@ -97,6 +98,21 @@ function downwardFiles(
   return files;
 }
 
+async function tokenFile(
+  pod: Pod,
+  volume: string,
+  source: ServiceAccountTokenProjection,
+  mode: number,
+  sources: SpecSources,
+): Promise<Files> {
+  try {
+    const token = await sources.serviceAccountToken(pod, source);
+    return new Map([[source.path, { content: Buffer.from(token), mode }]]);
+  } catch (error) {
+    throw notMountable(volume, `failed to fetch token: ${error instanceof Error ? error.message : String(error)}`);
+  }
+}
+
 async function filesOf(pod: Pod, volume: Volume, sources: SpecSources): Promise<Files | undefined> {
   if (volume.configMap) {
     return configMapFiles(pod, volume.name, volume.configMap, volume.configMap.defaultMode ?? 0o644, sources);
@@ -118,7 +134,9 @@ async function filesOf(pod: Pod, volume: Volume, sources: SpecSources): Promise<
         ? await secretFiles(pod, volume.name, { ...source.secret, name: source.secret.name ?? '' }, mode, sources)
         : source.downwardAPI
           ? downwardFiles(pod, volume.name, source.downwardAPI.items, mode, sources)
-          : undefined;
+          : source.serviceAccountToken
+            ? await tokenFile(pod, volume.name, source.serviceAccountToken, mode, sources)
+            : undefined;
     if (!part) throw notMountable(volume.name, `projected source ${Object.keys(source).join()} is not supported`);
     for (const [path, file] of part) files.set(path, file);
   }

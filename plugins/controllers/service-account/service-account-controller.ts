@@ -8,6 +8,7 @@ import { resources } from '../../../kernel/machinery/resources.ts';
 export interface ServiceAccountControllerOptions {
   readonly cluster: Cluster;
   readonly concurrency: number;
+  /** Undefined: what the API server has put into ConfigMap kube-system/extension-apiserver-authentication. */
   readonly rootCa: string | undefined;
   readonly log: Logger;
   readonly clock: Clock;
@@ -16,6 +17,7 @@ export interface ServiceAccountControllerOptions {
 const accountName = 'default';
 const configMapName = 'kube-root-ca.crt';
 const caKey = 'ca.crt';
+const toldName = 'extension-apiserver-authentication';
 const description = {
   'kubernetes.io/description':
     'Contains a CA bundle that can be used to verify the kube-apiserver when using internal endpoints such as the internal service IP or kubernetes.default.svc. No other usage is guaranteed across distributions of Kubernetes clusters.',
@@ -25,15 +27,16 @@ export class ServiceAccountController {
   readonly #options: ServiceAccountControllerOptions;
   readonly #namespaces: Informer<Namespace>;
   readonly #accounts: Informer<ServiceAccount>;
-  readonly #configMaps: Informer<ConfigMap> | undefined;
+  readonly #configMaps: Informer<ConfigMap>;
+  readonly #told: Informer<ConfigMap>;
 
   constructor(options: ServiceAccountControllerOptions) {
     const informers = informersFor(options.cluster, options.log);
     this.#options = options;
     this.#namespaces = informers.get(resources.namespaces);
     this.#accounts = informers.get(resources.serviceAccounts, { fieldSelector: `metadata.name=${accountName}` });
-    if (options.rootCa !== undefined)
-      this.#configMaps = informers.get(resources.configMaps, { fieldSelector: `metadata.name=${configMapName}` });
+    this.#told = informers.get(resources.configMaps, { fieldSelector: `metadata.name=${toldName}` });
+    this.#configMaps = informers.get(resources.configMaps, { fieldSelector: `metadata.name=${configMapName}` });
   }
 
   run(signal: AbortSignal): Promise<void> {
@@ -44,14 +47,18 @@ export class ServiceAccountController {
         concurrency,
         log,
         clock,
-        informers: [this.#namespaces, this.#accounts, ...(this.#configMaps === undefined ? [] : [this.#configMaps])],
+        informers: [this.#namespaces, this.#accounts, this.#configMaps, this.#told],
         watch: (queue) => {
           this.#namespaces.onChange(({ key }) => queue.add(key));
           for (const informer of [this.#accounts, this.#configMaps])
-            informer?.onChange(({ object, previous }) => {
+            informer.onChange(({ object, previous }) => {
               const { namespace } = (object ?? previous)?.metadata ?? {};
               if (namespace !== undefined) queue.add(namespace);
             });
+          this.#told.onChange(({ key }) => {
+            if (key === `kube-system/${toldName}`)
+              for (const { metadata } of this.#namespaces.list()) queue.add(metadata.name);
+          });
         },
         reconcile: (name) => this.#reconcile(name),
       },
@@ -70,8 +77,9 @@ export class ServiceAccountController {
   }
 
   async #ensureConfigMap(namespace: string): Promise<void> {
-    const { cluster, rootCa } = this.#options;
-    if (this.#configMaps === undefined || rootCa === undefined) return;
+    const { cluster } = this.#options;
+    const rootCa = this.#options.rootCa ?? this.#told.get(`kube-system/${toldName}`)?.data?.['client-ca-file'];
+    if (rootCa === undefined) return;
     const existing = this.#configMaps.get(`${namespace}/${configMapName}`);
     const data = { [caKey]: rootCa };
     if (existing === undefined) {

@@ -85,7 +85,9 @@ export async function startApi(options: ApiOptions = {}): Promise<Api> {
     parts.unshift(local);
     cluster = local;
   }
-  const config = await validated(apiServer, { port: 0, ...options.config });
+  // A fake cluster counts what it is asked.
+  const publish = options.cluster === undefined;
+  const config = await validated(apiServer, { port: 0, publish, ...options.config });
   const component = await apiServer.start({ ...base, config, uses: { cluster } } as never, signal);
   parts.unshift(component);
   const socket = join(folder, 'api.sock');

@@ -183,6 +183,8 @@ export function fakeCluster(): FakeCluster {
       });
     },
     server: {
+      authenticate: () => undefined,
+      authorize: () => ({ allowed: true, reason: '' }),
       resources: () => served,
       node(name) {
         const service = cluster.nodes.get(name);

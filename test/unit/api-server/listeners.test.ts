@@ -159,6 +159,7 @@ test('a running server takes up its renewed certificate by itself', async (t) =>
     port: 0,
     socket: join(folder, 'api.sock'),
     advertise: undefined,
+    publish: false,
     certificates: { lifetimeMs: 10_000, extraNames: [], nodes: [] },
     limits: { reads: 10, writes: 10 },
     bodyTimeoutMs: 1000,

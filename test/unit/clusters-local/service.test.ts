@@ -10,10 +10,10 @@ const service = (name: string, spec: Service['spec'] = {}): NewObject<Service> =
 });
 
 test('Service kubernetes has the first address', async (t) => {
-  const { cluster } = await open(t, { apiPort: 7443 });
+  const { cluster } = await open(t, {});
   const { spec } = await cluster.get(types.services, key('kubernetes'));
   t.is(spec.clusterIP, '10.96.0.1');
-  t.is(spec.ports![0]!.targetPort, 7443);
+  t.is(spec.ports![0]!.targetPort, 6443);
 });
 
 test('what every cluster has comes back when it is deleted', async (t) => {

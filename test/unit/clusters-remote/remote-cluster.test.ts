@@ -13,7 +13,7 @@ type Remote = Cluster & AsyncDisposable;
 const test = anyTest as TestFn<{ api: Api; remotes: Record<string, Remote> }>;
 
 test.before(async (t) => {
-  const api = await startApi({ config: { nodes: ['n1'] } });
+  const api = await startApi({ config: { nodes: ['n1'] }, local: { authorization: 'always-allow' } });
   const pki = join(api.folder, 'pki');
   t.context = {
     api,

@@ -31,6 +31,7 @@ const sources: SpecSources = {
     name === 'cm' ? ({ data: { k: 'v', other: 'o' } } as unknown as ConfigMap) : undefined,
   secret: async (_namespace, name) =>
     name === 's' ? ({ data: { pw: Buffer.from('geheim').toString('base64') } } as unknown as Secret) : undefined,
+  serviceAccountToken: async () => 'a token',
   serviceVariables: () => new Map([['KUBERNETES_SERVICE_HOST', '10.96.0.1']]),
   podIps: ['10.244.0.5', 'fd00::5'],
   hostIps: ['192.0.2.1'],

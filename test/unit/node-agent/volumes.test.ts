@@ -36,6 +36,7 @@ const sources: SpecSources = {
   configMap: async (_namespace, name) =>
     name === 'cm' ? ({ data: mapData, binaryData: { bin: 'AAE=' } } as unknown as ConfigMap) : undefined,
   secret: async (_namespace, name) => (name === 's' ? ({ data: { pw: 'Z2VoZWlt' } } as unknown as Secret) : undefined),
+  serviceAccountToken: async () => 'a token',
   serviceVariables: () => new Map(),
   podIps: [],
   hostIps: [],

@@ -17,6 +17,7 @@ import { familyOf, parseRange } from '../services/ip.ts';
 import { sameJson } from '../state/frozen-json.ts';
 import type { FieldErrors } from '../validation/field-errors.ts';
 import { configKeyFaults } from '../validation/names.ts';
+import { fillTokenSecret } from './service-account.ts';
 import type { Strategy } from './strategy.ts';
 
 /** Without these nothing works; Kubernetes refuses to delete them, too. */
@@ -167,8 +168,14 @@ const secretKeys: ReadonlyMap<string, readonly string[]> = new Map([
 ]);
 
 export const secret: Strategy<Secret> = {
-  prepareCreate: (object) => takeStringData(object),
-  prepareUpdate: (object) => takeStringData(object),
+  prepareCreate(object, context) {
+    takeStringData(object);
+    fillTokenSecret(object, context);
+  },
+  prepareUpdate(object, _current, context) {
+    takeStringData(object);
+    fillTokenSecret(object, context);
+  },
   validate(object, errors) {
     validateKeys('data', object.data, errors);
     if (base64Bytes(object.data) > maximumDataBytes) errors.tooLong('data', maximumDataBytes);

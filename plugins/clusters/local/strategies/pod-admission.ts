@@ -1,4 +1,4 @@
-/** What Kubernetes' default admission plugins do to a new pod: ServiceAccount, Priority, DefaultTolerationSeconds. */
+/** What Kubernetes' default admission plugins do to a new pod, beside ServiceAccount: Priority, DefaultTolerationSeconds. */
 import type { Pod, PodSpec, ResourceRequirements } from '../../../../kernel/contract/kubernetes.ts';
 import { parseQuantity } from '../../../../kernel/machinery/quantity.ts';
 import { resources } from '../../../../kernel/machinery/resources.ts';
@@ -7,13 +7,6 @@ import type { StrategyContext } from './strategy.ts';
 
 const evictionTaints = ['node.kubernetes.io/not-ready', 'node.kubernetes.io/unreachable'];
 const evictionSeconds = 300;
-
-export function admitServiceAccount({ spec }: Pod): void {
-  const name = spec.serviceAccountName || spec.serviceAccount || 'default';
-  spec.serviceAccountName = name;
-  // The old name of the field; clients still read it.
-  spec.serviceAccount = name;
-}
 
 export function admitPriority(pod: Pod, context: StrategyContext): void {
   const { spec } = pod;

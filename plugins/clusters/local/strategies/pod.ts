@@ -3,7 +3,8 @@ import type { Pod, PodSpec } from '../../../../kernel/contract/kubernetes.ts';
 import { copyJson, sameJson } from '../state/frozen-json.ts';
 import type { FieldErrors } from '../validation/field-errors.ts';
 import { validatePodSpec } from '../validation/pod-spec.ts';
-import { admitPriority, admitServiceAccount, admitTolerations, qosClass } from './pod-admission.ts';
+import { admitServiceAccount } from './service-account.ts';
+import { admitPriority, admitTolerations, qosClass } from './pod-admission.ts';
 import type { Strategy } from './strategy.ts';
 
 const mutable =
@@ -78,7 +79,7 @@ export const pod: Strategy<Pod> = {
   statusMayLabel: true,
   initialStatus: ({ spec }) => ({ phase: 'Pending', qosClass: qosClass(spec) }),
   prepareCreate(object, context) {
-    admitServiceAccount(object);
+    admitServiceAccount(object, context);
     admitPriority(object, context);
     admitTolerations(object);
     if (object.spec.schedulingGates?.length) {

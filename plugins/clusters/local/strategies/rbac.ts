@@ -1,4 +1,4 @@
-/** Roles and bindings: stored and checked, not yet enforced. */
+/** Roles and bindings: checked, also for what their writer may give away. They are enforced in access/authorizer.ts. */
 import type {
   ClusterRole,
   ClusterRoleBinding,
@@ -6,10 +6,11 @@ import type {
   Role,
   RoleBinding,
 } from '../../../../kernel/contract/kubernetes.ts';
+import { checkBinding, checkRole } from '../access/escalation.ts';
 import { sameJson } from '../state/frozen-json.ts';
 import type { FieldErrors } from '../validation/field-errors.ts';
 import { pathSegmentFaults } from '../validation/names.ts';
-import type { Strategy } from './strategy.ts';
+import type { Strategy, StrategyContext } from './strategy.ts';
 
 function validateRules(rules: readonly PolicyRule[] | undefined, isNamespaced: boolean, errors: FieldErrors): void {
   for (const [index, rule] of (rules ?? []).entries()) {
@@ -39,12 +40,25 @@ function validateRules(rules: readonly PolicyRule[] | undefined, isNamespaced: b
   }
 }
 
+/** Of a change only what it adds is looked at; one that adds nothing needs no right but to write. */
+const roleAdmission = {
+  prepareCreate(object: Role | ClusterRole, { access, user }: StrategyContext) {
+    if (access) checkRole(object, access, user);
+  },
+  prepareUpdate(object: Role | ClusterRole, current: Role | ClusterRole, { access, user }: StrategyContext) {
+    const parts = ({ rules, aggregationRule }: ClusterRole) => [rules, aggregationRule];
+    if (access && !sameJson(parts(object), parts(current))) checkRole(object, access, user);
+  },
+};
+
 export const role: Strategy<Role> = {
   nameRule: 'path',
+  ...roleAdmission,
   validate: (object, errors) => validateRules(object.rules, true, errors),
 };
 export const clusterRole: Strategy<ClusterRole> = {
   nameRule: 'path',
+  ...roleAdmission,
   validate: (object, errors) => validateRules(object.rules, false, errors),
 };
 
@@ -72,9 +86,24 @@ function validateBinding(
   }
 }
 
+/** kube-apiserver's defaults of a subject. */
+function fillSubjects(object: RoleBinding | ClusterRoleBinding): void {
+  for (const subject of object.subjects ?? [])
+    if (subject.kind !== 'ServiceAccount' && !subject.apiGroup) subject.apiGroup = rbacGroup;
+}
+
 function bindingStrategy<T extends RoleBinding | ClusterRoleBinding>(kinds: readonly string[]): Strategy<T> {
   return {
     nameRule: 'path',
+    prepareCreate(object, { access, user }) {
+      fillSubjects(object);
+      if (access) checkBinding(object, access, user);
+    },
+    prepareUpdate(object, current, { access, user }) {
+      fillSubjects(object);
+      const parts = ({ roleRef, subjects }: RoleBinding | ClusterRoleBinding) => [roleRef, subjects];
+      if (access && !sameJson(parts(object), parts(current))) checkBinding(object, access, user);
+    },
     validate: (object, errors) => validateBinding(object, kinds, errors),
     validateUpdate(object, current, errors) {
       if (!sameJson(object.roleRef, current.roleRef))

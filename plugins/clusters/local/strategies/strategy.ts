@@ -3,6 +3,8 @@
  * all kinds; a kind without a strategy gets just that. Drafts are mutable copies that belong to the running call.
  */
 import type { KubernetesObject, ObjectKey, ResourceType, UserInfo } from '../../../../kernel/contract/index.ts';
+import type { Authorizer } from '../access/authorizer.ts';
+import type { ServiceAccountTokens } from '../access/service-account-tokens.ts';
 import type { FieldErrors } from '../validation/field-errors.ts';
 import type { NameRule } from '../validation/names.ts';
 
@@ -12,6 +14,9 @@ export interface StrategyContext {
   readonly timestamp: string;
   /** Undefined: this process itself. */
   readonly user: UserInfo | undefined;
+  /** Undefined: this cluster has no service account tokens, and pods get none. */
+  readonly tokens: ServiceAccountTokens | undefined;
+  readonly access: Authorizer | undefined;
   /** Reads the current state. */
   find<T extends KubernetesObject>(type: ResourceType<T>, key: ObjectKey): T | undefined;
   all<T extends KubernetesObject>(type: ResourceType<T>, namespace?: string): readonly T[];

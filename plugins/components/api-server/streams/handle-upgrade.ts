@@ -6,6 +6,8 @@ import type { IncomingMessage } from 'node:http';
 import type { Socket } from 'node:net';
 import { PintleError, type ExecRequest, type NodeService, type UserInfo } from '../../../../kernel/contract/index.ts';
 import type { Pod } from '../../../../kernel/contract/kubernetes.ts';
+import { assertAllowed, resourceAccess } from '../authorization.ts';
+import { effectiveUser } from '../impersonation.ts';
 import { indexResources, parseTarget, pathSegments } from '../request-target.ts';
 import type { RouterContext } from '../route-request.ts';
 import { servedResources } from '../served-resources.ts';
@@ -38,14 +40,15 @@ export async function handleUpgrade(
   request: IncomingMessage,
   socket: Socket,
   head: Buffer,
-  user: UserInfo | undefined,
+  caller: UserInfo | undefined,
   context: RouterContext,
 ): Promise<void> {
   const begin = performance.now();
   let subresource = '';
   let code = 101;
   try {
-    if (user === undefined) throw new PintleError('UNAUTHORIZED', 'Unauthorized');
+    if (caller === undefined) throw new PintleError('UNAUTHORIZED', 'Unauthorized');
+    const user = effectiveUser(request, caller, context.server);
     const url = request.url ?? '/';
     const mark = url.indexOf('?');
     const segments = pathSegments(mark < 0 ? url : url.slice(0, mark));
@@ -65,6 +68,8 @@ export async function handleUpgrade(
     )
       throw target === undefined ? noSuchPath() : badRequest('this path cannot be upgraded');
     if (request.method !== 'GET' && request.method !== 'POST') throw methodNotAllowed();
+    const verb = request.method === 'GET' ? 'get' : 'create';
+    assertAllowed(context.server, user, resourceAccess(target, verb, new URLSearchParams()));
     const key = { namespace: target.namespace, name: target.name };
     const pod = await podOf(context.cluster, key, user);
     const upgrade: Upgrade = {

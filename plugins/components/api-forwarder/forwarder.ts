@@ -1,0 +1,84 @@
+/**
+ * A TCP door on the node's address that leads to the API's TLS port by the way that the agent itself takes. Bytes pass
+ * unopened: clients prove themselves to the server, and check its certificate. Owns its listener and the connections.
+ */
+import { createServer, type Server, type Socket } from 'node:net';
+import type { Duplex } from 'node:stream';
+import type { Logger } from '../../../kernel/contract/index.ts';
+
+const keepAliveProbeMs = 30_000;
+
+export class Forwarder {
+  readonly #connect: () => Promise<Duplex>;
+  readonly #log: Logger;
+  readonly #maxConnections: number;
+  readonly #open = new Set<Duplex>();
+  #server: Server | undefined;
+  #listening: string | undefined;
+  connections = 0;
+  failures = 0;
+
+  constructor(options: {
+    readonly connect: () => Promise<Duplex>;
+    readonly maxConnections: number;
+    readonly log: Logger;
+  }) {
+    this.#connect = options.connect;
+    this.#maxConnections = options.maxConnections;
+    this.#log = options.log;
+  }
+
+  /** Listens there, and nowhere else; nothing happens when it does already. */
+  async listen(address: string, port: number): Promise<void> {
+    const wanted = `${address} ${port}`;
+    if (this.#listening === wanted) return;
+    await this.close();
+    // A half-closed connection is a client that has said all and waits for the answer: both directions end on their own.
+    const server = createServer({ allowHalfOpen: true }, (socket) => void this.#forward(socket));
+    server.maxConnections = this.#maxConnections;
+    await new Promise<void>((resolve, reject) => {
+      server.once('error', reject);
+      server.listen({ host: address, port, exclusive: true }, resolve);
+    });
+    server.on('error', (error) => this.#log.warn('the way of pods to the API failed', { error: error.message }));
+    this.#server = server;
+    this.#listening = wanted;
+  }
+
+  async close(): Promise<void> {
+    const server = this.#server;
+    this.#server = undefined;
+    this.#listening = undefined;
+    if (server === undefined) return;
+    const closed = new Promise<void>((resolve) => server.close(() => resolve()));
+    for (const stream of this.#open) stream.destroy();
+    await closed;
+  }
+
+  async #forward(client: Socket): Promise<void> {
+    this.connections++;
+    this.#keep(client);
+    client.setNoDelay(true);
+    client.setKeepAlive(true, keepAliveProbeMs);
+    let upstream: Duplex;
+    try {
+      upstream = await this.#connect();
+    } catch {
+      this.failures++;
+      // A reset, as from a port on which nobody listens: clients try again.
+      client.resetAndDestroy();
+      return;
+    }
+    this.#keep(upstream);
+    client.once('close', () => upstream.destroy());
+    upstream.once('close', () => client.destroy());
+    if (client.destroyed) return void upstream.destroy();
+    client.pipe(upstream).pipe(client);
+  }
+
+  #keep(stream: Duplex): void {
+    this.#open.add(stream);
+    stream.on('error', () => stream.destroy());
+    stream.once('close', () => this.#open.delete(stream));
+  }
+}
