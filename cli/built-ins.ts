@@ -137,6 +137,30 @@ export const builtIns: readonly CatalogueEntry[] = [
     load: () => import('../plugins/controllers/horizontal-pod-autoscaler/index.ts'),
   },
   {
+    kind: 'controller',
+    name: 'persistent-volume',
+    summary: 'Binds claims to volumes, asks provisioners for missing ones, and releases what claims leave behind',
+    load: () => import('../plugins/controllers/persistent-volume/index.ts'),
+  },
+  {
+    kind: 'controller',
+    name: 'volume-protection',
+    summary: 'Keeps claims that pods use, and volumes that claims use, from going when they are deleted',
+    load: () => import('../plugins/controllers/volume-protection/index.ts'),
+  },
+  {
+    kind: 'controller',
+    name: 'ephemeral-volume',
+    summary: 'Makes the claims of generic ephemeral volumes, which live as long as their pod',
+    load: () => import('../plugins/controllers/ephemeral-volume/index.ts'),
+  },
+  {
+    kind: 'controller',
+    name: 'storage-class',
+    summary: 'Gives a cluster without one its default StorageClass, so that claims need not name any',
+    load: () => import('../plugins/controllers/storage-class/index.ts'),
+  },
+  {
     kind: 'runtime',
     name: 'process',
     summary: 'Containers as processes in namespaces of their own: no daemon, no image download',
@@ -262,5 +286,12 @@ export const builtIns: readonly CatalogueEntry[] = [
     role: 'node',
     summary: 'Answers the names of Services and pods on every node, and asks upstream for the rest',
     load: () => import('../plugins/components/dns/index.ts'),
+  },
+  {
+    kind: 'component',
+    name: 'volume-provisioner',
+    role: 'node',
+    summary: 'Makes, enlarges and deletes the volumes of claims on this node, through the drivers of kind volume',
+    load: () => import('../plugins/components/volume-provisioner/index.ts'),
   },
 ];

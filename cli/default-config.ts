@@ -26,6 +26,10 @@ export const defaults: ConfigDefaults = {
       'pod-disruption-budget',
       'horizontal-pod-autoscaler',
       'cluster-role-aggregation',
+      'persistent-volume',
+      'volume-protection',
+      'ephemeral-volume',
+      'storage-class',
     ),
     runtime: named('process'),
     attachment: named('bridge'),
@@ -40,6 +44,7 @@ export const defaults: ConfigDefaults = {
       'service-proxy',
       'dns',
       'api-forwarder',
+      'volume-provisioner',
     ),
   },
 };

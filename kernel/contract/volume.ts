@@ -26,7 +26,8 @@
  *   removes a volume that this driver provisioned, with its data, and rejects VOLUME_INVALID for any other. It runs on the
  *   node that `provision` ran on when the volume `isLocal`, else on any.
  * Idempotency: every verb may be repeated, by a later instance too; unpublish, unstage and delete of what is not there succeed.
- * Ordering and concurrency: calls for one volume come one after the other; for different volumes at once.
+ * Ordering and concurrency: calls for one volume come one after the other, but for `expand`, which may come at any time
+ * between `provision` and `delete`; calls for different volumes come at once.
  * Cancellation: none; every call has an end of its own, within a minute or so.
  * Restart: dispose leaves volumes published. A new instance may be asked to publish what is published already, and to
  * unpublish what an earlier one published.

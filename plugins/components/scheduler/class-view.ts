@@ -6,6 +6,7 @@
 import type { NodeState, PodClass, SchedulerPolicy } from '../../../kernel/contract/index.ts';
 import { Heap } from '../../../kernel/machinery/heap.ts';
 import type { NodeCache } from './node-cache.ts';
+import { volumeObjection, type VolumeNeeds } from './volume-needs.ts';
 
 interface Candidate {
   readonly name: string;
@@ -25,17 +26,26 @@ export class ClassView {
   readonly #policy: SchedulerPolicy;
   readonly #cache: NodeCache;
   readonly #random: () => number;
+  readonly #volumes: VolumeNeeds | undefined;
   readonly #judgements = new Map<string, Judgement>();
   readonly #best = new Heap<Candidate>((a, b) => a.score > b.score || (a.score === b.score && a.turn < b.turn));
   #position = -1;
   #turn = 0;
   #failure: string | undefined;
 
-  constructor(podClass: PodClass, policy: SchedulerPolicy, cache: NodeCache, random: () => number) {
+  /** `volumes`: what the claims of every pod of the class ask for. */
+  constructor(
+    podClass: PodClass,
+    policy: SchedulerPolicy,
+    cache: NodeCache,
+    random: () => number,
+    volumes?: VolumeNeeds,
+  ) {
     this.podClass = podClass;
     this.#policy = policy;
     this.#cache = cache;
     this.#random = random;
+    this.#volumes = volumes;
   }
 
   /** True when a node changed since this class was last asked about. */
@@ -45,6 +55,10 @@ export class ClassView {
 
   /** The best node now, or undefined when none fits. Throws what the policy throws. */
   choose(): string | undefined {
+    if (this.#volumes?.blocked !== undefined) {
+      this.#position = this.#cache.position;
+      return undefined;
+    }
     this.#refresh();
     for (let top = this.#best.peek(); top !== undefined; top = this.#best.peek()) {
       if (this.#judgements.get(top.name)?.candidate === top) return top.name;
@@ -55,6 +69,10 @@ export class ClassView {
 
   /** Why no node fits, in kube-scheduler's words. Valid after `choose` answered undefined. */
   failure(): string {
+    if (this.#volumes?.blocked !== undefined) {
+      const { size } = this.#cache.nodes;
+      return size === 0 ? noNodes : `0/${size} nodes are available: ${this.#volumes.blocked}.`;
+    }
     return (this.#failure ??= failureMessage(this.#judgements));
   }
 
@@ -89,8 +107,10 @@ export class ClassView {
     if (this.#judgements.get(name)?.generation === node.generation) return;
     const verdict = this.#policy.filter(this.podClass, node, this.#cache);
     const { generation } = node;
-    if (!verdict.fits) {
-      this.#judgements.set(name, { generation, candidate: undefined, reasons: verdict.reasons });
+    const objection = verdict.fits && this.#volumes && volumeObjection(this.#volumes, node.node);
+    if (!verdict.fits || objection) {
+      const reasons = verdict.fits ? [objection as string] : verdict.reasons;
+      this.#judgements.set(name, { generation, candidate: undefined, reasons });
       return;
     }
     const candidate = { name, score: this.#score(node), turn: this.#turn++ };
@@ -110,8 +130,10 @@ export class ClassView {
   }
 }
 
+const noNodes = 'no nodes available to schedule pods';
+
 function failureMessage(judgements: ReadonlyMap<string, Judgement>): string {
-  if (judgements.size === 0) return 'no nodes available to schedule pods';
+  if (judgements.size === 0) return noNodes;
   const counts = new Map<string, number>();
   for (const { reasons } of judgements.values())
     for (const reason of reasons) counts.set(reason, (counts.get(reason) ?? 0) + 1);

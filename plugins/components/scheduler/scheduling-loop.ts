@@ -19,10 +19,15 @@ import { informersFor, type Change, type Informer } from '../../../kernel/machin
 import { splitKey } from '../../../kernel/machinery/metadata.ts';
 import { resources } from '../../../kernel/machinery/resources.ts';
 import { classOf } from '../../../kernel/machinery/scheduling/pod-class.ts';
+import { stableText } from '../../../kernel/machinery/stable-text.ts';
+import { claimsOfPod } from '../../../kernel/machinery/volumes/claims.ts';
+import { bindVolumes } from './bind-volumes.ts';
+import { ClaimCache } from './claim-cache.ts';
 import { ClassView } from './class-view.ts';
 import { NodeCache } from './node-cache.ts';
 import { PendingPods, type PendingPod } from './pending-pods.ts';
 import { UnschedulableConditions } from './unschedulable-conditions.ts';
+import { assign, type Assignment, type VolumeNeeds } from './volume-needs.ts';
 
 /** Judgements kept over all classes: about 100 bytes each. */
 const maxJudgements = 400_000;
@@ -51,6 +56,11 @@ export class SchedulingLoop {
   readonly #views = new Map<string, ClassView>();
   /** Pods whose binding is being written, or has been and not yet been seen by the informer: key → uid. */
   readonly #assumed = new Map<string, string>();
+  /** Keys of pending pods with claims: what fits them changes with volumes, too. */
+  readonly #withClaims = new Set<string>();
+  readonly #volumesInFlight = new Set<Promise<void>>();
+  #claims: ClaimCache | undefined;
+  #haveVolumesChanged = false;
   #bindsInFlight = 0;
   #mayHelp = false;
   #wake: () => void = () => undefined;
@@ -76,7 +86,11 @@ export class SchedulingLoop {
     const nodes = informers.get(resources.nodes);
     const pods = informers.get(resources.pods);
     this.#pods = pods;
-    const conditions = this.#conditions.run(pods, (key) => this.#pending.get(key) !== undefined, signal);
+    const claims = new ClaimCache(cluster, this.#cache, log);
+    this.#claims = claims;
+    const ended = new AbortController();
+    const running = AbortSignal.any([signal, ended.signal]);
+    const conditions = this.#conditions.run(pods, (key) => this.#pending.get(key) !== undefined, running);
     const wake = () => this.#wake();
     signal.addEventListener('abort', wake);
     try {
@@ -85,19 +99,24 @@ export class SchedulingLoop {
         else this.#cache.setNode(object);
         this.#helped();
       });
+      claims.onChange(() => this.#volumesChanged());
       pods.onChange((change) => this.#onPod(change));
       await nodes.synced(signal);
       await pods.synced(signal);
+      await claims.synced(signal);
       this.#isSynced = true;
-      await this.#loop(signal);
+      await this.#loop(running);
     } catch (error) {
       if (!signal.aborted) throw error;
     } finally {
       signal.removeEventListener('abort', wake);
       nodes.close();
       pods.close();
+      claims.close();
       this.#isSynced = false;
+      ended.abort(new Error('the scheduling loop has ended'));
       await conditions;
+      await Promise.all(this.#volumesInFlight);
       while (this.#bindsInFlight > 0) await this.#changed();
     }
   }
@@ -107,7 +126,10 @@ export class SchedulingLoop {
     if (isOver) {
       this.#assumed.delete(key);
       this.#drop(key);
-      if (this.#cache.removePod(key)) this.#helped();
+      if (this.#cache.removePod(key)) {
+        this.#helped();
+        this.#claims?.changed();
+      }
       return;
     }
     const { nodeName, schedulerName = 'default-scheduler', schedulingGates = [] } = pod.spec;
@@ -130,6 +152,7 @@ export class SchedulingLoop {
 
   /** A pod that waits no more may have been the one that was woken for its class: another gets the chance. */
   #drop(key: string): void {
+    this.#withClaims.delete(key);
     if (this.#pending.get(key) === undefined) return;
     this.#pending.remove(key);
     this.#helped();
@@ -138,16 +161,38 @@ export class SchedulingLoop {
   #enqueue(key: string, pod: Pod, profile: string, policy: SchedulerPolicy): void {
     try {
       const podClass = classOf(pod, policy);
-      const classId = `${profile}\0${podClass.key}`;
+      const volumes = this.#volumesOf(key, pod);
+      const classId = classIdOf(profile, podClass.key, volumes);
       const view = this.#views.get(classId);
       if (view === undefined) {
         this.#evict();
-        this.#views.set(classId, new ClassView(podClass, policy, this.#cache, this.#options.random));
+        this.#views.set(classId, new ClassView(podClass, policy, this.#cache, this.#options.random, volumes));
       }
       this.#pending.put(key, pod, classId);
       this.#wake();
     } catch (error) {
       this.#options.record(pod, 'Warning', 'FailedScheduling', `The pod cannot be judged: ${String(error)}`);
+    }
+  }
+
+  #volumesOf(key: string, pod: Pod): VolumeNeeds | undefined {
+    if (claimsOfPod(pod).length === 0) return undefined;
+    this.#withClaims.add(key);
+    return this.#claims?.needsOf(key, pod);
+  }
+
+  #volumesChanged(): void {
+    this.#haveVolumesChanged = true;
+    this.#wake();
+  }
+
+  /** A pod whose claims fare otherwise now is of another class, and is tried again. */
+  #reclassify(): void {
+    this.#haveVolumesChanged = false;
+    for (const key of this.#withClaims) {
+      const pending = this.#pending.get(key);
+      if (pending === undefined) this.#withClaims.delete(key);
+      else this.#onPod({ key, object: pending.pod });
     }
   }
 
@@ -160,6 +205,7 @@ export class SchedulingLoop {
         sliceStart = performance.now();
         continue;
       }
+      if (this.#haveVolumesChanged) this.#reclassify();
       if (this.#mayHelp) this.#wakeParked();
       const next = this.#pending.take(clock.now());
       if (next === undefined) {
@@ -217,9 +263,14 @@ export class SchedulingLoop {
     const { key, pod } = pending;
     let nodeName: string | undefined;
     let view: ClassView;
+    let assignments: readonly Assignment[] = [];
     try {
-      view = this.#view(pending);
+      const volumes = this.#volumesOf(key, pod);
+      if (volumes !== undefined && this.#hasOtherClass(pending, volumes)) return;
+      view = this.#view(pending, volumes);
       nodeName = view.choose();
+      const node = nodeName === undefined ? undefined : this.#cache.nodes.get(nodeName)?.node;
+      if (volumes !== undefined && node !== undefined) assignments = assign(volumes, node) ?? [];
     } catch (error) {
       this.#views.delete(pending.classId);
       this.counts.error++;
@@ -243,6 +294,17 @@ export class SchedulingLoop {
     this.#cache.setPod(key, pod, nodeName);
     // One of a class was placed: another of that class may fit as well.
     this.#mayHelp = true;
+    if (assignments.length === 0) {
+      this.#startBinding(pending, nodeName, signal);
+      return;
+    }
+    const binding = this.#bindVolumes(pending, nodeName, assignments, signal).finally(() => {
+      this.#volumesInFlight.delete(binding);
+    });
+    this.#volumesInFlight.add(binding);
+  }
+
+  #startBinding(pending: PendingPod, nodeName: string, signal: AbortSignal): void {
     this.#bindsInFlight++;
     void this.#bind(pending, nodeName, signal).finally(() => {
       this.#bindsInFlight--;
@@ -250,8 +312,50 @@ export class SchedulingLoop {
     });
   }
 
+  /** Puts the pod back into the queue when it has become one of another class since it was queued. */
+  #hasOtherClass(pending: PendingPod, volumes: VolumeNeeds): boolean {
+    const { key, pod } = pending;
+    const { schedulerName: profile = 'default-scheduler' } = pod.spec;
+    const policy = this.#options.profiles.get(profile) as SchedulerPolicy;
+    if (classIdOf(profile, classOf(pod, policy).key, volumes) === pending.classId) return false;
+    this.#pending.remove(key);
+    this.#enqueue(key, pod, profile, policy);
+    return true;
+  }
+
+  async #bindVolumes(
+    pending: PendingPod,
+    nodeName: string,
+    assignments: readonly Assignment[],
+    signal: AbortSignal,
+  ): Promise<void> {
+    const { cluster, clock } = this.#options;
+    const { key, pod } = pending;
+    const { uid } = pod.metadata;
+    const cache = this.#claims!;
+    const { node } = this.#cache.nodes.get(nodeName)!;
+    cache.assume(assignments, nodeName);
+    this.#volumesChanged();
+    const isWanted = () => this.#assumed.get(key) === uid;
+    try {
+      await bindVolumes({ cluster, clock, cache, node, isWanted }, assignments, signal);
+      if (isWanted()) this.#startBinding(pending, nodeName, signal);
+    } catch (error) {
+      const message = error instanceof Error ? error.message : String(error);
+      this.#bindingFailed(
+        pending,
+        error,
+        `running PreBind plugin "VolumeBinding": binding volumes: ${message}`,
+        signal,
+      );
+    } finally {
+      cache.forget(assignments);
+      this.#volumesChanged();
+    }
+  }
+
   async #bind(pending: PendingPod, nodeName: string, signal: AbortSignal): Promise<void> {
-    const { cluster, record, log } = this.#options;
+    const { cluster, record } = this.#options;
     const { key, pod } = pending;
     const { uid, name, namespace } = pod.metadata;
     try {
@@ -263,28 +367,43 @@ export class SchedulingLoop {
       this.counts.scheduled++;
       record(pod, 'Normal', 'Scheduled', `Successfully assigned ${key} to ${nodeName}`);
     } catch (error) {
-      if (this.#assumed.get(key) !== uid) return;
-      this.#assumed.delete(key);
-      this.#cache.removePod(key);
-      this.#helped();
-      if (signal.aborted || isPintleError(error, 'NOT_FOUND')) return;
-      this.counts.error++;
-      const message = error instanceof Error ? error.message : String(error);
-      log.warn('a binding failed, the pod will be tried again', { pod: key, node: nodeName, error: message });
-      if (!isPintleError(error, 'CONFLICT'))
-        record(pod, 'Warning', 'FailedScheduling', `Binding to ${nodeName} failed: ${message}`);
-      const current = this.#pods?.get(key);
-      if (current?.metadata.uid !== uid || current.metadata.deletionTimestamp !== undefined) return;
-      this.#pending.put(key, current, pending.classId);
-      const again = this.#pending.get(key);
-      if (again === undefined) return;
-      again.attempts = pending.attempts;
-      again.move++;
-      this.#pending.retry(again, this.#options.clock.now());
+      if (isPintleError(error, 'NOT_FOUND')) this.#forget(key, uid);
+      else {
+        const message = error instanceof Error ? error.message : String(error);
+        this.#bindingFailed(pending, error, `Binding to ${nodeName} failed: ${message}`, signal);
+      }
     }
   }
 
-  #view(pending: PendingPod): ClassView {
+  /** Takes back that the pod is on its node; false when that was taken back before. */
+  #forget(key: string, uid: string): boolean {
+    if (this.#assumed.get(key) !== uid) return false;
+    this.#assumed.delete(key);
+    this.#cache.removePod(key);
+    this.#helped();
+    return true;
+  }
+
+  #bindingFailed(pending: PendingPod, error: unknown, message: string, signal: AbortSignal): void {
+    const { record, log, clock } = this.#options;
+    const { key, pod } = pending;
+    const { uid } = pod.metadata;
+    if (!this.#forget(key, uid) || signal.aborted) return;
+    this.counts.error++;
+    log.warn('a binding failed, the pod will be tried again', { pod: key, error: message });
+    if (!isPintleError(error, 'CONFLICT')) record(pod, 'Warning', 'FailedScheduling', message);
+    const current = this.#pods?.get(key);
+    if (current?.metadata.uid !== uid || current.metadata.deletionTimestamp !== undefined) return;
+    this.#pending.put(key, current, pending.classId);
+    if (claimsOfPod(current).length > 0) this.#withClaims.add(key);
+    const again = this.#pending.get(key);
+    if (again === undefined) return;
+    again.attempts = pending.attempts;
+    again.move++;
+    this.#pending.retry(again, clock.now());
+  }
+
+  #view(pending: PendingPod, volumes: VolumeNeeds | undefined): ClassView {
     const { classId, pod } = pending;
     let view = this.#views.get(classId);
     if (view !== undefined) {
@@ -294,7 +413,7 @@ export class SchedulingLoop {
       return view;
     }
     const policy = this.#options.profiles.get(pod.spec.schedulerName ?? 'default-scheduler') as SchedulerPolicy;
-    view = new ClassView(classOf(pod, policy), policy, this.#cache, this.#options.random);
+    view = new ClassView(classOf(pod, policy), policy, this.#cache, this.#options.random, volumes);
     this.#evict();
     this.#views.set(classId, view);
     return view;
@@ -307,4 +426,11 @@ export class SchedulingLoop {
       this.#views.delete(classId);
     }
   }
+}
+
+/** Pods whose claims ask the same of a node are of one class, whatever the claims are called. */
+function classIdOf(profile: string, key: string, volumes: VolumeNeeds | undefined): string {
+  if (volumes === undefined) return `${profile}\0${key}`;
+  const unbound = volumes.unbound.map((claim) => ({ ...claim, key: '' }));
+  return `${profile}\0${key}\0${stableText({ ...volumes, unbound })}`;
 }

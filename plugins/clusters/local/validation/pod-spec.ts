@@ -1,10 +1,21 @@
 /** The spec of a pod or of a pod template. */
-import type { PodSpec, Toleration, Volume } from '../../../../kernel/contract/kubernetes.ts';
+import type { EphemeralVolumeSource, PodSpec, Toleration, Volume } from '../../../../kernel/contract/kubernetes.ts';
 import { labelKeyFaults, labelValueFaults } from '../../../../kernel/machinery/label-syntax.ts';
 import { validateContainer, validateResources } from './container.ts';
 import type { FieldErrors } from './field-errors.ts';
 import { labelFaults, subdomainFaults } from './names.ts';
 import { validateSelector } from './selector.ts';
+
+function validateEphemeral({ volumeClaimTemplate }: EphemeralVolumeSource, field: string, errors: FieldErrors): void {
+  const place = `${field}.volumeClaimTemplate`;
+  const { spec } = volumeClaimTemplate ?? {};
+  if (!spec) {
+    errors.required(place);
+    return;
+  }
+  if (!spec.accessModes?.length) errors.required(`${place}.spec.accessModes`, 'at least 1 access mode is required');
+  if (!spec.resources?.requests?.['storage']) errors.required(`${place}.spec.resources[storage]`);
+}
 
 function validateVolumes(volumes: readonly Volume[], field: string, errors: FieldErrors): Set<string> {
   const names = new Set<string>();
@@ -28,6 +39,7 @@ function validateVolumes(volumes: readonly Volume[], field: string, errors: Fiel
     if (volume.persistentVolumeClaim && !volume.persistentVolumeClaim.claimName) {
       errors.required(`${place}.persistentVolumeClaim.claimName`);
     }
+    if (volume.ephemeral) validateEphemeral(volume.ephemeral, `${place}.ephemeral`, errors);
   }
   return names;
 }
