@@ -1,4 +1,6 @@
 import { Command, CommanderError } from 'commander';
+import { benchCommand } from './commands/bench.ts';
+import { benchPluginsCommand, benchRunCommand } from './commands/bench-inside.ts';
 import { completionCommand } from './commands/completion.ts';
 import { configCommand } from './commands/config.ts';
 import { deliverCommand } from './commands/deliver.ts';
@@ -29,6 +31,7 @@ const commands: readonly ((cli: Cli) => Command)[] = [
   pluginsCommand,
   configCommand,
   doctorCommand,
+  benchCommand,
   completionCommand,
 ];
 
@@ -39,7 +42,8 @@ export function buildProgram(cli: Cli): Command {
     .showHelpAfterError('(pintle --help lists the commands)')
     .addHelpText('after', '\nExit codes: 0 done, 1 failed, 2 usage, 3 a check did not hold. NO_COLOR is honoured.');
   for (const command of commands) program.addCommand(command(cli));
-  for (const command of [labRunCommand, labCheckCommand]) program.addCommand(command(cli), { hidden: true });
+  for (const command of [labRunCommand, labCheckCommand, benchRunCommand, benchPluginsCommand])
+    program.addCommand(command(cli), { hidden: true });
   const output = {
     writeOut: (text: string) => cli.terminal.line(text.replace(/\n$/, '')),
     writeErr: (text: string) => cli.terminal.errorLine(text.replace(/\n$/, '')),

@@ -70,7 +70,13 @@ export const nodeCodes = {
   KERNEL_REFUSED: 'The Linux kernel refused a request; details.errno and details.extack say why.',
 } as const;
 
-export type ErrorCode = keyof (typeof kernelCodes & typeof apiCodes & typeof storeCodes & typeof nodeCodes);
+/** `pintle bench`. */
+export const benchCodes = {
+  BENCH_INVALID: 'A file or option of the benchmark cannot be used: no result file, an unknown cell, no such plugin.',
+  BENCH_FAILED: 'A measurement could not be made: a tool failed, a process of the benchmark ended.',
+} as const;
+
+export type ErrorCode = keyof (typeof kernelCodes & typeof apiCodes & typeof storeCodes & typeof nodeCodes & typeof benchCodes);
 
 /** One broken field of an object: Kubernetes' StatusCause. */
 export interface Cause {

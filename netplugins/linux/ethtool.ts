@@ -39,3 +39,16 @@ export function setTxChecksumOffload(
   ethtool(device, ETHTOOL_STXCSUM, on ? 1 : 0, options.netns);
   return true;
 }
+
+const ETHTOOL_STSO = 0x1f;
+const ETHTOOL_SGSO = 0x24;
+const ETHTOOL_SGRO = 0x2c;
+
+/** Segmentation in one piece (TSO, GSO) and its counterpart on arrival (GRO): off, a device carries packets of its MTU. */
+export function setSegmentationOffload(
+  device: string,
+  on: boolean,
+  options: { readonly netns?: string | undefined } = {},
+): void {
+  for (const command of [ETHTOOL_STSO, ETHTOOL_SGSO, ETHTOOL_SGRO]) ethtool(device, command, on ? 1 : 0, options.netns);
+}

@@ -3,7 +3,7 @@
  * agents: a pod is done when it is bound. Everything in one process, as in upstream's runner: the API (cluster `local` on
  * store `memory`, through the whole write path) and the scheduler component with its events.
  *
- *   node out/bench/suites/scheduling-basic.js [--nodes 5000] [--init 1000] [--pods 10000] [--policy spread]
+ *   node out/bench/programs/scheduling-basic.js [--nodes 5000] [--init 1000] [--pods 10000] [--policy spread]
  *
  * Prints pods per second from the creation of the first measured pod to the last binding seen by a watch, and the same
  * with all pods created before the scheduler starts. Upstream's threshold for this shape is 680 pods/s.

@@ -3,7 +3,7 @@
  * in one process with the API (cluster `local` on store `memory`); instead of node agents one loop sets pods to Running
  * and confirms deletions at once, so that what is measured is the control plane.
  *
- *   node out/bench/suites/deployment-scale.js [--pods 5000] [--nodes 100]
+ *   node out/bench/programs/deployment-scale.js [--pods 5000] [--nodes 100]
  */
 import { parseArgs } from 'node:util';
 import type { Cluster, Component, Controller, SchedulerPolicy } from '../../kernel/contract/index.ts';

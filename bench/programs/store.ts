@@ -1,7 +1,7 @@
 /**
  * Durable single-key writes: the lmdb store plugin beside Debian's etcd-server, in interleaved rounds of one run.
  *
- *   node out/bench/suites/store.js [--clients 64] [--rounds 5] [--seconds 5] [--threads 2] [--connections 2] [--json]
+ *   node out/bench/programs/store.js [--clients 64] [--rounds 5] [--seconds 5] [--threads 2] [--connections 2] [--json]
  *
  * Each round starts each system over an empty folder on the same file system, writes for a second to warm up, then counts
  * acknowledged writes of 1 KiB values; each client writes one after the other, on 100 keys of its own. The store runs in

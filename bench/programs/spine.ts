@@ -1,7 +1,7 @@
 /**
  * The figures that a user feels, measured on this machine in one run:
  *
- *     node out/bench/suites/spine.js [--runs 5]
+ *     node out/bench/programs/spine.js [--runs 5]
  *
  * - server: start of the process to a 200 of /readyz, durable store, certificates there (all starts but the first)
  * - up: start of `pintle up --demo` to the demo's answer through its Service

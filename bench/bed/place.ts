@@ -1,0 +1,129 @@
+/**
+ * A network namespace of the benchmark, with what runs in it. Owns its processes: `close` ends every one that it started,
+ * by pid, before the namespace goes.
+ */
+import { fork, spawn, spawnSync, type ChildProcess } from 'node:child_process';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { PintleError } from '../../kernel/contract/errors.ts';
+import { createNetns, deleteNetns, runInNetns } from '../../netplugins/linux/namespaces.ts';
+import { openRtnetlink, type Rtnetlink } from '../../netplugins/linux/rtnetlink.ts';
+
+/** npm's folders first would find another program called nft. */
+export const hostPath = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin';
+export const hostEnvironment = { ...process.env, PATH: hostPath, LC_ALL: 'C' };
+
+export class Place {
+  readonly name: string;
+  readonly netns: string;
+  readonly #children = new Set<ChildProcess>();
+
+  constructor(name: string, netns: string) {
+    this.name = name;
+    this.netns = netns;
+  }
+
+  fork(module: string, argv: readonly string[]): ChildProcess {
+    return this.#own(
+      runInNetns(this.netns, () =>
+        fork(module, argv, {
+          ...{ execArgv: [], serialization: 'advanced', env: hostEnvironment },
+          stdio: ['ignore', 'ignore', 'inherit', 'ipc'],
+        }),
+      ),
+    );
+  }
+
+  spawn(command: string, argv: readonly string[]): ChildProcess {
+    return this.#own(
+      runInNetns(this.netns, () => spawn(command, argv, { stdio: ['ignore', 'pipe', 'pipe'], env: hostEnvironment })),
+    );
+  }
+
+  /** Output of a command that ends by itself. Rejects when it fails, and when the signal ends it. */
+  async run(command: string, argv: readonly string[], signal?: AbortSignal): Promise<string> {
+    const child = this.spawn(command, argv);
+    const stop = (): void => void child.kill('SIGKILL');
+    signal?.addEventListener('abort', stop, { once: true });
+    const [out, err] = [collect(child.stdout), collect(child.stderr)];
+    const code = await new Promise<number | NodeJS.ErrnoException | null>((resolve) => {
+      child.once('error', resolve);
+      child.once('close', resolve);
+    });
+    signal?.removeEventListener('abort', stop);
+    if (code === 0) return out();
+    const what = typeof code === 'object' && code !== null ? code.message : `exit code ${code}`;
+    const said = (err() || out()).trim().split('\n').slice(-3).join(' ');
+    throw new PintleError('BENCH_FAILED', `${command} ${argv.join(' ')}: ${what}: ${said}`);
+  }
+
+  /** For short commands of the clean-up. */
+  runNow(command: string, argv: readonly string[]): { readonly status: number | null; readonly stdout: string } {
+    return runInNetns(this.netns, () => spawnSync(command, argv, { encoding: 'utf8', env: hostEnvironment }));
+  }
+
+  links<T>(use: (links: Rtnetlink) => T): T {
+    const links = openRtnetlink({ netns: this.netns });
+    try {
+      return use(links);
+    } finally {
+      links.close();
+    }
+  }
+
+  async stopProcesses(): Promise<void> {
+    await Promise.all([...this.#children].map(endChild));
+  }
+
+  async close(): Promise<void> {
+    await this.stopProcesses();
+    deleteNetns(this.netns);
+  }
+
+  #own(child: ChildProcess): ChildProcess {
+    this.#children.add(child);
+    child.once('exit', () => this.#children.delete(child));
+    // A command that is not there: its user is told by the same event.
+    child.once('error', () => this.#children.delete(child));
+    return child;
+  }
+}
+
+export async function endChild(child: ChildProcess): Promise<void> {
+  if (child.exitCode !== null || child.signalCode !== null || child.pid === undefined) return;
+  await new Promise<void>((resolve) => {
+    child.once('exit', () => resolve());
+    child.kill('SIGKILL');
+  });
+}
+
+function collect(stream: NodeJS.ReadableStream | null): () => string {
+  const chunks: Buffer[] = [];
+  stream?.on('data', (chunk: Buffer) => chunks.push(chunk));
+  return () => Buffer.concat(chunks).toString();
+}
+
+/** A folder of this bed, and the places in it. */
+export class Places {
+  readonly folder: string = mkdtempSync(join(tmpdir(), 'pintle-bench-'));
+  readonly #places: Place[] = [];
+
+  make(name: string): Place {
+    const netns = join(this.folder, `${name}.netns`);
+    createNetns(netns);
+    const place = new Place(name, netns);
+    this.#places.push(place);
+    place.links((links) => links.setLink('lo', { up: true }));
+    return place;
+  }
+
+  all(): readonly Place[] {
+    return this.#places;
+  }
+
+  async close(): Promise<void> {
+    for (const place of this.#places) await place.close();
+    rmSync(this.folder, { recursive: true, force: true });
+  }
+}

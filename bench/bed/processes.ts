@@ -1,0 +1,49 @@
+/** CPU time and memory by /proc. Inside the laboratory's own pid namespace, every process is one of the benchmark. */
+import { readdirSync, readFileSync } from 'node:fs';
+
+/** USER_HZ: 100 on every Linux that Node runs on. */
+const ticksPerSecond = 100;
+
+function read(path: string): string | undefined {
+  try {
+    return readFileSync(path, 'latin1');
+  } catch {
+    return undefined;
+  }
+}
+
+/** User and system time of a process and of its children that have ended (proc(5), fields 14 to 17). */
+export function cpuSecondsOf(pid: number): number {
+  const stat = read(`/proc/${pid}/stat`);
+  if (stat === undefined) return 0;
+  const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
+  return fields.slice(11, 15).reduce((sum, ticks) => sum + Number(ticks), 0) / ticksPerSecond;
+}
+
+/** Of all processes of this pid namespace but this one, which only watches. What ended is in its parent's figures. */
+export function labCpuSeconds(): number {
+  const own = process.cpuUsage();
+  const total = readdirSync('/proc')
+    .filter((name) => /^\d+$/.test(name))
+    .reduce((sum, pid) => sum + cpuSecondsOf(Number(pid)), 0);
+  return total - (own.user + own.system) / 1e6;
+}
+
+/** Busy time of all processors: the whole machine's, other people's work included; stolen time left out. */
+export function machineCpuSeconds(): number {
+  const [, user, nice, system, , , irq, softirq] = (read('/proc/stat') ?? '').split('\n')[0]!.split(/\s+/);
+  return [user, nice, system, irq, softirq].reduce((sum, ticks) => sum + Number(ticks), 0) / ticksPerSecond;
+}
+
+export function residentBytesOf(pid: number): number {
+  return Number(/^VmRSS:\s*(\d+) kB/m.exec(read(`/proc/${pid}/status`) ?? '')?.[1] ?? Number.NaN) * 1024;
+}
+
+/** Memory of the kernel that tables of packet filters live in: slabs, per-CPU and vmalloc areas. */
+export function kernelTableBytes(): number {
+  const text = read('/proc/meminfo') ?? '';
+  return ['SUnreclaim', 'VmallocUsed', 'Percpu'].reduce(
+    (sum, name) => sum + Number(new RegExp(`^${name}:\\s*(\\d+)`, 'm').exec(text)?.[1] ?? 0) * 1024,
+    0,
+  );
+}

@@ -1,0 +1,45 @@
+/** What a suite is to the engine: a matrix of cells, and how to open one. Suites know nothing of rounds or statistics. */
+import type { CellResult, Fact, Metric } from './result.ts';
+
+export interface CellPlan {
+  readonly id: string;
+  readonly factors: Readonly<Record<string, string>>;
+  readonly baseline?: string | undefined;
+  readonly isBaseline: boolean;
+  /** Why this machine cannot run it: it is listed and not measured. */
+  readonly skip?: string | undefined;
+}
+
+export type Check = CellResult['checks'][number];
+
+/** Takes one figure of this round. */
+export type Recorder = (metric: string, value: number) => void;
+
+/** A cell set up once, for one round. */
+export interface Bed {
+  /** Short, and before any figure: a mode that does not do its work has none. */
+  check(): Promise<readonly Check[]>;
+  /** Warms up by itself. Stops early, with an error, when the signal aborts. */
+  measure(record: Recorder, signal: AbortSignal): Promise<void>;
+  facts(): Readonly<Record<string, Fact>>;
+  /** Takes all down; resolves to what was left behind. */
+  close(): Promise<readonly string[]>;
+}
+
+export interface Suite {
+  readonly name: string;
+  readonly title: string;
+  readonly summary: string;
+  readonly metrics: readonly Metric[];
+  readonly cells: readonly CellPlan[];
+  readonly options: Readonly<Record<string, Fact>>;
+  /** Of this machine and of the tools that it uses. */
+  readonly versions: Readonly<Record<string, string>>;
+  open(cell: CellPlan): Promise<Bed>;
+}
+
+/** How long measurements last: smoke shows that they run, standard fits all suites into ten minutes. */
+export const sizes = ['smoke', 'standard', 'full'] as const;
+export type Size = (typeof sizes)[number];
+
+export const check = (name: string, ok: boolean, detail = ''): Check => ({ name, ok, detail });

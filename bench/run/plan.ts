@@ -1,0 +1,39 @@
+/** A run, as plain data: made by the command line, carried out inside a laboratory. */
+import type { SuiteResult } from '../method/result.ts';
+import type { Size } from '../method/suite.ts';
+
+export interface SuitePlan {
+  readonly name: string;
+  readonly rounds: number;
+  readonly size: Size;
+  readonly options: Readonly<Record<string, string>>;
+}
+
+export interface BenchPlan {
+  readonly suites: readonly SuitePlan[];
+  /** Modules of third-party plugins, and the folder from which they are looked up. */
+  readonly modules: readonly string[];
+  readonly directory: string;
+  /** Config of plugins by "kind/name". */
+  readonly configs: Readonly<Record<string, Readonly<Record<string, unknown>>>>;
+  /** The command line program, for processes that run plugins. */
+  readonly program: string;
+}
+
+/** What the laboratory tells, one JSON object a line. */
+export type BenchEvent =
+  | {
+      readonly type: 'begin';
+      readonly suite: string;
+      readonly cell: string;
+      readonly round: number;
+      readonly rounds: number;
+      readonly done: number;
+      readonly left: number;
+      readonly secondsLeft: number | undefined;
+    }
+  | { readonly type: 'dropped'; readonly suite: string; readonly cell: string; readonly reason: string }
+  | { readonly type: 'skipped'; readonly suite: string; readonly cell: string; readonly reason: string }
+  /** The whole suite as far as it is measured: a later one takes the place of an earlier one. */
+  | { readonly type: 'suite'; readonly result: SuiteResult }
+  | { readonly type: 'suite-failed'; readonly suite: string; readonly reason: string };

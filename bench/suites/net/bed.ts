@@ -1,0 +1,257 @@
+/** One cell of the net suite on real packets: two nodes, three pods, an overlay and an attachment, or a baseline. */
+import { Node } from '../../bed/node.ts';
+import { residentBytesOf } from '../../bed/processes.ts';
+import { Pod } from '../../bed/pod.ts';
+import type { Place } from '../../bed/place.ts';
+import type { PluginChoice, PluginSource } from '../../bed/plugin-process.ts';
+import { leftovers, tracesOf } from '../../bed/traces.ts';
+import { type Family, podCidr, Wire } from '../../bed/wire.ts';
+import type { Fact } from '../../method/result.ts';
+import { type Bed, check, type Check, type Recorder, type Size } from '../../method/suite.ts';
+import { echoPort, efforts, measureAcross, measureSame, pause, type Pair } from './traffic.ts';
+
+export interface NetCell {
+  readonly family: Family;
+  readonly hasOffloads: boolean;
+  readonly size: Size;
+}
+
+interface Pods {
+  readonly client: Pod;
+  readonly remote: Pod;
+  /** On the client's node; undefined: there is no node between. */
+  readonly neighbour: Pod | undefined;
+}
+
+const bulkBytes = 1_000_000;
+/** Of IPv4 or IPv6 and UDP. */
+const headerBytes = { ipv4: 28, ipv6: 48 } as const;
+
+abstract class NetBed implements Bed {
+  protected readonly cell: NetCell;
+  protected abstract readonly pods: Pods;
+
+  constructor(cell: NetCell) {
+    this.cell = cell;
+  }
+
+  protected ip(pod: Pod): string {
+    const isSix = this.cell.family === 'ipv6';
+    return pod.ips.find((ip) => ip.includes(':') === isSix) ?? '';
+  }
+
+  protected pair(server: Pod): Pair {
+    return { client: this.pods.client, server, host: this.ip(server), isSix: this.cell.family === 'ipv6' };
+  }
+
+  async check(): Promise<readonly Check[]> {
+    const { client, remote, neighbour } = this.pods;
+    for (const pod of [client, remote, neighbour]) await pod?.serve(echoPort);
+    const target = (pod: Pod) => ({ host: this.ip(pod), port: echoPort });
+    const mtu = podMtu(client.place);
+    const whole = mtu - headerBytes[this.cell.family];
+    const seen = await client.whoami({ host: this.ip(remote), port: echoPort + 1 });
+    const expected = `${remote.place.name} ${this.ip(client)}`;
+    return [
+      check('bytes across nodes come back unchanged', await client.bulk(target(remote), bulkBytes)),
+      check('and from the other side', await remote.bulk(target(client), bulkBytes)),
+      check(`a datagram of the MTU (${mtu}) passes whole`, await client.datagram(target(remote), whole)),
+      check(
+        "the right pod sees the client's own address",
+        seen === expected,
+        seen === expected ? '' : `${seen}, expected ${expected}`,
+      ),
+      ...(neighbour === undefined
+        ? []
+        : [check('bytes on the same node come back unchanged', await client.bulk(target(neighbour), bulkBytes))]),
+      ...(await this.ownChecks()),
+    ];
+  }
+
+  async measure(record: Recorder, signal: AbortSignal): Promise<void> {
+    const { remote, neighbour } = this.pods;
+    const effort = efforts[this.cell.size];
+    await measureAcross(this.pair(remote), this.agents(), effort, record, signal);
+    if (neighbour !== undefined) await measureSame(this.pair(neighbour), effort, record, signal);
+    await this.measureOwn(record, signal);
+  }
+
+  facts(): Readonly<Record<string, Fact>> {
+    return { podMtuBytes: podMtu(this.pods.client.place), family: this.cell.family, offloads: this.cell.hasOffloads };
+  }
+
+  protected ownChecks(): Promise<readonly Check[]> {
+    return Promise.resolve([]);
+  }
+  protected agents(): readonly number[] {
+    return [];
+  }
+  protected measureOwn(_record: Recorder, _signal: AbortSignal): Promise<void> {
+    return Promise.resolve();
+  }
+  abstract close(): Promise<readonly string[]>;
+}
+
+const podMtu = (pod: Place): number => pod.links((links) => links.getLink('eth0')?.mtu ?? Number.NaN);
+
+/** Pod, node, wire, node, pod by plain routes: the way that every overlay adds to. */
+export class RoutedBed extends NetBed {
+  readonly #wire = new Wire(2);
+  protected readonly pods: Pods;
+
+  constructor(cell: NetCell) {
+    super(cell);
+    this.#wire.routeBetweenNodes();
+    const pod = (node: number, name: string, number: number): Pod => {
+      const { place, ips } = this.#wire.routedPod(node, name, number);
+      return new Pod(place, ips);
+    };
+    this.pods = { client: pod(0, 'client', 2), remote: pod(1, 'remote', 2), neighbour: pod(0, 'neighbour', 3) };
+    if (!cell.hasOffloads) this.#wire.disableOffloads(Object.values(this.pods).map(({ place }) => place));
+  }
+
+  async close(): Promise<readonly string[]> {
+    await this.#wire.close();
+    return [];
+  }
+}
+
+/** Two namespaces and one veth pair between them: what the generators reach on this machine. */
+export class VethBed extends NetBed {
+  readonly #wire = new Wire(0);
+  protected readonly pods: Pods;
+
+  constructor(cell: NetCell) {
+    super(cell);
+    const [client, remote] = [this.#wire.pod('client'), this.#wire.pod('remote')];
+    client.links((links) => links.createVeth({ name: 'eth0', up: true, peer: { name: 'eth0', netns: remote.netns } }));
+    const made = [client, remote].map((place, index) => {
+      const ips = [`10.244.1.${index + 1}`, `fd44:0:0:1::${index + 1}`];
+      place.links((links) => {
+        const eth0 = links.getLink('eth0')!.index;
+        links.setLink(eth0, { up: true });
+        links.addAddress(eth0, `${ips[0]}/24`);
+        links.addAddress(eth0, `${ips[1]}/64`);
+      });
+      return new Pod(place, ips);
+    });
+    this.pods = { client: made[0]!, remote: made[1]!, neighbour: undefined };
+    if (!cell.hasOffloads) this.#wire.disableOffloads([client, remote]);
+  }
+
+  async close(): Promise<readonly string[]> {
+    await this.#wire.close();
+    return [];
+  }
+}
+
+export interface OverlayChoice {
+  readonly overlay: PluginChoice;
+  readonly attachment: PluginChoice;
+  readonly source: PluginSource;
+}
+
+const probesPerSecond = 500;
+const recoveryLimitMs = 10_000;
+
+export class OverlayBed extends NetBed {
+  readonly #wire: Wire;
+  readonly #nodes: readonly Node[];
+  readonly #before: readonly ReadonlySet<string>[];
+  #pods: Pods | undefined;
+
+  private constructor(cell: NetCell, choice: OverlayChoice) {
+    super(cell);
+    this.#wire = new Wire(2);
+    this.#before = this.#wire.nodes.map(tracesOf);
+    const families: readonly Family[] = cell.family === 'ipv6' ? ['ipv4', 'ipv6'] : ['ipv4'];
+    this.#nodes = this.#wire.nodes.map(
+      (place, index) => new Node(place, index, { ...choice, families, folder: this.#wire.places.folder }),
+    );
+  }
+
+  static async open(cell: NetCell, choice: OverlayChoice): Promise<OverlayBed> {
+    const bed = new OverlayBed(cell, choice);
+    try {
+      await bed.#start();
+      return bed;
+    } catch (error) {
+      await bed.#wire.close();
+      throw error;
+    }
+  }
+
+  protected get pods(): Pods {
+    if (this.#pods === undefined) throw new Error('the pods are not attached yet');
+    return this.#pods;
+  }
+
+  async #start(): Promise<void> {
+    const [one, two] = this.#nodes as [Node, Node];
+    await Promise.all([one.start(), two.start()]);
+    await Promise.all([one.sync([two.peer]), two.sync([one.peer])]);
+    const names = ['client', 'remote', 'neighbour'] as const;
+    const places = names.map((name) => this.#wire.pod(name));
+    const [client, remote, neighbour] = (await Promise.all(
+      places.map((place, index) => (index === 1 ? two : one).attach(place)),
+    )) as [Pod, Pod, Pod];
+    this.#pods = { client, remote, neighbour };
+    if (!this.cell.hasOffloads) this.#wire.disableOffloads(places);
+  }
+
+  protected override async ownChecks(): Promise<readonly Check[]> {
+    const { ready, peers, reason } = await this.#nodes[0]!.status();
+    const isReady = ready && peers.length === 1 && peers.every((peer) => peer.ready);
+    return [check('the overlay says that it is ready, and its peer', isReady, reason ?? '')];
+  }
+
+  protected override agents(): readonly number[] {
+    return this.#nodes.map((node) => node.process.pid);
+  }
+
+  protected override async measureOwn(record: Recorder, signal: AbortSignal): Promise<void> {
+    record('agent-memory', residentBytesOf(this.#nodes[0]!.process.pid) / 2 ** 20);
+    await this.#outage('recovery-kill', record, signal, () => this.#nodes[0]!.crash());
+    await this.#outage('recovery-device', record, signal, async () => this.#damage());
+  }
+
+  /** Takes what carries the packets away, whatever the overlay: its device, or where it has none, its routes. */
+  #damage(): void {
+    const { place } = this.#nodes[0]!;
+    const ranges = (['ipv4', 'ipv6'] as const).map((family) => podCidr(1, family));
+    place.links((links) => {
+      const routes = links.listRoutes().filter(({ destination }) => ranges.includes(destination));
+      const eth0 = links.getLink('eth0')?.index;
+      const devices = new Set(routes.map(({ link }) => link));
+      for (const device of devices) if (device !== undefined && device !== eth0) links.deleteLink(device);
+      for (const route of routes) if (route.link === eth0) links.deleteRoute(route);
+    });
+  }
+
+  async #outage(metric: string, record: Recorder, signal: AbortSignal, harm: () => Promise<unknown>): Promise<void> {
+    const { client, remote } = this.pods;
+    await client.startProbe({ host: this.ip(remote), port: echoPort }, probesPerSecond, 64);
+    await pause(100, signal);
+    await harm();
+    const after = await client.probed();
+    const until = performance.now() + recoveryLimitMs;
+    // A hundred answers: the way is there to stay.
+    while ((await client.probed()) < after + 100 && performance.now() < until) await pause(20, signal);
+    const isBack = (await client.probed()) >= after + 100;
+    const { longestGapMs } = await client.stopProbe();
+    record(metric, isBack ? longestGapMs : recoveryLimitMs);
+  }
+
+  async close(): Promise<readonly string[]> {
+    try {
+      const { client, remote, neighbour } = this.pods;
+      for (const pod of [client, remote, neighbour]) await pod?.place.stopProcesses();
+      for (const node of this.#nodes) await node.leave();
+      return this.#nodes.flatMap(({ place }, index) =>
+        leftovers(this.#before[index]!, tracesOf(place), `${place.name}`),
+      );
+    } finally {
+      await this.#wire.close();
+    }
+  }
+}

@@ -1,0 +1,90 @@
+/** Overlays and attachments on real packets, beside bare veth and plain routes. */
+import { hasTool, installHint, tools } from '../../bed/tools.ts';
+import type { Family } from '../../bed/wire.ts';
+import { PintleError } from '../../../kernel/contract/errors.ts';
+import type { Bed, CellPlan, Suite } from '../../method/suite.ts';
+import { list, select, type Selected, type SuiteContext } from '../selection.ts';
+import { OverlayBed, RoutedBed, VethBed } from './bed.ts';
+import { netMetrics } from './metrics.ts';
+import { netTools } from './traffic.ts';
+
+interface Variant {
+  readonly family: Family;
+  readonly hasOffloads: boolean;
+}
+
+export async function netSuite(context: SuiteContext): Promise<Suite> {
+  const { options, size } = context;
+  const missing = netTools.filter((tool) => !hasTool(tool));
+  if (missing.length > 0)
+    throw new PintleError('BENCH_INVALID', `the net suite needs ${missing.join(', ')}: ${installHint(missing)}`);
+  const overlays = await select(context, 'overlay', options['overlay']);
+  const attachments = await select(context, 'attachment', options['attachment']);
+  const isNamed = options['overlay'] !== undefined || options['attachment'] !== undefined;
+  const pairs = pairsOf(overlays, attachments, isNamed || size === 'full');
+  const variants = list(options['family'], 'ipv4').flatMap((family) =>
+    list(options['offload'], 'on').map((offload): Variant => {
+      if (family !== 'ipv4' && family !== 'ipv6')
+        throw new PintleError('BENCH_INVALID', `--family is \`${family}\`, expected ipv4, ipv6 or both with a comma`);
+      if (offload !== 'on' && offload !== 'off')
+        throw new PintleError('BENCH_INVALID', `--offload is \`${offload}\`, expected on, off or both with a comma`);
+      return { family, hasOffloads: offload === 'on' };
+    }),
+  );
+  const beds = new Map<string, () => Promise<Bed>>();
+  const cells = variants.flatMap((variant): readonly CellPlan[] => {
+    const suffix = `${variant.family === 'ipv6' ? ' ipv6' : ''}${variant.hasOffloads ? '' : ' no-offload'}`;
+    const cell = { ...variant, size };
+    const factors = { family: variant.family, offload: variant.hasOffloads ? 'on' : 'off' };
+    const baselines = [
+      { name: 'veth', open: async () => new VethBed(cell) },
+      { name: 'routed', open: async () => new RoutedBed(cell) },
+    ].map(({ name, open }): CellPlan => {
+      beds.set(`${name}${suffix}`, open);
+      return { id: `${name}${suffix}`, factors: { overlay: name, attachment: '', ...factors }, isBaseline: true };
+    });
+    return [
+      ...baselines,
+      ...pairs.map(([overlay, attachment]): CellPlan => {
+        const id = `${overlay.name} x ${attachment.name}${suffix}`;
+        beds.set(id, () => OverlayBed.open(cell, { overlay, attachment, source: context.source }));
+        return {
+          ...{ id, factors: { overlay: overlay.name, attachment: attachment.name, ...factors } },
+          ...{ baseline: `routed${suffix}`, isBaseline: false, skip: skipOf(overlay, attachment, variant.family) },
+        };
+      }),
+    ];
+  });
+  return {
+    ...{ name: 'net', title: 'Networks', metrics: netMetrics(size), cells },
+    summary:
+      'Pod to pod through an overlay and an attachment, as a share of plain routes between the same nodes (routed). ' +
+      'veth is two namespaces on one cable: what the generators reach here.',
+    options: { ...options },
+    versions: Object.fromEntries(
+      Object.entries(tools).map(([tool, name]) => [name, hasTool(tool) ? 'installed' : 'missing']),
+    ),
+    open: (cell) => beds.get(cell.id)!(),
+  };
+}
+
+/** All with all; for the standard run every overlay with the first attachment, and the first overlay with every one. */
+function pairsOf(
+  overlays: readonly Selected[],
+  attachments: readonly Selected[],
+  isWhole: boolean,
+): readonly (readonly [Selected, Selected])[] {
+  return overlays.flatMap((overlay, row) =>
+    attachments.flatMap((attachment, column) =>
+      isWhole || row === 0 || column === 0 ? [[overlay, attachment] as const] : [],
+    ),
+  );
+}
+
+function skipOf(overlay: Selected, attachment: Selected, family: Family): string | undefined {
+  for (const { kind, name, skip, capabilities } of [overlay, attachment]) {
+    if (skip !== undefined) return `${kind} ${name}: ${skip}`;
+    if (!capabilities.includes(family)) return `${kind} ${name} does not do ${family}`;
+  }
+  return undefined;
+}
