@@ -69,6 +69,7 @@ export async function runBench(plan: BenchPlan, options: RunOptions): Promise<Re
   }
   if (end.code !== 0 && bySuite.size === 0)
     throw new PintleError('BENCH_FAILED', `the laboratory ended with ${end.code}: ${end.said}`);
+  if (bySuite.size === 0) throw new PintleError('BENCH_FAILED', 'nothing was measured: see the reasons above');
   const suites = [...bySuite.values()];
   const isPending = suites.some(({ cells }) => cells.some(({ state }) => state === 'pending'));
   return {
