@@ -2,9 +2,10 @@
  * Writes a set of files into a volume so that a reader sees the old set or the new one, never a mixture: the files are
  * links through `..data`, a link that is swapped by one rename to a new folder (the layout of Kubernetes' atomic writer).
  */
-import { lchown, mkdir, readFile, readlink, readdir, rename, rm, symlink, writeFile, chmod } from 'node:fs/promises';
+import { mkdir, readFile, readlink, readdir, rename, rm, symlink, writeFile, chmod } from 'node:fs/promises';
 import { dirname, join, sep } from 'node:path';
 import { PintleError } from '../../../kernel/contract/index.ts';
+import { giveTo } from './give-to.ts';
 
 export interface VolumeFile {
   readonly content: Uint8Array;
@@ -37,6 +38,14 @@ async function isUnchanged(folder: string, files: ReadonlyMap<string, VolumeFile
   return true;
 }
 
+/** True when a set has been written before. */
+export async function hasVolume(target: string): Promise<boolean> {
+  return readlink(join(target, '..data')).then(
+    () => true,
+    () => false,
+  );
+}
+
 /** Resolves to true when the volume changed. */
 export async function writeVolume(
   target: string,
@@ -60,8 +69,9 @@ export async function writeVolume(
     const full = join(folder, path);
     await mkdir(dirname(full), { recursive: true, mode: 0o755 });
     await writeFile(full, file.content, { mode: file.mode });
-    await chmod(full, file.mode);
-    if (group !== undefined) await lchown(full, process.getuid!(), group);
+    if (group !== undefined) await giveTo(full, group);
+    // The group reads what is meant for it, as in Kubernetes, whatever the mode says.
+    await chmod(full, group === undefined ? file.mode : file.mode | 0o440);
   }
   const temporary = join(target, '..data_tmp');
   await rm(temporary, { force: true });

@@ -133,7 +133,7 @@ export class ContainerStarts {
     if (!(await this.#ensureImage(pod, memory, definition))) return false;
     const id = `${uid}_${name}_${attempt}`;
     try {
-      const mounts = [...(await volumes.mounts(definition, prepared))];
+      const mounts = [...(await volumes.mounts(pod, definition, prepared, sources))];
       if (!mounts.some((mount) => mount.containerPath === '/etc/hosts') && !pod.spec.hostNetwork) {
         const hostPath = await this.#writeHosts(pod, sources.podIps);
         mounts.push({ hostPath, containerPath: '/etc/hosts', readOnly: false });

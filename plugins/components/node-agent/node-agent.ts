@@ -43,7 +43,7 @@ export interface NodeAgentHost {
   connectIn(netns: string, port: number): Promise<Duplex>;
 }
 
-type Context = PluginContext<NodeAgentConfig, 'cluster' | 'runtime' | 'attachment' | 'overlay'>;
+type Context = PluginContext<NodeAgentConfig, 'cluster' | 'runtime' | 'attachment' | 'overlay' | 'volume'>;
 
 /** The first global address of a non-loopback interface. */
 function defaultAddresses(): readonly string[] {
@@ -175,7 +175,12 @@ export async function startNodeAgent(
       cluster,
       runtime,
       attachment,
-      volumes: createPodVolumes(join(stateDir, 'pods')),
+      volumes: createPodVolumes(join(stateDir, 'pods'), {
+        cluster,
+        drivers: context.uses.volume,
+        log,
+        node: () => nodes.get(nodeName),
+      }),
       sources: {
         configMap: (namespace, name) => read<ConfigMap>(resources.configMaps, namespace, name),
         serviceAccountToken: tokens,

@@ -12,10 +12,15 @@ import {
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import test, { type ExecutionContext } from 'ava';
+import { PintleError } from '../../../kernel/contract/index.ts';
 import type { ConfigMap, Pod, Secret, Volume } from '../../../kernel/contract/kubernetes.ts';
 import { writeVolume, type VolumeFile } from '../../../plugins/components/node-agent/atomic-writer.ts';
 import type { SpecSources } from '../../../plugins/components/node-agent/container-spec.ts';
-import { createPodVolumes } from '../../../plugins/components/node-agent/volumes.ts';
+import { createPodVolumes as open } from '../../../plugins/components/node-agent/volumes.ts';
+import { quiet } from '../controllers/control-plane.ts';
+
+const createPodVolumes = (root: string) =>
+  open(root, { cluster: undefined as never, drivers: new Map(), log: quiet, node: () => undefined });
 
 function folder(t: ExecutionContext): string {
   const made = mkdtempSync(join(tmpdir(), 'pintle-volumes-'));
@@ -131,16 +136,24 @@ test('mounts: subPath is made, stays inside the volume', async (t) => {
   const volumes = createPodVolumes(folder(t));
   const paths = await volumes.prepare(pod([{ name: 'e', emptyDir: {} }]), sources);
   const mount = (subPath: string) =>
-    volumes.mounts({ name: 'c', volumeMounts: [{ name: 'e', mountPath: 'data', subPath, readOnly: true }] }, paths);
+    volumes.mounts(
+      pod([]),
+      { name: 'c', volumeMounts: [{ name: 'e', mountPath: 'data', subPath, readOnly: true }] },
+      paths,
+      sources,
+    );
   const [made] = await mount('a/b');
   t.like(made, { containerPath: '/data', readOnly: true, hostPath: join(paths.get('e')!.path, 'a/b') });
   t.is(statSync(paths.get('e')!.path).mode & 0o777, 0o777);
   await t.throwsAsync(mount('../x'), { message: /must not use/ });
   symlinkSync('/etc', join(paths.get('e')!.path, 'link'));
   await t.throwsAsync(mount('link'), { message: /leads out of the volume/ });
-  await t.throwsAsync(volumes.mounts({ name: 'c', volumeMounts: [{ name: 'zz', mountPath: '/x' }] }, paths), {
-    message: /no volume of this name/,
-  });
+  await t.throwsAsync(
+    volumes.mounts(pod([]), { name: 'c', volumeMounts: [{ name: 'zz', mountPath: '/x' }] }, paths, sources),
+    {
+      message: /no volume of this name/,
+    },
+  );
 });
 
 test('what the node writes is mounted read-only; a subPath through a link makes nothing outside', async (t) => {
@@ -156,6 +169,7 @@ test('what the node writes is mounted read-only; a subPath through a link makes 
     sources,
   );
   const [map, empty] = await volumes.mounts(
+    pod([]),
     {
       name: 'c',
       volumeMounts: [
@@ -164,13 +178,56 @@ test('what the node writes is mounted read-only; a subPath through a link makes 
       ],
     },
     prepared,
+    sources,
   );
   t.deepEqual([map!.readOnly, empty!.readOnly], [true, false]);
   symlinkSync(outside, join(prepared.get('e')!.path, 'out'));
   const through = { name: 'c', volumeMounts: [{ name: 'e', mountPath: '/e', subPath: 'out/made' }] };
-  await t.throwsAsync(volumes.mounts(through, prepared), { message: /leads out of the volume/ });
+  await t.throwsAsync(volumes.mounts(pod([]), through, prepared, sources), { message: /leads out of the volume/ });
   t.false(existsSync(join(outside, 'made')));
   t.deepEqual(await volumes.list(), ['u']);
   await volumes.remove('u');
   t.deepEqual(await volumes.list(), []);
+});
+
+test('subPathExpr takes the container’s environment; a variable that is not there is an error', async (t) => {
+  const volumes = createPodVolumes(folder(t));
+  const paths = await volumes.prepare(pod([{ name: 'e', emptyDir: {} }]), sources);
+  const mount = (subPathExpr: string) => {
+    const env = [{ name: 'NAME', valueFrom: { fieldRef: { fieldPath: 'metadata.name' } } }];
+    const container = { name: 'c', env, volumeMounts: [{ name: 'e', mountPath: '/d', subPathExpr }] };
+    return volumes.mounts(pod([]), container, paths, sources);
+  };
+  const [made] = await mount('logs/$(NAME)-$$(NAME)');
+  t.is(made?.hostPath, join(paths.get('e')!.path, 'logs/p-$(NAME)'));
+  t.is(statSync(made!.hostPath).mode & 0o777, 0o777, 'writable as the volume is');
+  await t.throwsAsync(mount('$(NOBODY)'), { message: /missing value for "NOBODY"/ });
+});
+
+test('files of a volume are there for the pod’s group; a mode that keeps it out does not', async (t) => {
+  const target = join(folder(t), 'v');
+  const group = process.getuid!() === 0 ? 4321 : process.getgid!();
+  await writeVolume(target, new Map([['a', { content: Buffer.from('1'), mode: 0o400 }]]), group);
+  const { gid, mode } = statSync(join(target, 'a'));
+  t.deepEqual([gid, mode & 0o777], [group, 0o440]);
+});
+
+test('a volume that is there stays while the API is away; one that is not says so', async (t) => {
+  const volumes = createPodVolumes(folder(t));
+  const definition = pod([{ name: 'cm', configMap: { name: 'cm' } }]);
+  const away = {
+    ...sources,
+    configMap: async () => {
+      throw new PintleError('UNAVAILABLE', 'no answer');
+    },
+  };
+  await t.throwsAsync(volumes.prepare(definition, away), { code: 'UNAVAILABLE' });
+  const before = await volumes.prepare(definition, sources);
+  t.deepEqual(await volumes.prepare(definition, away), before);
+});
+
+test('an emptyDir of a medium that the node lacks is refused', async (t) => {
+  const volumes = createPodVolumes(folder(t));
+  const definition = pod([{ name: 'e', emptyDir: { medium: 'HugePages' } }]);
+  await t.throwsAsync(volumes.prepare(definition, sources), { message: /medium HugePages is not supported/ });
 });
