@@ -21,13 +21,14 @@ export function validateTemplate(
   field: string,
   policies: readonly string[],
   errors: FieldErrors,
+  moreVolumes: readonly string[] = [],
 ): void {
   if (!template?.spec) {
     errors.required(`${field}.spec.containers`);
     return;
   }
   validateLabels(`${field}.labels`, template.metadata?.labels, errors);
-  validatePodSpec(template.spec, `${field}.spec`, errors);
+  validatePodSpec(template.spec, `${field}.spec`, errors, moreVolumes);
   if (template.spec.restartPolicy) errors.oneOf(`${field}.spec.restartPolicy`, template.spec.restartPolicy, policies);
   if (template.spec.ephemeralContainers?.length) {
     errors.forbidden(`${field}.spec.ephemeralContainers`, 'ephemeral containers not allowed in pod template');
@@ -146,7 +147,9 @@ export const statefulSet: Strategy<StatefulSet> = {
   validate({ spec }, errors) {
     validateCounts(spec, errors);
     validateWorkloadSelector(spec.selector, spec.template, errors);
-    validateTemplate(spec.template, 'spec.template', ['Always'], errors);
+    // Each pod gets a volume for each claim that is made for it.
+    const claims = (spec.volumeClaimTemplates ?? []).map(({ metadata }) => metadata?.name ?? '');
+    validateTemplate(spec.template, 'spec.template', ['Always'], errors, claims);
     errors.oneOf('spec.podManagementPolicy', spec.podManagementPolicy, ['OrderedReady', 'Parallel']);
     errors.oneOf('spec.updateStrategy.type', spec.updateStrategy?.type, ['OnDelete', 'RollingUpdate']);
     errors.nonNegative('spec.updateStrategy.rollingUpdate.partition', spec.updateStrategy?.rollingUpdate?.partition);

@@ -103,8 +103,15 @@ function validateSpread(spec: PodSpec, field: string, errors: FieldErrors): void
   }
 }
 
-export function validatePodSpec(spec: PodSpec, field: string, errors: FieldErrors): void {
+/** `moreVolumes`: names of volumes that every pod of the template gets beside its own. */
+export function validatePodSpec(
+  spec: PodSpec,
+  field: string,
+  errors: FieldErrors,
+  moreVolumes: readonly string[] = [],
+): void {
   const volumes = validateVolumes(spec.volumes ?? [], `${field}.volumes`, errors);
+  for (const name of moreVolumes) volumes.add(name);
   const around = {
     volumes,
     hostNetwork: spec.hostNetwork === true,
