@@ -168,6 +168,12 @@ export const builtIns: readonly CatalogueEntry[] = [
   },
   {
     kind: 'runtime',
+    name: 'docker',
+    summary: 'Containers of a Docker engine, in the pod network of Pintle',
+    load: () => import('../plugins/runtimes/docker/index.ts'),
+  },
+  {
+    kind: 'runtime',
     name: 'hollow',
     summary: 'Nothing runs: states and logs as a real runtime would report them, for scale tests',
     load: () => import('../plugins/runtimes/hollow/index.ts'),

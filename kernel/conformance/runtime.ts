@@ -6,6 +6,7 @@
  */
 import type { RuntimeCapability } from '../contract/index.ts';
 import { registerCases, type KitTest } from './kit.ts';
+import { logCases } from './runtime/logs.ts';
 import { processCases } from './runtime/processes.ts';
 import { recordCases } from './runtime/records.ts';
 import { recoveryCases } from './runtime/recovery.ts';
@@ -19,7 +20,7 @@ export function runtimeConformance(test: KitTest, options: RuntimeKitOptions): v
   registerCases<RuntimeSubject, RuntimeCapability | 'crash'>(test, {
     name: options.name,
     capabilities: [...options.capabilities, ...(options.module === undefined ? [] : ['crash' as const])],
-    cases: [...recordCases, ...recoveryCases, ...processCases, ...streamCases],
+    cases: [...recordCases, ...recoveryCases, ...logCases, ...processCases, ...streamCases],
     subject: (t) => RuntimeSubject.open(options, t),
   });
 }

@@ -13,7 +13,7 @@ import type { Component } from './component.ts';
 import type { Controller } from './controller.ts';
 import type { Overlay } from './overlay.ts';
 import type { Proxy } from './proxy.ts';
-import type { Runtime } from './runtime.ts';
+import type { Runtime, RuntimeOffline } from './runtime.ts';
 import type { SchedulerPolicy } from './scheduler.ts';
 import type { StandardSchemaV1 } from './standard-schema.ts';
 import type { Store } from './store.ts';
@@ -131,7 +131,13 @@ export interface PluginDefinition<K extends Kind, Config, Needs extends Kind, Ca
     context: PluginContext<Config, Needs>,
     signal: AbortSignal,
   ) => Promise<Kinds[K] & Measured & AsyncDisposable>;
+  /** Of runtimes only: for processes beside the agent, on the node's state folder of this plugin. Starts nothing. */
+  readonly offline?: K extends 'runtime'
+    ? (context: OfflineContext<Config>) => Promise<RuntimeOffline & AsyncDisposable>
+    : never;
 }
+
+export type OfflineContext<Config> = Pick<PluginContext<Config, never>, 'config' | 'stateDir' | 'nodeName'>;
 
 /** A plugin of any kind, as the catalogue holds it. */
 export type Plugin<K extends Kind = Kind> = {

@@ -1,8 +1,8 @@
 /**
  * Kind `runtime`: sandboxes and containers on one node. A smaller CRI (k8s.io/cri-api runtime/v1).
  *
- * A *sandbox* is a pod's shared environment: network, ipc and uts namespaces, limits of the whole pod. A *container* is
- * a process tree in a sandbox. Ids are chosen by the caller (unique for ever: pod uid, container name, attempt), so a
+ * A *sandbox* is a pod's shared environment: network and ipc namespaces, host name, limits of the whole pod. A *container*
+ * is a process tree in a sandbox. Ids are chosen by the caller (unique for ever: pod uid, container name, attempt), so a
  * repeated call after a crash finds what the first one made. The runtime makes the network namespace, empty but for `lo`;
  * an attachment fills it in.
  *
@@ -18,12 +18,18 @@
  * Ordering and concurrency: calls for different sandboxes run at once; calls for one sandbox are ordered by the runtime.
  * Cancellation: none; every call has an end of its own.
  * Errors: IMAGE_NOT_FOUND, SANDBOX_NOT_FOUND, CONTAINER_NOT_FOUND, CONTAINER_INVALID, CONTAINER_START_FAILED,
- * CONTAINER_NOT_RUNNING, HOST_COMMAND_FAILED, UNSUPPORTED.
- * Capabilities: `images` (pull, list, remove), `limits` (memory, cpu and pids limits hold), `tty`, `real` (runs processes).
+ * CONTAINER_NOT_RUNNING, HOST_COMMAND_FAILED, UNSUPPORTED; UNAVAILABLE while an engine that the runtime drives is away.
+ * Capabilities:
+ * - `real`: runs processes.  `tty`: terminals.  `images`: pull, list, remove.
+ * - `limits`: memory and cpu limits hold.  `pids`: limits of the number of processes do too.
+ * - `init`: pid 1 of a container is an init of the runtime's own. Without it the command is pid 1, with what the kernel
+ *   makes of that: a signal that it does not handle is ignored, save KILL from outside.
+ * - `log-bound`: no log file grows beyond `maxLogBytes` by more than a line. Without it, by what is written in two seconds.
+ * - `exec-end`: closing the streams of an exec ends its process. Without it, its input ends and it is left alone.
  */
 import type { ProcessStreams } from './node-service.ts';
 
-export type RuntimeCapability = 'images' | 'limits' | 'tty' | 'real';
+export type RuntimeCapability = 'images' | 'limits' | 'pids' | 'tty' | 'real' | 'init' | 'log-bound' | 'exec-end';
 
 export interface SandboxSpec {
   readonly id: string;
@@ -140,6 +146,22 @@ export interface Image {
   readonly sizeBytes: number;
 }
 
+/** What a registry is asked with: a user and password, or a token. */
+export interface RegistryCredentials {
+  /** As the secret names it: "registry.example.com:5000", "https://index.docker.io/v1/". */
+  readonly server: string;
+  readonly username?: string | undefined;
+  readonly password?: string | undefined;
+  readonly identityToken?: string | undefined;
+  readonly registryToken?: string | undefined;
+}
+
+export interface PullOptions {
+  readonly credentials?: RegistryCredentials | undefined;
+  /** How far it is, as often as the runtime learns of it. The total grows while layers are still being found. */
+  readonly onProgress?: ((progress: { readonly bytes: number; readonly totalBytes: number }) => void) | undefined;
+}
+
 export interface RuntimeStatus {
   readonly ready: boolean;
   readonly reason?: string | undefined;
@@ -185,9 +207,27 @@ export interface Runtime {
   /** Resolves to the image's id, or undefined when it is not here. */
   imageStatus(name: string): Promise<Image | undefined>;
   /** Rejects IMAGE_NOT_FOUND when it cannot be had. */
-  pullImage(name: string): Promise<Image>;
+  pullImage(name: string, options?: PullOptions): Promise<Image>;
   listImages(): Promise<readonly Image[]>;
+  /** Takes the name away, and the image with its last one. Rejects CONFLICT when a container is made of it. */
   removeImage(name: string): Promise<void>;
   /** Removes every sandbox, container, namespace, mount and limit of this runtime on this node. */
+  purge(): Promise<void>;
+}
+
+/**
+ * What a process beside the agent may do about a node's runtime: `pintle image`, and `pintle down` once the agent has
+ * ended. Made by `offline` of the plugin. Images may be worked on while the agent runs.
+ */
+export interface RuntimeOffline {
+  /**
+   * Makes an image of a folder, a tarball, or a docker or OCI archive; `names` are added to those that an archive brings.
+   * Rejects UNSUPPORTED where the engine has its own way, which the message names.
+   */
+  importImage(source: string, names: readonly string[]): Promise<Image>;
+  listImages(): Promise<readonly Image[]>;
+  /** As the runtime's own; resolves to false when there is no image of this name. */
+  removeImage(name: string): Promise<boolean>;
+  /** Removes what outlives the agent and its namespaces: limits, containers of an engine. Only when the agent has ended. */
   purge(): Promise<void>;
 }

@@ -32,7 +32,10 @@ const stateDirs: string[] = [];
 
 runtimeConformance(test, {
   name: isRealRoot ? 'process as root' : 'process in a user namespace',
-  capabilities: isRealRoot ? ['images', 'limits', 'tty', 'real'] : ['images', 'tty', 'real'],
+  capabilities: [
+    ...(isRealRoot ? (['limits', 'pids'] as const) : []),
+    ...(['images', 'tty', 'real', 'init', 'log-bound', 'exec-end'] as const),
+  ],
   image: 'host',
   module,
   open: (stateDir) => {

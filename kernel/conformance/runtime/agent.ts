@@ -42,9 +42,9 @@ interface Answer {
 
 const environmentKey = 'PINTLE_RUNTIME_KIT_AGENT';
 
-export async function startRuntimeAgent(module: string, stateDir: string): Promise<RuntimeAgent> {
+export async function startRuntimeAgent(module: string, stateDir: string, config: unknown): Promise<RuntimeAgent> {
   const child = fork(new URL(import.meta.url), {
-    env: { ...process.env, [environmentKey]: JSON.stringify({ module, stateDir }) },
+    env: { ...process.env, [environmentKey]: JSON.stringify({ module, stateDir, config }) },
     execArgv: [],
     stdio: ['ignore', 'ignore', 'inherit', 'ipc'],
   });
@@ -90,8 +90,8 @@ if (
   import.meta.url === pathToFileURL(process.argv[1]).href
 ) {
   delete process.env[environmentKey];
-  const { module, stateDir } = JSON.parse(settings) as { module: string; stateDir: string };
-  const ready = openRuntime(module, stateDir);
+  const { module, stateDir, config } = JSON.parse(settings) as { module: string; stateDir: string; config?: unknown };
+  const ready = openRuntime(module, stateDir, config);
   process.on('message', ({ id, verb, args }: Call) => {
     const answer = ready
       .then((runtime) => (runtime[verb] as (...values: readonly unknown[]) => Promise<unknown>)(...args))
@@ -105,12 +105,16 @@ if (
   process.on('disconnect', () => process.exit());
 }
 
-/** Starts a runtime plugin as the kernel would, with its default configuration. */
-export async function openRuntime(module: string, stateDir: string): Promise<Runtime & AsyncDisposable> {
+/** Starts a runtime plugin as the kernel would. */
+export async function openRuntime(
+  module: string,
+  stateDir: string,
+  config: unknown = {},
+): Promise<Runtime & AsyncDisposable> {
   const plugin = ((await import(module)) as { default: Plugin<'runtime'> }).default;
   mkdirSync(stateDir, { recursive: true });
-  const checked = await plugin.config['~standard'].validate({});
-  if (checked.issues !== undefined) throw new Error(`${plugin.name}: {} is no valid configuration`);
+  const checked = await plugin.config['~standard'].validate(config);
+  if (checked.issues !== undefined) throw new Error(`${plugin.name}: ${JSON.stringify(checked.issues)}`);
   const silent = (): void => undefined;
   return plugin.start(
     {

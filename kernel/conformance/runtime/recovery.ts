@@ -156,7 +156,14 @@ export const recoveryCases: readonly RuntimeCase[] = [
             `${now.id} is ${now.state}`,
           );
         }
-        for (const { id } of await subject.runtime.listSandboxes()) await subject.runtime.removeSandbox(id);
+        // An engine works off the calls that it had taken from the agent, also after its end.
+        let emptyLooks = 0;
+        await until('all is removed and nothing more comes', async () => {
+          const sandboxes = await subject.runtime.listSandboxes();
+          for (const { id } of sandboxes) await subject.runtime.removeSandbox(id);
+          emptyLooks = sandboxes.length === 0 ? emptyLooks + 1 : 0;
+          return emptyLooks > 20 || undefined;
+        });
         t.deepEqual([await subject.runtime.listSandboxes(), await subject.runtime.listContainers()], [[], []]);
       }
     },

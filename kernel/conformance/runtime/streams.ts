@@ -82,7 +82,7 @@ export const streamCases: readonly RuntimeCase[] = [
   },
   {
     title: 'closing an exec ends its process, and the container goes on',
-    needs: ['real'],
+    needs: ['real', 'exec-end'],
     run: async (t, subject) => {
       const { spec } = await subject.started();
       const streams = await subject.runtime.exec(spec.id, {

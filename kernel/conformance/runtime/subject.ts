@@ -30,6 +30,8 @@ export interface RuntimeKitOptions {
   readonly behave?: (wish: Behaviour) => Partial<ContainerSpec>;
   /** URL of a module whose default export is the plugin: the cases that kill an agent run it in a process of its own. */
   readonly module?: string;
+  /** The plugin's configuration there. Default: none. */
+  readonly config?: unknown;
   /** Where state folders and logs are made. Default: the system's folder for temporary files. */
   readonly folder?: string;
 }
@@ -78,7 +80,7 @@ export class RuntimeSubject {
     await this.runtime[Symbol.asyncDispose]();
     const { module } = this.options;
     if (module === undefined) throw new Error('the kit was given no module to run in a process of its own');
-    const agent = await startRuntimeAgent(module, this.stateDir);
+    const agent = await startRuntimeAgent(module, this.stateDir, this.options.config);
     this.#t.teardown(() => agent.kill());
     return agent;
   }
@@ -178,7 +180,8 @@ export class RuntimeSubject {
 
 /** The default behaviour: a script. It prints first, so that a case can wait for it. */
 function scriptFor({ say = [], exitCode }: Behaviour): Partial<ContainerSpec> {
-  const end = exitCode === undefined ? 'exec sleep 1000000' : `exit ${exitCode}`;
+  // As pid 1 it would not hear TERM without a handler.
+  const end = exitCode === undefined ? 'trap "exit 143" TERM; sleep 1000000 & wait' : `exit ${exitCode}`;
   return {
     command: ['sh', '-c', 'for line; do printf "%s\\n" "$line"; done; eval "$KIT_END"', 'sh', ...say],
     env: [{ name: 'KIT_END', value: end }],

@@ -29,7 +29,7 @@ export default definePlugin({
       .default([])
       .describe('Folders of the node that containers of image host must not see'),
   }),
-  capabilities: ['images', 'limits', 'tty', 'real'],
+  capabilities: ['images', 'limits', 'pids', 'tty', 'real', 'init', 'log-bound', 'exec-end'],
   preflight: async (host) => {
     const missing = needed.filter((name) => host.command(name) === undefined);
     if (missing.length > 0)

@@ -28,7 +28,8 @@ import { ContainerLife, pause, readContainerRecord, type Launch } from './contai
 import { containerStats } from './container-stats.ts';
 import { layerBytes } from './layer-bytes.ts';
 import { NamespaceUsage } from './namespace-usage.ts';
-import { EventStream } from './event-stream.ts';
+import { CallOrder } from '../../../kernel/machinery/call-order.ts';
+import { EventStream } from '../../../kernel/machinery/event-stream.ts';
 import { execInContainer } from './exec.ts';
 import { canBeLayer, formatFstab } from './fstab.ts';
 import { tryHostCommand } from './host-command.ts';
@@ -61,8 +62,8 @@ export class ProcessRuntime implements Runtime, AsyncDisposable {
   readonly #unlock: () => void;
   readonly #sandboxes = new Map<string, SandboxLife>();
   readonly #containers = new Map<string, ContainerLife>();
-  /** The last call of each sandbox: the next one waits for it. */
-  readonly #tails = new Map<string, Promise<unknown>>();
+  /** By sandbox id. */
+  readonly #order = new CallOrder();
   readonly #events = new EventStream<RuntimeEvent>();
   #watcher: FSWatcher | undefined;
   #sweep: NodeJS.Timeout | undefined;
@@ -117,7 +118,7 @@ export class ProcessRuntime implements Runtime, AsyncDisposable {
 
   ensureSandbox(spec: SandboxSpec): Promise<Sandbox> {
     checkId(spec.id, 'sandbox');
-    return this.#inOrder(spec.id, async () => {
+    return this.#order.run(spec.id, async () => {
       const existing = this.#sandboxes.get(spec.id);
       if (existing !== undefined && (existing.isReady || existing.isStopped)) return existing.describe();
       const life = existing ?? new SandboxLife(this.#layout, { spec, createdMs: this.#options.clock.now() });
@@ -132,7 +133,7 @@ export class ProcessRuntime implements Runtime, AsyncDisposable {
   }
 
   stopSandbox(id: string): Promise<void> {
-    return this.#inOrder(id, async () => {
+    return this.#order.run(id, async () => {
       const sandbox = this.#sandboxes.get(id);
       if (sandbox === undefined || sandbox.isStopped) return;
       await Promise.all(this.#of(id).map((life) => life.stop(0)));
@@ -142,7 +143,7 @@ export class ProcessRuntime implements Runtime, AsyncDisposable {
   }
 
   removeSandbox(id: string): Promise<void> {
-    return this.#inOrder(id, async () => {
+    return this.#order.run(id, async () => {
       const sandbox = this.#sandboxes.get(id);
       if (sandbox === undefined) return;
       await Promise.all(this.#of(id).map((life) => this.#remove(life)));
@@ -162,7 +163,7 @@ export class ProcessRuntime implements Runtime, AsyncDisposable {
 
   startContainer(spec: ContainerSpec): Promise<Container> {
     checkId(spec.id, 'container');
-    return this.#inOrder(spec.sandboxId, async () => {
+    return this.#order.run(spec.sandboxId, async () => {
       const existing = this.#containers.get(spec.id);
       if (existing !== undefined) return existing.describe();
       const sandbox = this.#sandboxes.get(spec.sandboxId);
@@ -238,7 +239,7 @@ export class ProcessRuntime implements Runtime, AsyncDisposable {
     const life = this.#containers.get(id);
     if (life === undefined) return;
     await life.stop(0);
-    await this.#inOrder(life.record.spec.sandboxId, async () => {
+    await this.#order.run(life.record.spec.sandboxId, async () => {
       if (this.#containers.get(id) === life) await this.#remove(life);
     });
   }
@@ -397,18 +398,6 @@ export class ProcessRuntime implements Runtime, AsyncDisposable {
       'IMAGE_NOT_FOUND',
       `image ${name} is not on this node: runtime process downloads nothing; use image "host", or import a folder, tarball, docker or OCI archive first (pintle image import)`,
     );
-  }
-
-  /** One call after the other for one sandbox. */
-  #inOrder<T>(sandboxId: string, work: () => Promise<T>): Promise<T> {
-    const tail = this.#tails.get(sandboxId) ?? Promise.resolve();
-    const next = tail.then(work, work);
-    this.#tails.set(sandboxId, next);
-    const clear = (): void => {
-      if (this.#tails.get(sandboxId) === next) this.#tails.delete(sandboxId);
-    };
-    next.then(clear, clear);
-    return next;
   }
 }
 
