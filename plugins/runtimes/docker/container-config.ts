@@ -3,11 +3,7 @@ import type Docker from 'dockerode';
 import type { ContainerSpec, SandboxSpec } from '../../../kernel/contract/index.ts';
 import { parseImageName } from '../../../kernel/machinery/image-name.ts';
 import type { SandboxFacts } from './labels.ts';
-
-export interface SandboxFiles {
-  readonly hosts: string;
-  readonly resolvConf: string;
-}
+import type { SandboxPaths } from './sandbox-files.ts';
 
 /** Output waits here until it is in the pod's log; an agent may be away for as long as it takes to fill it. */
 export interface EngineLog {
@@ -39,7 +35,7 @@ export function sandboxConfig(
 
 export function containerConfig(
   spec: ContainerSpec,
-  sandbox: { readonly dockerId: string; readonly facts: SandboxFacts; readonly files: SandboxFiles },
+  sandbox: { readonly dockerId: string; readonly facts: SandboxFacts; readonly files: SandboxPaths },
   image: { readonly Id: string; readonly Config?: { readonly User?: string } | undefined },
   labels: Readonly<Record<string, string>>,
   engineLog: EngineLog,

@@ -82,7 +82,8 @@ export function describeContainer(info: ContainerInspectInfo, facts: ContainerFa
     ...about,
     state: 'exited',
     startedMs,
-    finishedMs: timeOf(info.State.FinishedAt) ?? startedMs,
+    // Of one that ends at once, the engine may note the end before the start.
+    finishedMs: Math.max(startedMs, timeOf(info.State.FinishedAt) ?? startedMs),
     exitCode,
     reason: info.State.OOMKilled ? 'OOMKilled' : exitCode === 0 ? 'Completed' : 'Error',
     ...(info.State.Error === '' ? {} : { message: info.State.Error }),

@@ -2,7 +2,7 @@
  * The runtime: orders the calls for one sandbox and turns them into calls of the engine, which is the only record of what
  * there is. This process keeps what it was last told of containers that have not changed, and the relays of their logs.
  */
-import { mkdirSync, realpathSync, rmSync, readdirSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readdirSync, realpathSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import type { ContainerInspectInfo } from 'dockerode';
 import {
@@ -23,7 +23,7 @@ import {
 } from '../../../kernel/contract/index.ts';
 import { CallOrder } from '../../../kernel/machinery/call-order.ts';
 import { EventStream } from '../../../kernel/machinery/event-stream.ts';
-import { containerConfig, hasCommand, sandboxConfig, type EngineLog, type SandboxFiles } from './container-config.ts';
+import { containerConfig, hasCommand, sandboxConfig, type EngineLog } from './container-config.ts';
 import {
   describeContainer,
   describeSandbox,
@@ -61,6 +61,7 @@ import {
   type SandboxFacts,
 } from './labels.ts';
 import { Inventory, type Known } from './inventory.ts';
+import { SandboxFiles } from './sandbox-files.ts';
 
 export interface DockerRuntimeOptions {
   readonly engine: EngineAddress;
@@ -83,6 +84,7 @@ export class DockerRuntime implements Runtime, AsyncDisposable {
   readonly #inventory: Inventory;
   readonly #endings: Endings;
   readonly #logs: ContainerLogs;
+  readonly #files: SandboxFiles;
 
   private constructor(options: DockerRuntimeOptions, engine: Engine, version: string) {
     this.#options = options;
@@ -90,6 +92,7 @@ export class DockerRuntime implements Runtime, AsyncDisposable {
     this.#owner = ownerOf(options.stateDir);
     this.#inventory = new Inventory(engine, this.#owner);
     this.#endings = new Endings(engine, options.clock);
+    this.#files = new SandboxFiles(join(options.stateDir, 'sandboxes'));
     this.#logs = new ContainerLogs(join(options.stateDir, 'logs'), options.engineLog.files, options.log);
     this.#version = version;
   }
@@ -136,7 +139,7 @@ export class DockerRuntime implements Runtime, AsyncDisposable {
 
   async #makeSandbox(spec: SandboxSpec): Promise<Known<SandboxFacts>> {
     const labels = sandboxLabels(this.#owner, this.#options.nodeName, spec);
-    this.#writeFiles(spec);
+    this.#files.write(spec);
     // The image may be removed, by a purge of another node, between the look and the use.
     for (let round = 0; ; round++) {
       const image = this.#options.sandboxImage ?? (await ensureSandboxImage(this.#engine));
@@ -155,7 +158,7 @@ export class DockerRuntime implements Runtime, AsyncDisposable {
   }
 
   async #startSandbox(spec: SandboxSpec, dockerId: string): Promise<ContainerInspectInfo> {
-    this.#writeFiles(spec);
+    this.#files.write(spec);
     try {
       await this.#engine.call((docker) => docker.getContainer(dockerId).start());
     } catch (error) {
@@ -183,7 +186,7 @@ export class DockerRuntime implements Runtime, AsyncDisposable {
       await Promise.all((await this.#inventory.containersOf(id)).map((one) => this.#remove(one)));
       const sandbox = await this.#inventory.sandbox(id);
       if (sandbox !== undefined) await this.#endings.remove(sandbox.info.Id);
-      rmSync(this.#folderOf(id), { recursive: true, force: true });
+      this.#files.remove(id);
       if (sandbox !== undefined) this.#events.push({ type: 'sandbox-stopped', sandboxId: id });
     });
   }
@@ -221,7 +224,7 @@ export class DockerRuntime implements Runtime, AsyncDisposable {
     try {
       if (spec.command.length === 0 && !hasCommand(image.Config))
         throw new PintleError('CONTAINER_INVALID', 'no command given, and the image has none');
-      const files = this.#filesOf(spec.sandboxId);
+      const files = this.#files.of(spec.sandboxId);
       const config = containerConfig(
         spec,
         { dockerId: sandbox.info.Id, facts: sandbox.facts, files },
@@ -307,8 +310,12 @@ export class DockerRuntime implements Runtime, AsyncDisposable {
     return attachToContainer(this.#engine, info.Id, { stdin: request.stdin && facts.stdin, tty: facts.tty });
   }
 
-  async stats(containerId: string): Promise<ContainerStats> {
-    return containerStats(this.#engine, (await this.#running(containerId)).info.Id, this.#options.clock.now());
+  async stats(
+    containerId: string,
+    { disk = false }: { readonly disk?: boolean | undefined } = {},
+  ): Promise<ContainerStats> {
+    const { Id } = (await this.#running(containerId)).info;
+    return containerStats(this.#engine, Id, { timeMs: this.#options.clock.now(), disk });
   }
 
   async imageStatus(name: string): Promise<Image | undefined> {
@@ -384,10 +391,7 @@ export class DockerRuntime implements Runtime, AsyncDisposable {
     });
     const { sandboxes, containers } = await this.#inventory.list();
     for (const { info, facts } of containers) if (info.State.Running) this.#logs.of(info, facts)?.start();
-    const known = new Set(sandboxes.map(({ facts }) => facts.id));
-    const folder = join(this.#options.stateDir, 'sandboxes');
-    mkdirSync(folder, { recursive: true });
-    for (const id of readdirSync(folder)) if (!known.has(id)) rmSync(this.#folderOf(id), { recursive: true });
+    this.#files.keep(new Set(sandboxes.map(({ facts }) => facts.id)));
   }
 
   #onEvent({ Action, Actor }: EngineEvent): void {
@@ -420,22 +424,6 @@ export class DockerRuntime implements Runtime, AsyncDisposable {
     this.#engine.stop();
     this.#events.close();
     this.#logs.close();
-  }
-
-  #folderOf(sandboxId: string): string {
-    return join(this.#options.stateDir, 'sandboxes', sandboxId);
-  }
-
-  #filesOf(sandboxId: string): SandboxFiles {
-    const folder = this.#folderOf(sandboxId);
-    return { hosts: join(folder, 'hosts'), resolvConf: join(folder, 'resolv.conf') };
-  }
-
-  #writeFiles(spec: SandboxSpec): void {
-    mkdirSync(this.#folderOf(spec.id), { recursive: true });
-    const { hosts, resolvConf } = this.#filesOf(spec.id);
-    writeFileSync(hosts, spec.etcHosts);
-    writeFileSync(resolvConf, spec.resolvConf);
   }
 
   /** The engine may still work off a call of an agent that was killed: its container bears the name that is taken. */
