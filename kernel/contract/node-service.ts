@@ -115,6 +115,10 @@ export interface NodeService {
   metrics(signal: AbortSignal): Promise<string>;
   logs(request: LogRequest, signal: AbortSignal): Promise<Readable>;
   exec(request: ExecRequest): Promise<ProcessStreams>;
+  /**
+   * The streams of the main process, from its start for the first client of a young container or of one with `stdinOnce`,
+   * else from now on. Of the end of the process, the exit code is told by the pod's status and not here.
+   */
   attach(request: AttachRequest): Promise<ProcessStreams>;
   /** A connection to a TCP port inside the pod. */
   portForward(request: { readonly namespace: string; readonly pod: string; readonly port: number }): Promise<Duplex>;

@@ -12,6 +12,8 @@
  *   state, exit codes of those that ended meanwhile included, and logs have no hole.
  * - `stdout` and `stderr` are written to `logPath` in CRI log form: RFC 3339 time with nanoseconds, stream, F or P, text.
  *   With `maxLogBytes` the file is rotated to `logPath.1` ... keeping `maxLogFiles`.
+ * - What has been written to stdout and stderr can be told from the log to the byte: of a last line without a newline only
+ *   P pieces are there.
  * - When a container has ended, all processes of it have.
  * Idempotency: ensureSandbox and startContainer with an id that exists return it as it is; stop, remove of what is stopped
  * or gone succeed. removeSandbox stops and removes its containers, namespaces, mounts, limits.
@@ -102,6 +104,8 @@ export interface ContainerSpec {
   readonly dropCapabilities: readonly string[];
   readonly tty: boolean;
   readonly stdin: boolean;
+  /** With `stdin`: it ends for good when the first client that is attached to it ends it or goes away. */
+  readonly stdinOnce?: boolean | undefined;
   readonly logPath: string;
   readonly maxLogBytes: number;
   readonly maxLogFiles: number;
@@ -200,7 +204,10 @@ export interface Runtime {
     containerId: string,
     request: { readonly command: readonly string[]; readonly stdin: boolean; readonly tty: boolean },
   ): Promise<ProcessStreams>;
-  /** The main process's streams from now on. Capability-free; stdin only when the container was started with it. */
+  /**
+   * The main process's streams from now on. Capability-free; stdin only when the container was started with it. Many may
+   * be attached at once.
+   */
   attach(containerId: string, request: { readonly stdin: boolean; readonly tty: boolean }): Promise<ProcessStreams>;
   /** Figures of a moment ago at most. `disk`: `writableLayerBytes` too where it can be told, which takes longer. */
   stats(containerId: string, options?: { readonly disk?: boolean | undefined }): Promise<ContainerStats>;

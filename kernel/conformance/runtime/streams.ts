@@ -1,4 +1,5 @@
 /** Cases of the runtime kit about exec, attach and stats. */
+import { readFileSync } from 'node:fs';
 import type { Readable } from 'node:stream';
 import { readLog, until, type RuntimeCase } from './subject.ts';
 
@@ -168,6 +169,27 @@ export const streamCases: readonly RuntimeCase[] = [
         streams.close();
       }
       t.is((await subject.find(spec.id))?.state, 'running');
+    },
+  },
+  {
+    title: 'an input for one client ends when that client ends it, or goes away',
+    needs: ['real'],
+    run: async (t, subject) => {
+      for (const end of ['end', 'close'] as const) {
+        const { spec } = await subject.started({
+          command: ['sh', '-c', 'cat; printf over; exit 5'],
+          stdin: true,
+          stdinOnce: true,
+        });
+        const streams = await subject.runtime.attach(spec.id, { stdin: true, tty: false });
+        streams.stdin?.write('to the end');
+        await until('it has read', () => readLog(spec.logPath).text('stdout').includes('to the end') || undefined);
+        if (end === 'end') streams.stdin?.end();
+        else streams.close();
+        const ended = await subject.ended(spec.id);
+        t.is(ended.exitCode, 5);
+        t.true(readFileSync(spec.logPath, 'latin1').endsWith(' stdout P over\n'));
+      }
     },
   },
   {

@@ -11,7 +11,15 @@ import {
   type ProcessStreams,
 } from '../../contract/index.ts';
 import { keepSessionAlive } from './keep-session-alive.ts';
-import { frame, FrameReader, frameTypes, tunnelSessionWindowBytes, tunnelWindowBytes } from './tunnel-protocol.ts';
+import {
+  frame,
+  FrameReader,
+  frameTypes,
+  tunnelSessionMemory,
+  tunnelSessionWindowBytes,
+  tunnelWindowBytes,
+} from './tunnel-protocol.ts';
+import { tunnelTransport } from './tunnel-transport.ts';
 
 export interface NodeTunnel {
   readonly service: NodeService;
@@ -22,7 +30,8 @@ export interface NodeTunnel {
 
 export function openNodeTunnel(nodeName: string, socket: Duplex): NodeTunnel {
   const session = connect('http://node', {
-    createConnection: () => socket,
+    createConnection: () => tunnelTransport(socket),
+    maxSessionMemory: tunnelSessionMemory,
     settings: { initialWindowSize: tunnelWindowBytes, enablePush: false },
   });
   const closed = new Promise<void>((resolve) => {
@@ -123,10 +132,18 @@ function processOver(
     stdout?.end();
     stderr?.end();
   };
+  /** Outputs that their reader has to catch up with. */
+  const waiting = new Set<PassThrough>();
+  for (const output of [stdout, stderr]) {
+    const goOn = (): void => {
+      if (output !== undefined && waiting.delete(output) && waiting.size === 0) stream.resume();
+    };
+    output?.on('drain', goOn).on('close', goOn);
+  }
   const deliver = (target: PassThrough | undefined, payload: Buffer): void => {
     if (target === undefined || target.write(payload)) return;
+    waiting.add(target);
     stream.pause();
-    target.once('drain', () => stream.resume());
   };
   const heed = (): void => {
     for (let next = reader.next(); next !== undefined; next = reader.next()) {

@@ -79,7 +79,11 @@ export class FrameReader {
 }
 
 /** Windows for a link on one machine or LAN: 64 KiB, the protocol's default, would make each stream wait for its peer. */
-export const tunnelWindowBytes = 1024 * 1024;
-export const tunnelSessionWindowBytes = 8 * 1024 * 1024;
+export const tunnelWindowBytes = 256 * 1024;
+export const tunnelStreams = 1000;
+/** Room for all streams: one whose client does not read must not hold up the others. */
+export const tunnelSessionWindowBytes = tunnelStreams * tunnelWindowBytes;
+/** Node's own limit, 10 MB, is soon reached by so many; in MB. */
+export const tunnelSessionMemory = 1024;
 /** A peer that answers no ping for this long is gone. */
 export const tunnelPingMs = 15_000;

@@ -11,12 +11,22 @@ import {
   type ProcessStreams,
 } from '../../contract/index.ts';
 import { keepSessionAlive } from './keep-session-alive.ts';
-import { frame, FrameReader, frameTypes, tunnelSessionWindowBytes, tunnelWindowBytes } from './tunnel-protocol.ts';
+import {
+  frame,
+  FrameReader,
+  frameTypes,
+  tunnelSessionMemory,
+  tunnelSessionWindowBytes,
+  tunnelStreams,
+  tunnelWindowBytes,
+} from './tunnel-protocol.ts';
+import { tunnelTransport } from './tunnel-transport.ts';
 
 /** Serves until the connection ends or `signal` aborts; then resolves. */
 export function serveNodeTunnel(socket: Duplex, service: NodeService, signal: AbortSignal): Promise<void> {
-  const session = performServerHandshake(socket, {
-    settings: { initialWindowSize: tunnelWindowBytes, maxConcurrentStreams: 1000 },
+  const session = performServerHandshake(tunnelTransport(socket), {
+    maxSessionMemory: tunnelSessionMemory,
+    settings: { initialWindowSize: tunnelWindowBytes, maxConcurrentStreams: tunnelStreams },
   });
   session.setLocalWindowSize(tunnelSessionWindowBytes);
   session.on('error', () => undefined);
@@ -136,9 +146,14 @@ function carryProcess(stream: ServerHttp2Stream, process: ProcessStreams): void 
           const { stdin } = process;
           if (stdin === undefined || stdin.destroyed || stdin.writableEnded || stdin.write(Buffer.from(next.payload)))
             continue;
+          // Frames that came along are still delivered, and may ask for the same.
+          if (stream.isPaused()) continue;
           stream.pause();
-          const resume = (): void => void stream.resume();
-          stdin.once('drain', resume).once('close', resume);
+          const resume = (): void => {
+            stdin.off('drain', resume).off('close', resume);
+            stream.resume();
+          };
+          stdin.on('drain', resume).on('close', resume);
         } else if (next.type === frameTypes.stdinEnd) process.stdin?.end();
         else if (next.type === frameTypes.resize)
           process.resize(JSON.parse(next.payload.toString()) as { columns: number; rows: number });

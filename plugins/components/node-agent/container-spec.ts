@@ -235,6 +235,7 @@ export async function containerSpec(
     dropCapabilities: security.capabilities?.drop ?? [],
     tty: container.tty ?? false,
     stdin: container.stdin ?? false,
+    stdinOnce: container.stdinOnce ?? false,
     limits: limitsOf(container),
   };
 }

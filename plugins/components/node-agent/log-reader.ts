@@ -79,13 +79,18 @@ async function* linesOf(file: FileHandle, from: { position: number }): AsyncGene
   }
 }
 
-function render(line: LogLine, timestamps: boolean): Buffer {
-  const parts = timestamps ? [Buffer.from(`${line.time} `), line.text] : [line.text];
-  if (line.isFull) parts.push(Buffer.from('\n'));
-  return Buffer.concat(parts);
+/** The time stands before a line, not before each of its pieces. */
+function renderer(timestamps: boolean): (line: LogLine) => Buffer {
+  let isBegin = true;
+  return (line) => {
+    const parts = timestamps && isBegin ? [Buffer.from(`${line.time} `), line.text] : [line.text];
+    if (line.isFull) parts.push(Buffer.from('\n'));
+    isBegin = line.isFull;
+    return Buffer.concat(parts);
+  };
 }
 
-/** The last `count` full lines of the files, each with its pieces before it. */
+/** The last `count` lines of the files, each with its pieces before it; a last one may still lack its end. */
 async function tail(
   files: readonly FileHandle[],
   newest: { position: number },
@@ -101,13 +106,13 @@ async function tail(
       if (!line || !wanted(line)) continue;
       kept.push({ ...line, text: Buffer.from(line.text) });
       if (line.isFull) full += 1;
-      while (full > count) {
+      while (kept.length > 0 && full + (line.isFull ? 0 : 1) > count) {
         const dropped = kept.shift()!;
         if (dropped.isFull) full -= 1;
       }
     }
   }
-  return count === 0 ? [] : kept;
+  return kept;
 }
 
 export interface LogSource {
@@ -177,7 +182,7 @@ async function* logChunks(source: LogSource, request: LogRequest, signal: AbortS
     budget -= part.length;
     return part;
   };
-  const timestamps = request.timestamps ?? false;
+  const render = renderer(request.timestamps ?? false);
   const files = await openFiles(source.path, source.maxLogFiles);
   const newest = files.at(-1);
   const from = { position: 0 };
@@ -185,14 +190,14 @@ async function* logChunks(source: LogSource, request: LogRequest, signal: AbortS
   try {
     if (request.tailLines !== undefined) {
       for (const line of await tail(files, from, request.tailLines, wanted)) {
-        yield cut(render(line, timestamps));
+        yield cut(render(line));
         if (budget <= 0 || signal.aborted) return;
       }
     } else {
       for (const file of files) {
         for await (const raw of linesOf(file, file === newest ? from : { position: 0 })) {
           const line = parseLogLine(raw);
-          if (line && wanted(line)) yield cut(render(line, timestamps));
+          if (line && wanted(line)) yield cut(render(line));
           if (budget <= 0 || signal.aborted) return;
         }
       }
@@ -200,7 +205,7 @@ async function* logChunks(source: LogSource, request: LogRequest, signal: AbortS
     if (!request.follow) return;
     isFollowed = true;
     for await (const line of follow(source, newest, from, signal)) {
-      if (wanted(line)) yield cut(render(line, timestamps));
+      if (wanted(line)) yield cut(render(line));
       if (budget <= 0) return;
     }
   } finally {

@@ -229,6 +229,8 @@ export async function startNodeAgent(
         connectIn: host.connectIn,
         usage: () => usage.latest(),
         metrics: () => context.processMetrics(),
+        clock,
+        pod: (namespace, name) => pods.get(`${namespace}/${name}`),
       }),
       signal,
     );

@@ -1,8 +1,10 @@
 /** The node's streams (logs, exec, attach, port-forward) and figures, for the API server (kernel/contract/node-service.ts). */
 import { connect } from 'node:net';
 import type { Duplex } from 'node:stream';
+import type { Pod } from '../../../kernel/contract/kubernetes.ts';
 import {
   PintleError,
+  type Clock,
   type Container,
   type ContainerRef,
   type NodeService,
@@ -10,22 +12,35 @@ import {
   type Runtime,
   type Sandbox,
 } from '../../../kernel/contract/index.ts';
-import { readLogs } from './log-reader.ts';
-import { attemptsOf } from './pod-status.ts';
+import { attachFromStart } from './attach-from-start.ts';
+import { readLogs, type LogSource } from './log-reader.ts';
+import { allDefinitions, attemptsOf } from './pod-status.ts';
 
 export interface NodeServiceParts {
   readonly runtime: Runtime;
+  readonly clock: Clock;
   readonly maxLogFiles: number;
   /** The newest sampling of the node's usage. */
   usage(): NodeUsage;
   /** Prometheus text of the agent. */
   metrics(): Promise<string>;
+  /** The pod of this name that the API wants on this node. */
+  pod(namespace: string, name: string): Pod | undefined;
   /** A TCP connection to 127.0.0.1:port inside a network namespace. */
   connectIn(netns: string, port: number): Promise<Duplex>;
 }
 
+/**
+ * Who attaches to a container this young has just made it (`kubectl run --attach`) and wants all that it prints. Kubernetes
+ * loses what was printed before.
+ */
+const youngMs = 30_000;
+const maxRemembered = 256;
+
 export function createNodeService(parts: NodeServiceParts): NodeService {
   const { runtime } = parts;
+  /** Ids of containers that somebody has been attached to. */
+  const attached = new Set<string>();
 
   async function sandboxesOf(namespace: string, pod: string, uid?: string): Promise<readonly Sandbox[]> {
     const all = await runtime.listSandboxes();
@@ -45,8 +60,7 @@ export function createNodeService(parts: NodeServiceParts): NodeService {
     return attemptsOf(containers, ref.container);
   }
 
-  async function running(ref: ContainerRef): Promise<Container> {
-    const [latest] = await attemptsFor(ref);
+  function mustRun(ref: ContainerRef, latest: Container | undefined): Container {
     if (latest?.state === 'running') return latest;
     const where = `container "${ref.container}" of pod "${ref.namespace}/${ref.pod}"`;
     throw latest
@@ -54,37 +68,77 @@ export function createNodeService(parts: NodeServiceParts): NodeService {
       : new PintleError('CONTAINER_NOT_FOUND', `${where} is not on this node yet`);
   }
 
+  async function forgetGone(): Promise<void> {
+    const known = new Set((await runtime.listContainers()).map(({ id }) => id));
+    for (const id of attached) if (!known.has(id)) attached.delete(id);
+  }
+
+  function definitionOf(ref: ContainerRef) {
+    const pod = parts.pod(ref.namespace, ref.pod);
+    return pod && allDefinitions(pod).find(({ name }) => name === ref.container);
+  }
+
+  /** In kubectl's words: it is what a user sees who looks too early. */
+  function notStarted(ref: ContainerRef): PintleError {
+    const status = parts.pod(ref.namespace, ref.pod)?.status;
+    const statuses = [
+      ...(status?.initContainerStatuses ?? []),
+      ...(status?.containerStatuses ?? []),
+      ...(status?.ephemeralContainerStatuses ?? []),
+    ];
+    const reason = statuses.find(({ name }) => name === ref.container)?.state?.waiting?.reason ?? 'ContainerCreating';
+    const words: Record<string, string> = {
+      ErrImagePull: "image can't be pulled",
+      ImagePullBackOff: 'trying and failing to pull image',
+    };
+    return new PintleError(
+      'BAD_REQUEST',
+      `container "${ref.container}" in pod "${ref.pod}" is waiting to start: ${words[reason] ?? reason}`,
+    );
+  }
+
+  const logSource = (container: Container): LogSource => ({
+    path: container.logPath,
+    maxLogFiles: parts.maxLogFiles,
+    isRunning: async () =>
+      (await runtime.listContainers(container.sandboxId)).some(
+        (each) => each.id === container.id && each.state === 'running',
+      ),
+  });
+
   return {
     stats: async () => parts.usage(),
     metrics: () => parts.metrics(),
     async logs(request, signal) {
       const [latest, before] = await attemptsFor(request);
-      const container = request.previous ? before : latest;
-      if (!container) {
+      if (request.previous && !before)
         throw new PintleError(
-          request.previous && latest ? 'BAD_REQUEST' : 'CONTAINER_NOT_FOUND',
-          request.previous && latest
-            ? `previous terminated container "${request.container}" in pod "${request.pod}" not found`
-            : `container "${request.container}" in pod "${request.pod}" is waiting to start: ContainerCreating`,
+          'BAD_REQUEST',
+          `previous terminated container "${request.container}" in pod "${request.pod}" not found`,
         );
-      }
-      const source = {
-        path: container.logPath,
-        maxLogFiles: parts.maxLogFiles,
-        isRunning: async () =>
-          (await runtime.listContainers(container.sandboxId)).some(
-            (each) => each.id === container.id && each.state === 'running',
-          ),
-      };
-      return readLogs(source, request, signal);
+      const container = request.previous ? before : latest;
+      if (!container) throw notStarted(request);
+      return readLogs(logSource(container), request, signal);
     },
     async exec(request) {
-      const container = await running(request);
+      const container = mustRun(request, (await attemptsFor(request))[0]);
       return runtime.exec(container.id, { command: request.command, stdin: request.stdin, tty: request.tty });
     },
     async attach(request) {
-      const container = await running(request);
-      return runtime.attach(container.id, { stdin: request.stdin, tty: request.tty });
+      const [latest] = await attemptsFor(request);
+      const definition = definitionOf(request);
+      const isFirst = latest !== undefined && !attached.has(latest.id);
+      const isYoung =
+        latest?.state === 'running' && parts.clock.now() - (latest.startedMs ?? latest.createdMs) < youngMs;
+      // An input for one client belongs to this one, who so far has seen nothing.
+      const isWhole = isFirst && (isYoung || (definition?.stdin === true && definition.stdinOnce === true));
+      const container = isWhole ? latest : mustRun(request, latest);
+      attached.add(container.id);
+      if (attached.size > maxRemembered) await forgetGone();
+      const streams = { stdin: request.stdin, tty: request.tty };
+      const live = container.state === 'running' ? await runtime.attach(container.id, streams) : undefined;
+      if (!isWhole && live !== undefined) return live;
+      return attachFromStart(logSource(container), live, request, { tty: definition?.tty ?? false });
     },
     async portForward({ namespace, pod, port }) {
       const sandbox = (await sandboxesOf(namespace, pod)).find((each) => each.ready);

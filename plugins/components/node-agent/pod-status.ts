@@ -3,6 +3,7 @@ import type {
   Container as ContainerDefinition,
   ContainerState,
   ContainerStatus,
+  EphemeralContainer,
   Pod,
   PodCondition,
   PodStatus,
@@ -34,6 +35,11 @@ export interface PodObservation {
 
 export function isSidecar(container: ContainerDefinition): boolean {
   return container.restartPolicy === 'Always';
+}
+
+/** Definitions of all containers of a pod, of whatever kind. */
+export function allDefinitions(pod: Pod): readonly (ContainerDefinition | EphemeralContainer)[] {
+  return [...(pod.spec.initContainers ?? []), ...pod.spec.containers, ...(pod.spec.ephemeralContainers ?? [])];
 }
 
 /** The newest attempt of each container name, and the one before it. */

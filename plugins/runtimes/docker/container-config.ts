@@ -60,7 +60,7 @@ export function containerConfig(
     User: userOf(spec, image.Config?.User ?? ''),
     Tty: spec.tty,
     OpenStdin: spec.stdin,
-    StdinOnce: false,
+    StdinOnce: spec.stdinOnce ?? false,
     HostConfig: {
       NetworkMode: `container:${dockerId}`,
       IpcMode: facts.hostIpc ? 'host' : `container:${dockerId}`,

@@ -80,12 +80,6 @@ export class LogRelay {
   async finish(): Promise<void> {
     while (!this.#isDone && !this.#isClosed && this.#step()) await new Promise((resolve) => setImmediate(resolve));
     if (this.#isDone || this.#isClosed) return;
-    if (this.#open.size > 0) {
-      // A last line that never got its newline is ended here.
-      const time = nanoTime(new Date().toISOString());
-      const names = [...this.#open].map((letter) => (letter === 'o' ? 'stdout' : 'stderr'));
-      this.#append(Buffer.from(names.map((name) => `${time} ${name} F \n`).join('')), this.#offset, new Set());
-    }
     this.#isDone = true;
     this.#record();
     this.close();

@@ -1,7 +1,7 @@
 /** Attaches a client to the streams of a container's main process, from now on. */
 import { Socket } from 'node:net';
 import { PintleError, type ProcessStreams } from '../../../kernel/contract/index.ts';
-import { openStdin, type ContainerLife } from './container-life.ts';
+import { endStdin, openStdin, type ContainerLife } from './container-life.ts';
 import { resizeTerminal } from './terminal.ts';
 
 export function attachToContainer(
@@ -14,6 +14,7 @@ export function attachToContainer(
   const fd = request.stdin ? openStdin(life) : undefined;
   const stdin = fd === undefined ? undefined : new Socket({ fd, readable: false, writable: true });
   stdin?.on('error', () => stdin.destroy());
+  stdin?.once('close', () => endStdin(life));
   const stdout = output.listen('stdout');
   const stderr = request.tty || life.record.spec.tty ? undefined : output.listen('stderr');
   const close = (): void => {

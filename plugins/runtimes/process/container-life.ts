@@ -3,14 +3,14 @@
  * the agent through what is on disk; `resume` picks up a container that an earlier agent started.
  */
 import { spawn, type ChildProcess } from 'node:child_process';
-import { constants, existsSync, mkdirSync, openSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { closeSync, constants, existsSync, mkdirSync, openSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { readdir, rm, rmdir, unlink } from 'node:fs/promises';
 import { constants as osConstants } from 'node:os';
 import { join } from 'node:path';
 import type { Readable } from 'node:stream';
 import { PintleError, type Container } from '../../../kernel/contract/index.ts';
 import { invocationVariables, type Invocation } from './container-command.ts';
-import { ContainerOutput, releaseShim } from './container-output.ts';
+import { ContainerOutput, releaseShim, tellFifo } from './container-output.ts';
 import {
   describeContainer,
   failureOf,
@@ -135,7 +135,7 @@ export class ContainerLife {
         PINTLE_SHIM: shimScript,
         PINTLE_INIT: initScript,
         // A terminal without input is silent; it has not ended.
-        PINTLE_STDIN: spec.stdin || spec.tty ? '1' : '0',
+        PINTLE_STDIN: spec.stdin && spec.stdinOnce === true ? 'once' : spec.stdin || spec.tty ? 'kept' : 'none',
         PINTLE_PIDS: hostPid ? 'host' : 'own',
         PINTLE_LD: toolLoader.join(' '),
         PINTLE_COMMAND: launch.command,
@@ -179,6 +179,8 @@ export class ContainerLife {
       await this.fail(128, `container ${this.record.spec.name}: the agent ended before it was started`);
       return;
     }
+    // Its client went with the agent that carried it.
+    if (existsSync(join(this.folder, 'stdin-taken'))) endStdin(this);
     if (observed.state === 'created') await this.#awaitOutcome();
     if (existsSync(join(this.folder, 'stdout.fifo')) && isAlive(recordedProcess(join(this.folder, 'claim'))))
       this.#follow();
@@ -272,9 +274,6 @@ export class ContainerLife {
     const { logPath, maxLogBytes, maxLogFiles } = this.record.spec;
     const log = new CriLog(logPath, maxLogBytes, maxLogFiles, join(this.folder, 'journal'));
     this.#output = new ContainerOutput(this.folder, log);
-    void this.#output.drained.then(() => {
-      if (this.#finishing !== undefined) log.end();
-    });
   }
 
   #finish(): Promise<void> {
@@ -321,14 +320,24 @@ export class ContainerLife {
   }
 }
 
-/** Opens the container's standard input for writing; undefined when it has none or is gone. */
+/** Opens the container's standard input for writing; undefined when it has none, or none any more. */
 export function openStdin(life: ContainerLife): number | undefined {
-  if (!life.record.spec.stdin) return undefined;
+  const { stdin, stdinOnce } = life.record.spec;
+  if (!stdin) return undefined;
+  const open = (name: string): number => openSync(join(life.folder, name), constants.O_WRONLY | constants.O_NONBLOCK);
   try {
-    return openSync(join(life.folder, 'stdin.fifo'), constants.O_WRONLY | constants.O_NONBLOCK);
+    // Without a holder it has ended; a new writer would begin it again.
+    if (stdinOnce === true) closeSync(open('hold.fifo'));
+    if (stdinOnce === true) writeFileSync(join(life.folder, 'stdin-taken'), '');
+    return open('stdin.fifo');
   } catch {
     return undefined;
   }
+}
+
+/** Ends an input that lasts for one client: when the last writer has closed it, the command reads its end. */
+export function endStdin(life: ContainerLife): void {
+  if (life.record.spec.stdinOnce === true) tellFifo(join(life.folder, 'hold.fifo'));
 }
 
 function stopSignal(name: string | undefined): NodeJS.Signals | number {

@@ -78,8 +78,13 @@ export class ContainerOutput {
 
 /** Lets the shim go after the end of its container; false when it has gone already. */
 export function releaseShim(folder: string): boolean {
+  return tellFifo(join(folder, 'release.fifo'));
+}
+
+/** Writes a line to whoever reads a FIFO; false when nobody does. */
+export function tellFifo(path: string): boolean {
   try {
-    const fd = openSync(join(folder, 'release.fifo'), constants.O_WRONLY | constants.O_NONBLOCK);
+    const fd = openSync(path, constants.O_WRONLY | constants.O_NONBLOCK);
     try {
       writeSync(fd, '\n');
     } finally {

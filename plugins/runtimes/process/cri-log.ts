@@ -22,8 +22,6 @@ export class CriLog {
   #fd: number | undefined;
   #size = 0;
   readonly #journal: LogJournal | undefined;
-  /** Streams whose last piece had no newline. */
-  readonly #open = new Set<'stdout' | 'stderr'>();
 
   /** With a journal, what an earlier one had taken and not written is written now. */
   constructor(path: string, maxBytes: number, maxFiles: number, journalPath?: string) {
@@ -64,17 +62,8 @@ export class CriLog {
       add(end < 0 ? 'P' : 'F', start, stop, stop + 1);
       start = stop + 1;
     }
-    if (chunk.at(-1) === newline) this.#open.delete(stream);
-    else this.#open.add(stream);
     if (pieces.length > 0) flush(chunk.subarray(chunk.length));
     this.#journal?.done();
-  }
-
-  /** Ends lines that never got their newline, then closes the file. */
-  end(): void {
-    for (const stream of this.#open) this.#append(Buffer.from(`${rfc3339Nano()} ${stream} F \n`));
-    this.#open.clear();
-    this.close();
   }
 
   close(): void {

@@ -11,6 +11,9 @@
  * The init keeps all capabilities (a container with fewer cannot open its /proc entries) and runs only what is in
  * /.pintle, a read-only mount of programs that the container cannot change.
  *
+ * An input that ends with its first client is kept open by a process of its own, the holder, until that is told to go; the
+ * shim and the command can only read it then.
+ *
  * The FIFOs are open to all users, for a command that is not root opens /dev/stdout anew; their folder is not.
  *
  * Descriptors: 3 tells the agent that set-up is over, 4 setup.log, 5 stdout, 6 stderr, 7 release (shim) or outcome
@@ -26,6 +29,12 @@ set -C
 printf '%s\\n' "$stat" >claim || exit 97
 set +C
 mkfifo -m 666 stdout.fifo stderr.fifo stdin.fifo release.fifo || exit 98
+if [ "$PINTLE_STDIN" = once ]; then
+  mkfifo -m 600 hold.fifo || exit 98
+  exec 8<>stdin.fifo 9<>hold.fifo
+  { read -r released; } <&9 3>&- 4>&- &
+  exec 9>&-
+fi
 if [ "$1" = own ]; then exec unshare --pid -- dash -c 'eval "$PINTLE_SHIM"' pintle-shim "$@"; fi
 exec dash -c 'eval "$PINTLE_SHIM"' pintle-shim "$@"
 `;
@@ -34,13 +43,17 @@ export const shimScript = `
 exits=$2 propagation=$3
 shift 3
 exec 5<>stdout.fifo 6<>stderr.fifo 7<>release.fifo 8<>stdin.fifo
-if [ "$PINTLE_STDIN" = 1 ]; then exec <&8; fi
+case $PINTLE_STDIN in
+kept) exec <&8 ;;
+once) exec <stdin.fifo 8>&- ;;
+esac
 (
   while [ "$1" != -- ]; do echo 0 >"$1" || exit 96; shift; done
   shift
   exec nsenter "$@" unshare --mount --propagation "$propagation" -- dash -c 'eval "$PINTLE_INIT"' pintle-init
 ) >&5 2>&4 4>&- 5>&- 7>&- 8>&-
 printf '%s\\n' "$?" >"$exits"
+if [ "$PINTLE_STDIN" = once ]; then { echo >&9; } 9<>hold.fifo; fi
 exec 3>&-
 read -r released <&7
 `;

@@ -126,6 +126,14 @@ test('a client that goes away ends its process', async (t) => {
   t.pass();
 });
 
+test('input that nobody reads does not delay the end', async (t) => {
+  const client = await open(t, `${base}/p/exec?${shell('exec sleep 0.3')}&stdin=1&stdout=1`, 'v5.channel.k8s.io');
+  for (let round = 0; round < 40; round++) client.send(0, Buffer.alloc(32_768));
+  client.send(255, Buffer.from([0]));
+  await client.closed;
+  t.is(client.status().status, 'Success');
+});
+
 test('attach reaches the container', async (t) => {
   const client = await open(t, `${base}/p/attach?stdin=1&stdout=1`, 'v5.channel.k8s.io');
   client.send(0, 'to the container');

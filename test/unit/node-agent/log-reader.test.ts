@@ -42,7 +42,12 @@ for (const [title, more, expected] of [
   ['since', { sinceMs: Date.parse('2026-01-02T03:04:04Z') }, '\nfive\n'],
   ['limit', { limitBytes: 5 }, 'one\ne'],
   ['stderr only', { stream: 'Stderr' }, 'err\n'],
-  ['timestamps', { tailLines: 1, timestamps: true }, '2026-01-02T03:04:05.000000000Z five\n'],
+  [
+    'timestamps',
+    { tailLines: 3, timestamps: true, stream: 'Stdout' },
+    '2026-01-02T03:04:03.000000000Z part\n2026-01-02T03:04:04.000000000Z \n2026-01-02T03:04:05.000000000Z five\n',
+  ],
+  ['timestamps of the last', { tailLines: 1, timestamps: true }, '2026-01-02T03:04:05.000000000Z five\n'],
 ] as const) {
   test(`logs: ${title}`, async (t) => {
     const path = open(t);
@@ -50,6 +55,15 @@ for (const [title, more, expected] of [
     t.is(await read(path, more), expected);
   });
 }
+
+test('a last line without its end is a line, and gets none', async (t) => {
+  const path = open(t);
+  writeFileSync(path, content + line(6, 'no', 'stdout', 'P') + line(7, 'end', 'stdout', 'P'));
+  t.is(await read(path, { tailLines: 1 }), 'noend');
+  t.is(await read(path, { tailLines: 2 }), 'five\nnoend');
+  t.is(await read(path, { tailLines: 0 }), '');
+  t.is(await read(path, { tailLines: 1, timestamps: true }), '2026-01-02T03:04:06.000000000Z noend');
+});
 
 test('rotated files are read oldest first', async (t) => {
   const path = open(t);

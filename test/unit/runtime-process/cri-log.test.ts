@@ -38,16 +38,8 @@ test('lines are told apart, whatever pieces they come in', (t) => {
   log.write('stderr', Buffer.from('err\n'));
   log.write('stdout', Buffer.from('o\n\n'));
   log.write('stdout', Buffer.from('end'));
-  log.end();
-  t.deepEqual(lines(path), [
-    'stdout F one',
-    'stdout P tw',
-    'stderr F err',
-    'stdout F o',
-    'stdout F ',
-    'stdout P end',
-    'stdout F ',
-  ]);
+  log.close();
+  t.deepEqual(lines(path), ['stdout F one', 'stdout P tw', 'stderr F err', 'stdout F o', 'stdout F ', 'stdout P end']);
 });
 
 test('what came is in the file when write returns', (t) => {
@@ -60,7 +52,7 @@ test('what came is in the file when write returns', (t) => {
 test('a line of more than 16 KiB is cut', (t) => {
   const { log, path } = open(t);
   log.write('stdout', Buffer.from(`${'x'.repeat(40_000)}\n`));
-  log.end();
+  log.close();
   t.deepEqual(
     lines(path).map((line) => [line.slice(7, 8), line.length - 9]),
     [
@@ -74,7 +66,7 @@ test('a line of more than 16 KiB is cut', (t) => {
 test('a line of exactly 16 KiB is one piece', (t) => {
   const { log, path } = open(t);
   log.write('stdout', Buffer.from(`${'x'.repeat(16_384)}\n`));
-  log.end();
+  log.close();
   t.deepEqual(
     lines(path).map((line) => line.slice(0, 8)),
     ['stdout F'],
@@ -84,7 +76,7 @@ test('a line of exactly 16 KiB is one piece', (t) => {
 test('rotation keeps so many files, and one large chunk is spread over them', (t) => {
   const { log, path } = open(t, 1_000, 3);
   log.write('stdout', Buffer.from(Array.from({ length: 100 }, (_, index) => `line ${index}\n`).join('')));
-  log.end();
+  log.close();
   t.deepEqual(readdirSync(join(path, '..')).sort(), ['0.log', '0.log.1', '0.log.2']);
   const kept = ['.2', '.1', ''].flatMap((suffix) => lines(path + suffix).map((line) => Number(line.split(' ').at(-1))));
   t.is(kept.at(-1), 99);
@@ -105,7 +97,7 @@ test('with one file the log begins anew, and without a limit it grows', (t) => {
   t.true(readFileSync(one.path).length < 300);
   t.is(lines(endless.path).length, 50);
   t.false(existsSync(`${one.path}.1`) || existsSync(`${endless.path}.1`));
-  for (const { log } of [one, endless]) log.end();
+  for (const { log } of [one, endless]) log.close();
 });
 
 test('a log that is opened again is gone on with', (t) => {
@@ -114,7 +106,7 @@ test('a log that is opened again is gone on with', (t) => {
   log.close();
   const again = new CriLog(path, 400, 2);
   for (let index = 0; index < 10; index++) again.write('stdout', Buffer.from(`line ${index}\n`));
-  again.end();
+  again.close();
   t.is(lines(`${path}.1`)[0], 'stdout F first');
 });
 
@@ -138,7 +130,7 @@ test('a piece that a killed agent had taken is written by the next, once', (t) =
   next.write('stderr', Buffer.from(' line\n'));
   next.close();
   // All is in the log: nothing is left to write.
-  new CriLog(path, 1e6, 3, journal).end();
+  new CriLog(path, 1e6, 3, journal).close();
   t.deepEqual(lines(path), [
     'stdout F before',
     'stdout F written',
@@ -186,7 +178,7 @@ test('a piece that is spread over rotated files leaves no more than its rest in 
   // As if it were killed before the last line was whole.
   writeFileSync(journal, `s${rest.slice(1)}`);
   truncateSync(path, 5);
-  new CriLog(path, 120, 9, journal).end();
+  new CriLog(path, 120, 9, journal).close();
   const all = readdirSync(folder)
     .filter((name) => name !== 'journal')
     .sort()

@@ -132,7 +132,9 @@ async function openProcess(
       ? webSocketChannels(await acceptWebSocket(request, socket, head, protocol), wants)
       : await spdyChannels(acceptSpdy(socket, head, protocol), wants);
     endWithServer(context, channels.onClose, () => process.close());
-    track(context, carryProcess(process, channels));
+    // A client that attached reads how the container ended in the pod's status; here a failure would be the connection's.
+    const exited = subresource === 'attach' ? process.exited.then(() => ({ exitCode: 0 })) : process.exited;
+    track(context, carryProcess({ ...process, exited }, channels));
   } catch (error) {
     process.close();
     if (!isAccepted) throw error;

@@ -15,6 +15,7 @@ export function webSocketChannels(
   wants: { readonly stdin: boolean; readonly stdout: boolean; readonly stderr: boolean; readonly tty: boolean },
 ): ClientChannels {
   const stdin = wants.stdin ? new PassThrough() : undefined;
+  let isOver = false;
   let onResize: (size: { readonly columns: number; readonly rows: number }) => void = () => undefined;
   webSocket.on('message', (data) => {
     const message = bytesOf(data);
@@ -22,11 +23,8 @@ export function webSocketChannels(
     const payload = message.subarray(1);
     switch (message[0]) {
       case channelNumbers.stdin:
-        if (stdin === undefined || stdin.writableEnded || payload.length === 0) return;
-        if (!stdin.write(payload)) {
-          webSocket.pause();
-          stdin.once('drain', () => webSocket.resume());
-        }
+        if (stdin === undefined || stdin.writableEnded || payload.length === 0 || isOver) return;
+        if (!stdin.write(payload)) webSocket.pause();
         return;
       case channelNumbers.resize: {
         const size = terminalSize(payload.toString());
@@ -41,6 +39,8 @@ export function webSocketChannels(
         return;
     }
   });
+  // Not "drain" alone: a stream that has been ended emits none.
+  for (const event of ['drain', 'finish', 'close']) stdin?.on(event, () => webSocket.resume());
   webSocket.resume();
   return {
     stdin,
@@ -55,6 +55,9 @@ export function webSocketChannels(
     finish(status) {
       webSocket.send(Buffer.concat([Buffer.from([channelNumbers.error]), Buffer.from(JSON.stringify(status))]));
       webSocket.close(1000);
+      // The client's answer may wait behind input that nobody reads any more.
+      isOver = true;
+      webSocket.resume();
     },
   };
 }
