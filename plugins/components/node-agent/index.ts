@@ -37,6 +37,8 @@ export default definePlugin({
     /** Delay before the second restart of a container; doubles up to the maximum. */
     backoffSeconds: z.number().positive().default(10),
     maxBackoffSeconds: z.number().positive().default(300),
+    /** How often files follow the ConfigMaps and Secrets that they come from, and emptyDirs are measured. */
+    volumeSeconds: z.number().positive().default(10),
     /** Below this much free space the node reports DiskPressure. */
     minFreeBytes: z
       .int()

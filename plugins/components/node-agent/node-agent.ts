@@ -22,6 +22,7 @@ import { recentReads } from './recent-reads.ts';
 import { readHostUsage } from './usage/host-usage.ts';
 import { UsageSampler } from './usage/usage-sampler.ts';
 import { createTokenSource } from './service-account-tokens.ts';
+import { keepVolumes } from './volume-upkeep.ts';
 import { createPodVolumes } from './volumes.ts';
 
 export interface NodeAgentConfig {
@@ -37,6 +38,7 @@ export interface NodeAgentConfig {
   readonly maxBackoffSeconds: number;
   readonly minFreeBytes: number;
   readonly usageSeconds: number;
+  readonly volumeSeconds: number;
 }
 
 export interface NodeAgentHost {
@@ -160,6 +162,12 @@ export async function startNodeAgent(
     { cluster, runtime, clock, log, networkProblem: () => network.problem() },
   );
 
+  const volumes = createPodVolumes(join(stateDir, 'pods'), {
+    cluster,
+    drivers: context.uses.volume,
+    log,
+    node: () => nodes.get(nodeName),
+  });
   const worker = new PodWorker(
     {
       nodeName,
@@ -175,12 +183,7 @@ export async function startNodeAgent(
       cluster,
       runtime,
       attachment,
-      volumes: createPodVolumes(join(stateDir, 'pods'), {
-        cluster,
-        drivers: context.uses.volume,
-        log,
-        node: () => nodes.get(nodeName),
-      }),
+      volumes,
       sources: {
         configMap: (namespace, name) => read<ConfigMap>(resources.configMaps, namespace, name),
         serviceAccountToken: tokens,
@@ -248,7 +251,7 @@ export async function startNodeAgent(
       if (change.object) queue.add(change.object.metadata.uid);
       else if (change.previous) tokens.forget(change.previous.metadata.uid);
     });
-    await Promise.all([queue.run(signal), followRuntime(), sweep()]);
+    await Promise.all([queue.run(signal), followRuntime(), sweep(), upkeep()]);
   }
 
   async function followRuntime(): Promise<void> {
@@ -256,7 +259,21 @@ export async function startNodeAgent(
       queue.add(event.sandboxId.slice(0, event.sandboxId.lastIndexOf('_')));
   }
 
-  /** What events might have missed, volumes with changed content, and left-overs: looked at about once a minute. */
+  function upkeep(): Promise<void> {
+    return keepVolumes(
+      {
+        everyMs: config.volumeSeconds * 1000,
+        clock,
+        pods: () => pods.list(),
+        folder: volumes.folder,
+        look: (uid) => queue.add(uid),
+        fail: (pod, why) => worker.fail(pod, why),
+      },
+      signal,
+    );
+  }
+
+  /** What events might have missed, and left-overs: looked at about once a minute. */
   async function sweep(): Promise<void> {
     while (!signal.aborted) {
       await clock.sleep(60_000, signal).catch(() => undefined);

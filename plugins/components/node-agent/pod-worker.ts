@@ -16,7 +16,7 @@ import {
   type PodWorkerSettings,
 } from './pod-memory.ts';
 import { PodSandboxes } from './pod-sandboxes.ts';
-import { attemptsOf, isSidecar, isTerminalPhase, unreportedStarts } from './pod-status.ts';
+import { attemptsOf, isSidecar, isTerminalPhase, unreportedStarts, type Problem } from './pod-status.ts';
 import { startProbes } from './probes.ts';
 import { newestPod, StatusWriter } from './status-writer.ts';
 
@@ -65,8 +65,9 @@ export class PodWorker {
         await this.#statuses.write(pod, memory, { sandbox: undefined, containers, podIps: [] });
       return;
     }
-    if (this.#isPastDeadline(pod, memory)) {
-      const graceMs = (pod.spec.terminationGracePeriodSeconds ?? 30) * 1000;
+    if (memory.failure !== undefined || this.#isPastDeadline(pod, memory)) {
+      const graceSeconds = pod.spec.terminationGracePeriodSeconds ?? 30;
+      const graceMs = (memory.failure?.reason === 'Evicted' ? Math.min(1, graceSeconds) : graceSeconds) * 1000;
       if (!(await this.#release(uid, memory, sandboxes, containers, graceMs))) return;
       await this.#statuses.write(pod, memory, { sandbox: undefined, containers, podIps: [] });
       return;
@@ -75,6 +76,15 @@ export class PodWorker {
     const now = await this.#run(pod, memory, sandboxes, containers);
     const phase = await this.#statuses.write(pod, memory, { ...now, podIps: this.#podIps(pod, memory) });
     if (isTerminalPhase(phase)) this.#services.again(uid);
+  }
+
+  /** Ends a pod for good: it becomes Failed with this reason. */
+  fail(pod: Pod, why: Problem): void {
+    const memory = this.#remember(pod.metadata.uid);
+    if (memory.failure !== undefined) return;
+    memory.failure = why;
+    this.#services.record(pod, 'Warning', why.reason, why.message ?? '');
+    this.#services.again(pod.metadata.uid);
   }
 
   #remember(uid: string): PodMemory {
