@@ -44,6 +44,10 @@ export interface NodeState {
 
 export interface ClusterState {
   readonly nodes: ReadonlyMap<string, NodeState>;
+  /** Changes whenever any node's state, or the namespaces, change: what was worked out for one revision holds for it. */
+  readonly revision?: number | undefined;
+  /** Labels of each namespace, for affinity terms that choose namespaces by them. A new map whenever one changes. */
+  readonly namespaces?: ReadonlyMap<string, Readonly<Record<string, string>>> | undefined;
 }
 
 export type Verdict =

@@ -2,12 +2,14 @@
  * The filters that every policy needs, in the order in which kube-scheduler runs them, with its wording. The first filter
  * that objects decides; resource fit names every resource that is short.
  */
-import type { NodeState, PodClass, Verdict } from '../../contract/index.ts';
+import type { ClusterState, NodeState, PodClass, Verdict } from '../../contract/index.ts';
+import { interPodObjection } from './inter-pod.ts';
 import { matchesNodeSelection } from './node-selection.ts';
+import { spreadObjection } from './topology-spread.ts';
 import { tolerates, unschedulableTaint, untoleratedTaint } from './taints.ts';
 
 /** A reason why not, or undefined. */
-export type Filter = (pod: PodClass, node: NodeState) => Extract<Verdict, { fits: false }> | undefined;
+export type Filter = (pod: PodClass, node: NodeState, cluster: ClusterState) => Extract<Verdict, { fits: false }> | undefined;
 
 const no = (resolvable: boolean, ...reasons: string[]) => ({ fits: false, reasons, resolvable }) as const;
 
@@ -66,25 +68,20 @@ export const enoughResources: Filter = ({ requests }, { allocatable, requested }
   return reasons === undefined ? undefined : no(isResolvable, ...reasons);
 };
 
-/** A policy that looks at one node alone cannot promise what these rules ask; better pending with a reason than wrong. */
-export const noInterPodRules: Filter = ({ pod }) => {
-  const { affinity, topologySpreadConstraints = [] } = pod.spec;
-  const required =
-    (affinity?.podAffinity?.requiredDuringSchedulingIgnoredDuringExecution ?? []).length +
-    (affinity?.podAntiAffinity?.requiredDuringSchedulingIgnoredDuringExecution ?? []).length;
-  if (required > 0) return no(false, 'node(s) cannot be judged: this scheduling policy has no inter-pod affinity');
-  if (topologySpreadConstraints.some((constraint) => constraint.whenUnsatisfiable !== 'ScheduleAnyway'))
-    return no(false, 'node(s) cannot be judged: this scheduling policy has no topology spread');
-  return undefined;
-};
+/** Only for classes that depend on other nodes: for the others the answer would be the same everywhere. */
+export const spreadPods: Filter = (pod, node, cluster) => (pod.local ? undefined : spreadObjection(pod, node, cluster));
 
-/** All of the above: what a policy for single nodes must respect. */
+export const podAffinity: Filter = (pod, node, cluster) =>
+  pod.local ? undefined : interPodObjection(pod, node, cluster);
+
+/** All of the above: what every policy must respect. */
 export const nodeFilters: readonly Filter[] = [
-  noInterPodRules,
   schedulableNode,
   requestedNodeName,
   toleratedTaints,
   selectedNode,
   freeHostPorts,
   enoughResources,
+  spreadPods,
+  podAffinity,
 ];

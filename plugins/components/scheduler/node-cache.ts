@@ -5,6 +5,7 @@
 import type { ClusterState, NodeState, Resources } from '../../../kernel/contract/index.ts';
 import type { Node, Pod } from '../../../kernel/contract/kubernetes.ts';
 import { equalJson } from '../../../kernel/machinery/json-value.ts';
+import { Repelling } from './repelling.ts';
 import {
   addAmounts,
   amounts,
@@ -34,10 +35,35 @@ interface NodeEntry extends NodeState {
 export class NodeCache implements ClusterState {
   readonly nodes = new Map<string, NodeState>();
   readonly #entries = new Map<string, NodeEntry>();
+  #namespaces: ReadonlyMap<string, Readonly<Record<string, string>>> = new Map();
+  #revision = 0;
+  readonly #repelling = new Repelling();
   readonly #placed = new Map<string, PlacedPod>();
   #log: string[] = [];
   #logStart = 0;
   #generation = 0;
+
+  get revision(): number {
+    return this.#revision;
+  }
+
+  get namespaces(): ReadonlyMap<string, Readonly<Record<string, string>>> {
+    return this.#namespaces;
+  }
+
+  setNamespace(name: string, labels: Readonly<Record<string, string>> | undefined): void {
+    if (labels !== undefined && equalJson(labels, this.#namespaces.get(name))) return;
+    const changed = new Map(this.#namespaces);
+    if (labels === undefined) changed.delete(name);
+    else changed.set(name, labels);
+    this.#namespaces = changed;
+    this.#revision++;
+  }
+
+  /** True when a pod that is placed may keep this one away by its anti-affinity. */
+  repels(pod: Pod): boolean {
+    return this.#repelling.concerns(pod, this.#namespaces);
+  }
 
   /** Position behind the last change. */
   get position(): number {
@@ -88,6 +114,7 @@ export class NodeCache implements ClusterState {
     addAmounts(entry.requested, placed.requests);
     for (const port of placed.hostPorts) entry.hostPorts.add(port);
     entry.pods.set(key, pod);
+    this.#repelling.add(key, pod);
     this.#changed(entry);
   }
 
@@ -98,6 +125,7 @@ export class NodeCache implements ClusterState {
     this.#placed.delete(key);
     const entry = this.#entry(placed.nodeName);
     entry.pods.delete(key);
+    this.#repelling.remove(key);
     subtractAmounts(entry.requested, placed.requests);
     if (placed.hostPorts.length > 0)
       // Pods that were bound by hand may share a port, so the set is made anew.
@@ -127,6 +155,7 @@ export class NodeCache implements ClusterState {
 
   #changed(entry: NodeEntry): void {
     entry.generation = ++this.#generation;
+    this.#revision++;
     this.#log.push(entry.name);
     const limit = 1024 + 4 * this.nodes.size;
     if (this.#log.length <= limit) return;

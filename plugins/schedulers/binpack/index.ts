@@ -7,6 +7,7 @@ export default definePlugin({
   kind: 'scheduler',
   name: 'binpack',
   api: 1,
+  capabilities: ['inter-pod'],
   summary: 'Fills nodes up before it uses the next',
   config: z.strictObject({
     allocationWeight: z.number().nonnegative().default(1),

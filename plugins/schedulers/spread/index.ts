@@ -7,6 +7,7 @@ export default definePlugin({
   kind: 'scheduler',
   name: 'spread',
   api: 1,
+  capabilities: ['inter-pod'],
   summary: 'Puts pods on the nodes with the most room',
   config: z.strictObject({
     allocationWeight: z.number().nonnegative().default(1),
