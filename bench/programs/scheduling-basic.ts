@@ -71,7 +71,8 @@ async function bound(cluster: Cluster, namespace: string, count: number): Promis
 
 async function measure(label: string, createFirst: boolean): Promise<number> {
   const store = await startAlone<object>(memory, {});
-  const cluster = await startAlone<Cluster>(local, { store });
+  // scheduler_perf runs without admission plugin ServiceAccount as well.
+  const cluster = await startAlone<Cluster>(local, { store }, { serviceAccounts: false });
   const policies = new Map<string, SchedulerPolicy>([
     ['spread', await startAlone<SchedulerPolicy>(spread, {})],
     ['binpack', await startAlone<SchedulerPolicy>(binpack, {})],

@@ -1,4 +1,4 @@
-/** Starts one plugin with its default config and given needs, without a kernel: for benches of a few plugins. */
+/** Starts one plugin with its default config (or what of it is given) and given needs, without a kernel: for benches of a few plugins. */
 import type { Logger, StandardSchemaV1 } from '../../kernel/contract/index.ts';
 import { systemClock } from '../../kernel/machinery/clock.ts';
 
@@ -10,9 +10,11 @@ const log: Logger = { debug: () => undefined, info: () => undefined, warn: toStd
 export async function startAlone<Result>(
   plugin: { readonly config: StandardSchemaV1<unknown, unknown>; readonly start: unknown },
   uses: object,
+  config: object = {},
 ): Promise<Result & AsyncDisposable> {
-  const checked = await plugin.config['~standard'].validate({});
-  if (checked.issues !== undefined) throw new Error('The default config of a plugin is refused.');
+  const checked = await plugin.config['~standard'].validate(config);
+  if (checked.issues !== undefined)
+    throw new Error(`The config of a plugin is refused: ${JSON.stringify(checked.issues)}`);
   const cluster = {
     podCidrs: ['10.244.0.0/16'],
     serviceCidrs: ['10.96.0.0/12'],

@@ -9,7 +9,11 @@ import { spreadObjection } from './topology-spread.ts';
 import { tolerates, unschedulableTaint, untoleratedTaint } from './taints.ts';
 
 /** A reason why not, or undefined. */
-export type Filter = (pod: PodClass, node: NodeState, cluster: ClusterState) => Extract<Verdict, { fits: false }> | undefined;
+export type Filter = (
+  pod: PodClass,
+  node: NodeState,
+  cluster: ClusterState,
+) => Extract<Verdict, { fits: false }> | undefined;
 
 const no = (resolvable: boolean, ...reasons: string[]) => ({ fits: false, reasons, resolvable }) as const;
 

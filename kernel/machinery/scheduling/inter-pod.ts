@@ -69,51 +69,48 @@ function partOf({ pod }: PodClass, node: NodeState, { namespaces }: ClusterState
   return { wanted, unwanted, repelling, liking };
 }
 
-const summed = summedOverNodes<Part, Sum>(
-  partOf,
-  ({ pod }, parts) => {
-    // Which keys, not which pods: the namespaces make no difference.
-    const terms = termsOf(pod, undefined);
-    const wanted = new Domains();
-    const unwanted = new Domains();
-    const repelling = new Domains();
-    const repellingKeys = new Set<string>();
-    const likes = new Domains();
-    const likeKeys = new Set<string>();
-    for (const [node, part] of parts) {
-      if (part.wanted > 0) for (const { topologyKey } of terms.affinity) wanted.add(node, topologyKey, part.wanted);
-      for (const [key, amount] of part.unwanted) unwanted.add(node, key, amount);
-      for (const [key, amount] of part.repelling) {
-        repelling.add(node, key, amount);
-        repellingKeys.add(key);
-      }
-      for (const [key, amount] of part.liking) {
-        likes.add(node, key, amount);
-        likeKeys.add(key);
-      }
+const summed = summedOverNodes<Part, Sum>(partOf, ({ pod }, parts) => {
+  // Which keys, not which pods: the namespaces make no difference.
+  const terms = termsOf(pod, undefined);
+  const wanted = new Domains();
+  const unwanted = new Domains();
+  const repelling = new Domains();
+  const repellingKeys = new Set<string>();
+  const likes = new Domains();
+  const likeKeys = new Set<string>();
+  for (const [node, part] of parts) {
+    if (part.wanted > 0) for (const { topologyKey } of terms.affinity) wanted.add(node, topologyKey, part.wanted);
+    for (const [key, amount] of part.unwanted) unwanted.add(node, key, amount);
+    for (const [key, amount] of part.repelling) {
+      repelling.add(node, key, amount);
+      repellingKeys.add(key);
     }
-    const likingOf = new Map<string, number>();
-    let least = Infinity;
-    let most = -Infinity;
-    for (const [node] of parts) {
-      let liking = 0;
-      for (const key of likeKeys) liking += likes.of(node, key);
-      likingOf.set(node.name, liking);
-      least = Math.min(least, liking);
-      most = Math.max(most, liking);
+    for (const [key, amount] of part.liking) {
+      likes.add(node, key, amount);
+      likeKeys.add(key);
     }
-    return {
-      terms,
-      wanted,
-      unwanted,
-      repelling,
-      repellingKeys,
-      likingOf,
-      leastLiking: least,
-      mostLiking: most,
-    };
-  },
-);
+  }
+  const likingOf = new Map<string, number>();
+  let least = Infinity;
+  let most = -Infinity;
+  for (const [node] of parts) {
+    let liking = 0;
+    for (const key of likeKeys) liking += likes.of(node, key);
+    likingOf.set(node.name, liking);
+    least = Math.min(least, liking);
+    most = Math.max(most, liking);
+  }
+  return {
+    terms,
+    wanted,
+    unwanted,
+    repelling,
+    repellingKeys,
+    likingOf,
+    leastLiking: least,
+    mostLiking: most,
+  };
+});
 
 /** The first pod of a group that wants its own kind must be let in somewhere. */
 function isFirstOfItsKind(pod: Pod, { wanted }: Sum, cluster: ClusterState): boolean {

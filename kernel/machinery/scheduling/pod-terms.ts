@@ -12,9 +12,7 @@ export function selectorFor(
 ): Selector {
   if (selector === undefined) return labelSelector(undefined);
   const require = (keys: readonly string[], operator: string) =>
-    keys
-      .filter((key) => Object.hasOwn(labels, key))
-      .map((key) => ({ key, operator, values: [labels[key] as string] }));
+    keys.filter((key) => Object.hasOwn(labels, key)).map((key) => ({ key, operator, values: [labels[key] as string] }));
   return labelSelector({
     ...selector,
     matchExpressions: [

@@ -23,6 +23,13 @@ export type PreemptionAnswer =
 const notHelpful = 'Preemption is not helpful for scheduling';
 const noVictims = 'No preemption victims found for incoming pod';
 
+/** For a pod that matters more than no other: how many nodes could be helped if there were one, and how many could not. */
+export function helplessReasons(resolvable: number, unresolvable: number): ReadonlyMap<string, number> {
+  return new Map(
+    [[noVictims, resolvable] as const, [notHelpful, unresolvable] as const].filter(([, count]) => count > 0),
+  );
+}
+
 /** Of many nodes not all are tried: kube-scheduler's tenth, and at least a hundred. */
 const leastCandidates = 100;
 const candidatePart = 0.1;

@@ -18,6 +18,10 @@ const config = z
       .enum(['rbac', 'always-allow'])
       .default('rbac')
       .describe('Who may do what: as Roles and bindings say, or everybody who is known everything'),
+    serviceAccounts: z
+      .boolean()
+      .default(true)
+      .describe('Pods must name a service account that exists, and get its token'),
     history: z
       .strictObject({
         changes: z
@@ -48,7 +52,7 @@ export default definePlugin({
   config,
   needs: ['store'],
   capabilities: ['serve'],
-  start: async ({ config: { nodePorts, ...rest }, cluster, uses, clock, log, stateDir }, signal) => {
+  start: async ({ config: { nodePorts, serviceAccounts, ...rest }, cluster, uses, clock, log, stateDir }, signal) => {
     const [first, last] = nodePorts.split('-').map(Number);
     return openLocalCluster(
       {
@@ -56,10 +60,12 @@ export default definePlugin({
         nodePorts: { first: first!, last: last! },
         store: uses.store,
         serviceCidrs: cluster.serviceCidrs,
-        serviceAccounts: {
-          keyFile: join(stateDir, 'service-account.key'),
-          issuer: `https://kubernetes.default.svc.${cluster.dnsDomain}`,
-        },
+        serviceAccounts: serviceAccounts
+          ? {
+              keyFile: join(stateDir, 'service-account.key'),
+              issuer: `https://kubernetes.default.svc.${cluster.dnsDomain}`,
+            }
+          : undefined,
         clock,
         log,
       },

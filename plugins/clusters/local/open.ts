@@ -54,7 +54,7 @@ export async function openLocalCluster(
   engine.access = new Authorizer(roleCollections, options.authorization);
   if (options.serviceAccounts !== undefined) {
     engine.tokens = new ServiceAccountTokens({
-      key: await openSigningKey(options.serviceAccounts.keyFile),
+      key: openSigningKey(options.serviceAccounts.keyFile),
       issuer: options.serviceAccounts.issuer,
       find: engine.context({}).find,
       now: () => clock.now(),

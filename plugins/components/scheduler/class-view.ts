@@ -5,6 +5,7 @@
  */
 import type { NodeState, PodClass, SchedulerPolicy } from '../../../kernel/contract/index.ts';
 import { Heap } from '../../../kernel/machinery/heap.ts';
+import { helplessReasons } from '../../../kernel/machinery/scheduling/preemption.ts';
 import type { NodeCache } from './node-cache.ts';
 import { volumeObjection, type VolumeNeeds } from './volume-needs.ts';
 
@@ -19,6 +20,7 @@ interface Judgement {
   /** Undefined: does not fit. */
   readonly candidate: Candidate | undefined;
   readonly reasons: readonly string[];
+  readonly resolvable: boolean;
 }
 
 export class ClassView {
@@ -76,6 +78,30 @@ export class ClassView {
     return (this.#failure ??= failureMessage(this.#judgements));
   }
 
+  /** The policy's judgement and that of the volumes, of any state that a node could be in. */
+  get judge(): SchedulerPolicy {
+    const policy = this.#policy;
+    const volumes = this.#volumes;
+    if (volumes === undefined) return policy;
+    return {
+      ...policy,
+      filter: (pod, node, cluster) => {
+        const verdict = policy.filter(pod, node, cluster);
+        if (!verdict.fits) return verdict;
+        const objection = volumes.blocked ?? volumeObjection(volumes, node.node);
+        return objection === undefined ? verdict : { fits: false, reasons: [objection], resolvable: false };
+      },
+      score: policy.score.bind(policy),
+    };
+  }
+
+  /** Why sending pods away helps on no node, when there is none that could be sent. Valid like `failure`. */
+  helplessness(): ReadonlyMap<string, number> {
+    let resolvable = 0;
+    for (const judgement of this.#judgements.values()) if (judgement.resolvable) resolvable++;
+    return helplessReasons(resolvable, this.#cache.nodes.size - resolvable);
+  }
+
   #refresh(): void {
     if (!this.isOutdated && this.podClass.local) return;
     const changes = this.#position < 0 ? undefined : this.#cache.changesSince(this.#position);
@@ -110,11 +136,16 @@ export class ClassView {
     const objection = verdict.fits && this.#volumes && volumeObjection(this.#volumes, node.node);
     if (!verdict.fits || objection) {
       const reasons = verdict.fits ? [objection as string] : verdict.reasons;
-      this.#judgements.set(name, { generation, candidate: undefined, reasons });
+      this.#judgements.set(name, {
+        generation,
+        candidate: undefined,
+        reasons,
+        resolvable: !verdict.fits && verdict.resolvable,
+      });
       return;
     }
     const candidate = { name, score: this.#score(node), turn: this.#turn++ };
-    this.#judgements.set(name, { generation, candidate, reasons: [] });
+    this.#judgements.set(name, { generation, candidate, reasons: [], resolvable: false });
     this.#best.push(candidate);
   }
 
@@ -137,6 +168,13 @@ function failureMessage(judgements: ReadonlyMap<string, Judgement>): string {
   const counts = new Map<string, number>();
   for (const { reasons } of judgements.values())
     for (const reason of reasons) counts.set(reason, (counts.get(reason) ?? 0) + 1);
-  const parts = [...counts].map(([reason, count]) => `${count} ${reason}`).toSorted();
-  return `0/${judgements.size} nodes are available: ${parts.join(', ')}.`;
+  return `0/${judgements.size} nodes are available: ${countedReasons(counts)}.`;
+}
+
+/** "1 reason, 2 other reason" */
+export function countedReasons(counts: ReadonlyMap<string, number>): string {
+  return [...counts]
+    .map(([reason, count]) => `${count} ${reason}`)
+    .toSorted()
+    .join(', ');
 }

@@ -9,6 +9,12 @@ export function schedulerMetrics(loop: SchedulingLoop | undefined): string {
     ...Object.entries(loop.counts).map(
       ([result, count]) => `scheduler_schedule_attempts_total{result="${result}"} ${count}`,
     ),
+    '# HELP scheduler_preemption_attempts_total Times that room was made for a pod.',
+    '# TYPE scheduler_preemption_attempts_total counter',
+    `scheduler_preemption_attempts_total ${loop.preemptionCounts.attempts}`,
+    '# HELP pintle_scheduler_preemption_victims_total Pods that had to go for others.',
+    '# TYPE pintle_scheduler_preemption_victims_total counter',
+    `pintle_scheduler_preemption_victims_total ${loop.preemptionCounts.victims}`,
     '# HELP scheduler_pending_pods Pods that wait for a node, by queue.',
     '# TYPE scheduler_pending_pods gauge',
     ...Object.entries(loop.pendingCounts()).map(

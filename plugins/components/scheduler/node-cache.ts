@@ -19,6 +19,7 @@ interface PlacedPod {
   readonly nodeName: string;
   readonly requests: Resources;
   readonly hostPorts: readonly string[];
+  readonly priority: number;
 }
 
 interface NodeEntry extends NodeState {
@@ -38,6 +39,8 @@ export class NodeCache implements ClusterState {
   #namespaces: ReadonlyMap<string, Readonly<Record<string, string>>> = new Map();
   #revision = 0;
   readonly #repelling = new Repelling();
+  /** How many pods have which priority: few are different. */
+  readonly #priorities = new Map<number, number>();
   readonly #placed = new Map<string, PlacedPod>();
   #log: string[] = [];
   #logStart = 0;
@@ -58,6 +61,23 @@ export class NodeCache implements ClusterState {
     else changed.set(name, labels);
     this.#namespaces = changed;
     this.#revision++;
+  }
+
+  /** Of all pods that are placed; Infinity without any. */
+  get lowestPriority(): number {
+    let lowest = Infinity;
+    for (const priority of this.#priorities.keys()) lowest = Math.min(lowest, priority);
+    return lowest;
+  }
+
+  isPlaced(key: string): boolean {
+    return this.#placed.has(key);
+  }
+
+  #countPriority(priority: number, change: number): void {
+    const count = (this.#priorities.get(priority) ?? 0) + change;
+    if (count === 0) this.#priorities.delete(priority);
+    else this.#priorities.set(priority, count);
   }
 
   /** True when a pod that is placed may keep this one away by its anti-affinity. */
@@ -108,7 +128,13 @@ export class NodeCache implements ClusterState {
       }
       this.removePod(key);
     }
-    const placed = { nodeName, requests: podRequests(pod), hostPorts: podHostPorts(pod).map(hostPortKey) };
+    const placed = {
+      nodeName,
+      requests: podRequests(pod),
+      hostPorts: podHostPorts(pod).map(hostPortKey),
+      priority: pod.spec.priority ?? 0,
+    };
+    this.#countPriority(placed.priority, 1);
     this.#placed.set(key, placed);
     const entry = this.#entry(nodeName);
     addAmounts(entry.requested, placed.requests);
@@ -123,6 +149,7 @@ export class NodeCache implements ClusterState {
     const placed = this.#placed.get(key);
     if (placed === undefined) return false;
     this.#placed.delete(key);
+    this.#countPriority(placed.priority, -1);
     const entry = this.#entry(placed.nodeName);
     entry.pods.delete(key);
     this.#repelling.remove(key);

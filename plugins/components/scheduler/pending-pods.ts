@@ -132,6 +132,12 @@ export class PendingPods {
     else this.#wait(next.pod);
   }
 
+  /** Lets this pod try again at once, if it is parked: something was done for it. */
+  wakePod(key: string): void {
+    const pod = this.#pods.get(key);
+    if (pod?.state === 'parked') this.#activate(pod);
+  }
+
   /** When the next pod's backoff ends. */
   nextRetryAt(): number | undefined {
     return this.#top(this.#backoff)?.pod.notBefore;

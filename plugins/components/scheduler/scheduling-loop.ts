@@ -13,7 +13,7 @@ import {
   type ResourceType,
   type SchedulerPolicy,
 } from '../../../kernel/contract/index.ts';
-import type { Binding, Pod } from '../../../kernel/contract/kubernetes.ts';
+import type { Binding, Pod, PodDisruptionBudget } from '../../../kernel/contract/kubernetes.ts';
 import type { EventRecorder } from '../../../kernel/machinery/event-recorder.ts';
 import { informersFor, type Change, type Informer } from '../../../kernel/machinery/informer.ts';
 import { splitKey } from '../../../kernel/machinery/metadata.ts';
@@ -23,14 +23,14 @@ import { stableText } from '../../../kernel/machinery/stable-text.ts';
 import { claimsOfPod } from '../../../kernel/machinery/volumes/claims.ts';
 import { bindVolumes } from './bind-volumes.ts';
 import { ClaimCache } from './claim-cache.ts';
-import { ClassView } from './class-view.ts';
+import type { ClassView } from './class-view.ts';
+import { ClassViews } from './class-views.ts';
 import { NodeCache } from './node-cache.ts';
 import { PendingPods, type PendingPod } from './pending-pods.ts';
+import { Preemptor } from './preemptor.ts';
 import { UnschedulableConditions } from './unschedulable-conditions.ts';
 import { assign, type Assignment, type VolumeNeeds } from './volume-needs.ts';
 
-/** Judgements kept over all classes: about 100 bytes each. */
-const maxJudgements = 400_000;
 /** The loop lets other work of the process run after this long. */
 const sliceMs = 8;
 
@@ -53,7 +53,8 @@ export class SchedulingLoop {
   readonly #cache = new NodeCache();
   readonly #pending = new PendingPods();
   readonly #conditions: UnschedulableConditions;
-  readonly #views = new Map<string, ClassView>();
+  readonly #views: ClassViews;
+  readonly #preemptor: Preemptor;
   /** Pods whose binding is being written, or has been and not yet been seen by the informer: key → uid. */
   readonly #assumed = new Map<string, string>();
   /** Keys of pending pods with claims: what fits them changes with volumes, too. */
@@ -65,15 +66,23 @@ export class SchedulingLoop {
   #mayHelp = false;
   #wake: () => void = () => undefined;
   #pods: Informer<Pod> | undefined;
+  #budgets: Informer<PodDisruptionBudget> | undefined;
   #isSynced = false;
 
   constructor(options: SchedulingLoopOptions) {
     this.#options = options;
     this.#conditions = new UnschedulableConditions(options);
+    this.#views = new ClassViews(this.#cache, options.random);
+    const budgets = () => this.#budgets?.list() ?? [];
+    this.#preemptor = new Preemptor({ ...options, cache: this.#cache, budgets, name: 'default-scheduler' });
   }
 
   get isSynced(): boolean {
     return this.#isSynced;
+  }
+
+  get preemptionCounts(): Preemptor['counts'] {
+    return this.#preemptor.counts;
   }
 
   pendingCounts(): ReturnType<PendingPods['counts']> {
@@ -86,6 +95,9 @@ export class SchedulingLoop {
     const nodes = informers.get(resources.nodes);
     const pods = informers.get(resources.pods);
     this.#pods = pods;
+    const namespaces = informers.get(resources.namespaces);
+    const budgets = informers.get(resources.podDisruptionBudgets);
+    this.#budgets = budgets;
     const claims = new ClaimCache(cluster, this.#cache, log);
     this.#claims = claims;
     const ended = new AbortController();
@@ -99,9 +111,10 @@ export class SchedulingLoop {
         else this.#cache.setNode(object);
         this.#helped();
       });
+      namespaces.onChange(({ key, object }) => this.#cache.setNamespace(key, object && (object.metadata.labels ?? {})));
       claims.onChange(() => this.#volumesChanged());
       pods.onChange((change) => this.#onPod(change));
-      await nodes.synced(signal);
+      for (const informer of [nodes, namespaces, budgets]) await informer.synced(signal);
       await pods.synced(signal);
       await claims.synced(signal);
       this.#isSynced = true;
@@ -110,13 +123,13 @@ export class SchedulingLoop {
       if (!signal.aborted) throw error;
     } finally {
       signal.removeEventListener('abort', wake);
-      nodes.close();
-      pods.close();
+      for (const informer of [nodes, pods, namespaces, budgets]) informer.close();
       claims.close();
       this.#isSynced = false;
       ended.abort(new Error('the scheduling loop has ended'));
       await conditions;
       await Promise.all(this.#volumesInFlight);
+      await this.#preemptor.idle();
       while (this.#bindsInFlight > 0) await this.#changed();
     }
   }
@@ -126,6 +139,7 @@ export class SchedulingLoop {
     if (isOver) {
       this.#assumed.delete(key);
       this.#drop(key);
+      this.#preemptor.forget(key);
       if (this.#cache.removePod(key)) {
         this.#helped();
         this.#claims?.changed();
@@ -136,6 +150,7 @@ export class SchedulingLoop {
     if (nodeName !== undefined && nodeName !== '') {
       this.#assumed.delete(key);
       this.#drop(key);
+      this.#preemptor.forget(key);
       const before = this.#cache.position;
       this.#cache.setPod(key, pod, nodeName);
       if (this.#cache.position !== before) this.#helped();
@@ -144,9 +159,11 @@ export class SchedulingLoop {
     const policy = this.#options.profiles.get(schedulerName);
     if (policy === undefined || pod.metadata.deletionTimestamp !== undefined || schedulingGates.length > 0) {
       this.#drop(key);
+      this.#preemptor.forget(key);
       return;
     }
     if (this.#assumed.get(key) === pod.metadata.uid) return;
+    this.#preemptor.recall(key, pod);
     this.#enqueue(key, pod, schedulerName, policy);
   }
 
@@ -163,11 +180,7 @@ export class SchedulingLoop {
       const podClass = classOf(pod, policy);
       const volumes = this.#volumesOf(key, pod);
       const classId = classIdOf(profile, podClass.key, volumes);
-      const view = this.#views.get(classId);
-      if (view === undefined) {
-        this.#evict();
-        this.#views.set(classId, new ClassView(podClass, policy, this.#cache, this.#options.random, volumes));
-      }
+      this.#views.ensure(classId, podClass, policy, volumes);
       this.#pending.put(key, pod, classId);
       this.#wake();
     } catch (error) {
@@ -242,6 +255,7 @@ export class SchedulingLoop {
   #wakeParked(): void {
     this.#mayHelp = false;
     const now = this.#options.clock.now();
+    for (const key of this.#preemptor.concerned()) this.#pending.wakePod(key);
     for (const classId of this.#pending.parkedClasses()) {
       const view = this.#views.get(classId);
       if (view === undefined) this.#pending.wake(classId, now);
@@ -264,14 +278,19 @@ export class SchedulingLoop {
     let nodeName: string | undefined;
     let view: ClassView;
     let assignments: readonly Assignment[] = [];
+    const place = this.#preemptor.lift(key);
     try {
       const volumes = this.#volumesOf(key, pod);
-      if (volumes !== undefined && this.#hasOtherClass(pending, volumes)) return;
-      view = this.#view(pending, volumes);
+      if (volumes !== undefined && this.#hasOtherClass(pending, volumes)) {
+        place?.putBack();
+        return;
+      }
+      view = this.#views.forPod(pending.classId, pod, this.#policyOf(pod), volumes);
       nodeName = view.choose();
       const node = nodeName === undefined ? undefined : this.#cache.nodes.get(nodeName)?.node;
       if (volumes !== undefined && node !== undefined) assignments = assign(volumes, node) ?? [];
     } catch (error) {
+      place?.putBack();
       this.#views.delete(pending.classId);
       this.counts.error++;
       const message = error instanceof Error ? error.message : String(error);
@@ -283,7 +302,7 @@ export class SchedulingLoop {
     }
     if (nodeName === undefined) {
       this.counts.unschedulable++;
-      const message = view.failure();
+      const message = view.failure() + this.#preemptor.makeRoom(key, pod, view, place);
       this.#pending.park(pending, clock.now());
       record(pod, 'Warning', 'FailedScheduling', message);
       this.#conditions.report(key, 'Unschedulable', message);
@@ -403,28 +422,8 @@ export class SchedulingLoop {
     this.#pending.retry(again, clock.now());
   }
 
-  #view(pending: PendingPod, volumes: VolumeNeeds | undefined): ClassView {
-    const { classId, pod } = pending;
-    let view = this.#views.get(classId);
-    if (view !== undefined) {
-      // Least recently used first.
-      this.#views.delete(classId);
-      this.#views.set(classId, view);
-      return view;
-    }
-    const policy = this.#options.profiles.get(pod.spec.schedulerName ?? 'default-scheduler') as SchedulerPolicy;
-    view = new ClassView(classOf(pod, policy), policy, this.#cache, this.#options.random, volumes);
-    this.#evict();
-    this.#views.set(classId, view);
-    return view;
-  }
-
-  #evict(): void {
-    const limit = Math.max(8, Math.floor(maxJudgements / Math.max(1, this.#cache.nodes.size)));
-    for (const classId of this.#views.keys()) {
-      if (this.#views.size < limit) return;
-      this.#views.delete(classId);
-    }
+  #policyOf(pod: Pod): SchedulerPolicy {
+    return this.#options.profiles.get(pod.spec.schedulerName ?? 'default-scheduler') as SchedulerPolicy;
   }
 }
 

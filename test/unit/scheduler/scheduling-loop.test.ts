@@ -133,7 +133,8 @@ test('no node fits: reasons with counts in condition and event; woken by the cha
     await makeNode(cluster, name, { allocatable: { cpu: '1', memory: '1Gi', pods: '10' } });
   await makeNode(cluster, 'c', { spec: { taints: [{ key: 'team', value: 'x', effect: 'NoSchedule' }] } });
   await makePod(cluster, 'other', { containers: requests('2') });
-  const message = '0/3 nodes are available: 1 node(s) had untolerated taint {team: x}, 2 Insufficient cpu.';
+  const message =
+    '0/3 nodes are available: 1 node(s) had untolerated taint {team: x}, 2 Insufficient cpu. preemption: 0/3 nodes are available: 3 Preemption is not helpful for scheduling.';
   const condition = await unschedulable(cluster, 'other', message);
   t.is(condition.reason, 'Unschedulable');
   await eventually('the event', async () => {
@@ -154,9 +155,10 @@ test('a deleted pod makes room for one that waits; the more important pod goes f
   await placed(cluster, 'first');
   const full = '0/1 nodes are available: 1 Insufficient cpu.';
   await makePod(cluster, 'low', { containers: requests('1') });
-  await unschedulable(cluster, 'low', full);
+  const nobody = ' preemption: 0/1 nodes are available: 1 No preemption victims found for incoming pod.';
+  await unschedulable(cluster, 'low', full + nobody);
   await makePod(cluster, 'high', { containers: requests('1'), priorityClassName: 'system-cluster-critical' });
-  await unschedulable(cluster, 'high', full);
+  await eventually('high waits', async () => (await scheduledCondition(cluster, 'high'))?.message?.startsWith(full));
   await cluster.delete(resources.pods, { namespace: 'default', name: 'first' }, { gracePeriodSeconds: 0 });
   await placed(cluster, 'high');
   await quiescence(cluster);
@@ -212,7 +214,11 @@ test('a restart binds nothing twice and counts what is there', async (t) => {
   await makePod(cluster, 'three', { containers: requests('500m') });
   await start();
   t.is(await placed(cluster, 'three'), 'a');
-  await unschedulable(cluster, 'two', '0/1 nodes are available: 1 Insufficient cpu.');
+  await unschedulable(
+    cluster,
+    'two',
+    '0/1 nodes are available: 1 Insufficient cpu. preemption: 0/1 nodes are available: 1 No preemption victims found for incoming pod.',
+  );
 });
 
 test('a binding that fails is forgotten and tried again, and the room is free meanwhile', async (t) => {
@@ -308,7 +314,11 @@ test('a policy that looks at other nodes is given all of them, assumed pods incl
   const waiting = items.find((pod) => pod.spec.nodeName === undefined) as Pod;
   const zones = items.flatMap((pod) => (pod.spec.nodeName === undefined ? [] : [pod.spec.nodeName[0]]));
   t.deepEqual(zones.toSorted(), ['a', 'b']);
-  await unschedulable(cluster, waiting.metadata.name, '0/3 nodes are available: 3 zone(s) were taken.');
+  await unschedulable(
+    cluster,
+    waiting.metadata.name,
+    '0/3 nodes are available: 3 zone(s) were taken. preemption: 0/3 nodes are available: 3 No preemption victims found for incoming pod.',
+  );
   const inA = items.find((pod) => pod.spec.nodeName?.startsWith('a') === true) as Pod;
   await cluster.delete(resources.pods, { namespace: 'default', name: inA.metadata.name }, { gracePeriodSeconds: 0 });
   t.regex(await placed(cluster, waiting.metadata.name), /^a/);

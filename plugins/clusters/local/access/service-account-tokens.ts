@@ -32,12 +32,12 @@ const leewayMs = 60_000;
 
 export class ServiceAccountTokens {
   readonly issuer: string;
-  readonly #key: SigningKey;
+  readonly #key: () => SigningKey;
   readonly #find: Find;
   readonly #now: () => number;
 
   constructor(options: {
-    readonly key: SigningKey;
+    readonly key: () => SigningKey;
     readonly issuer: string;
     readonly find: Find;
     readonly now: () => number;
@@ -67,7 +67,7 @@ export class ServiceAccountTokens {
       nbf: nowSeconds,
       sub: `system:serviceaccount:${account.metadata.namespace}:${account.metadata.name}`,
     };
-    return { token: signToken(claims, this.#key), endsMs: (nowSeconds + lifetimeSeconds) * 1000 };
+    return { token: signToken(claims, this.#key()), endsMs: (nowSeconds + lifetimeSeconds) * 1000 };
   }
 
   /** The old kind, for Secrets of type kubernetes.io/service-account-token: it ends with its Secret. */
@@ -82,7 +82,7 @@ export class ServiceAccountTokens {
         'kubernetes.io/serviceaccount/service-account.uid': uid,
         sub: `system:serviceaccount:${namespace}:${name}`,
       },
-      this.#key,
+      this.#key(),
     );
   }
 
@@ -91,7 +91,7 @@ export class ServiceAccountTokens {
     token: string,
     audiences: readonly string[] = [this.issuer],
   ): { readonly user: UserInfo; readonly audiences: readonly string[] } | { readonly failure: string } {
-    const claims = verifiedClaims(token, this.#key);
+    const claims = verifiedClaims(token, this.#key());
     if (claims === undefined) return { failure: 'invalid bearer token' };
     if (claims['iss'] === 'kubernetes/serviceaccount') return this.#legacy(token, claims, audiences);
     if (claims['iss'] !== this.issuer) return { failure: 'invalid bearer token' };

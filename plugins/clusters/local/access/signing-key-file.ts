@@ -1,23 +1,23 @@
-/** The key that signs service account tokens: made once, kept in a file that only this user reads. */
+/** The key that signs service account tokens: made when the first token is, kept in a file that only this user reads. */
 import { createPrivateKey, generateKeyPairSync } from 'node:crypto';
-import { mkdir, readFile, rename, writeFile } from 'node:fs/promises';
+import { mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { PintleError } from '../../../../kernel/contract/index.ts';
 import { signingKey, type SigningKey } from './json-web-token.ts';
 
-export async function openSigningKey(path: string): Promise<SigningKey> {
-  let text: string | undefined;
+/** A file that is there is read now, so that a wrong one is told at the start. */
+export function openSigningKey(path: string): () => SigningKey {
+  let key = readKey(path);
+  return () => (key ??= makeKey(path));
+}
+
+function readKey(path: string): SigningKey | undefined {
+  let text: string;
   try {
-    text = await readFile(path, 'utf8');
+    text = readFileSync(path, 'utf8');
   } catch (error) {
-    if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error;
-  }
-  if (text === undefined) {
-    const { privateKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' });
-    text = privateKey.export({ type: 'pkcs8', format: 'pem' }).toString();
-    await mkdir(dirname(path), { recursive: true, mode: 0o700 });
-    await writeFile(`${path}.new`, text, { mode: 0o600 });
-    await rename(`${path}.new`, path);
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
+    throw error;
   }
   try {
     return signingKey(createPrivateKey(text));
@@ -28,4 +28,12 @@ export async function openSigningKey(path: string): Promise<SigningKey> {
       { cause },
     );
   }
+}
+
+function makeKey(path: string): SigningKey {
+  const { privateKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' });
+  mkdirSync(dirname(path), { recursive: true, mode: 0o700 });
+  writeFileSync(`${path}.new`, privateKey.export({ type: 'pkcs8', format: 'pem' }), { mode: 0o600 });
+  renameSync(`${path}.new`, path);
+  return signingKey(privateKey);
 }

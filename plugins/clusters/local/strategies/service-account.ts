@@ -7,6 +7,7 @@ import { randomInt } from 'node:crypto';
 import type { Container, Pod, Secret, ServiceAccount, Volume } from '../../../../kernel/contract/kubernetes.ts';
 import { resources } from '../../../../kernel/machinery/resources.ts';
 import { forbidden } from '../api-errors.ts';
+import { deepFreeze } from '../state/frozen-json.ts';
 import type { StrategyContext } from './strategy.ts';
 
 const mountPath = '/var/run/secrets/kubernetes.io/serviceaccount';
@@ -17,23 +18,19 @@ const rootCa = 'kube-root-ca.crt';
 const tokenSeconds = 3607;
 const letters = 'bcdfghjklmnpqrstvwxz2456789';
 
-function accessVolume(name: string): Volume {
-  return {
-    name,
-    projected: {
-      defaultMode: 0o644,
-      sources: [
-        { serviceAccountToken: { expirationSeconds: tokenSeconds, path: 'token' } },
-        { configMap: { name: rootCa, items: [{ key: 'ca.crt', path: 'ca.crt' }] } },
-        {
-          downwardAPI: {
-            items: [{ path: 'namespace', fieldRef: { apiVersion: 'v1', fieldPath: 'metadata.namespace' } }],
-          },
-        },
-      ],
+/** One for all pods: it is the larger half of what most of them are. */
+const accessSources = deepFreeze({
+  defaultMode: 0o644,
+  sources: [
+    { serviceAccountToken: { expirationSeconds: tokenSeconds, path: 'token' } },
+    { configMap: { name: rootCa, items: [{ key: 'ca.crt', path: 'ca.crt' }] } },
+    {
+      downwardAPI: {
+        items: [{ path: 'namespace', fieldRef: { apiVersion: 'v1', fieldPath: 'metadata.namespace' } }],
+      },
     },
-  };
-}
+  ],
+} satisfies Volume['projected']);
 
 function mountToken(pod: Pod): void {
   const { spec } = pod;
@@ -42,7 +39,7 @@ function mountToken(pod: Pod): void {
   if (without.length === 0) return;
   const present = spec.volumes?.find(({ name }) => name.startsWith(volumePrefix));
   const suffix = Array.from({ length: 5 }, () => letters[randomInt(letters.length)]).join('');
-  const volume = present ?? accessVolume(`${volumePrefix}${suffix}`);
+  const volume = present ?? { name: `${volumePrefix}${suffix}`, projected: accessSources };
   if (!present) spec.volumes = [...(spec.volumes ?? []), volume];
   for (const container of without)
     container.volumeMounts = [...(container.volumeMounts ?? []), { name: volume.name, readOnly: true, mountPath }];
