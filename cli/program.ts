@@ -11,6 +11,7 @@ import { labRunCommand } from './commands/lab-run.ts';
 import { kubeconfigCommand, statusCommand } from './commands/status.ts';
 import { upCommand } from './commands/up.ts';
 import { doctorCommand } from './commands/doctor.ts';
+import { traceCommand } from './commands/trace.ts';
 import { agentCommand } from './commands/agent.ts';
 import { pluginsCommand } from './commands/plugins.ts';
 import { serverCommand } from './commands/server.ts';
@@ -32,6 +33,7 @@ const commands: readonly ((cli: Cli) => Command)[] = [
   configCommand,
   doctorCommand,
   benchCommand,
+  traceCommand,
   completionCommand,
 ];
 

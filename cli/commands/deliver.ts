@@ -1,21 +1,18 @@
-import { existsSync } from 'node:fs';
-import { join, resolve } from 'node:path';
+import { resolve } from 'node:path';
 import { Command, InvalidArgumentError, Option } from 'commander';
 import { PintleError } from '../../kernel/contract/errors.ts';
 import type { Delivery, Job, Revision } from '../deliver/job-objects.ts';
 import type { Deliverer, DeliverOptions, JobState } from '../deliver/deliverer.ts';
+import { apiOptions, withConnection, type ApiFlags } from '../api-connection.ts';
 import { exitCodes } from '../exit-codes.ts';
 import { outputOption, type OutputOptions } from '../options.ts';
 import type { Cli } from '../terminal.ts';
-import { clusterFolder } from './up.ts';
 
-interface ApiFlags extends OutputOptions {
-  readonly kubeconfig?: string;
-  readonly context?: string;
+interface JobFlags extends OutputOptions, ApiFlags {
   readonly namespace: string;
 }
 
-interface DeliverFlags extends ApiFlags {
+interface DeliverFlags extends JobFlags {
   readonly image?: string;
   readonly dir?: string;
   readonly replicas?: number;
@@ -42,13 +39,6 @@ function parseJob(value: string): string {
   if (/^[a-z]([-a-z0-9]{0,40}[a-z0-9])?$/.test(value)) return value;
   throw new InvalidArgumentError('expected a letter, then letters, digits and dashes, all lower-case, at most 42');
 }
-
-const apiOptions = (): readonly Option[] => [
-  new Option('--kubeconfig <file>', 'whose cluster (default: $KUBECONFIG, the cluster of "pintle up", ~/.kube/config)'),
-  new Option('--context <name>', 'context of the kubeconfig (default: its current one)'),
-  new Option('-n, --namespace <name>', 'namespace of the job').default('default'),
-  outputOption(),
-];
 
 export function deliverCommand(cli: Cli): Command {
   const group = new Command('deliver')
@@ -107,9 +97,12 @@ export function deliverCommand(cli: Cli): Command {
       }),
     );
   for (const option of apiOptions()) group.addOption(option);
+  group
+    .addOption(new Option('-n, --namespace <name>', 'namespace of the job').default('default'))
+    .addOption(outputOption());
   const list = new Command('ls').description('list what is delivered in the namespace').action(
     cli.action(async () => {
-      const flags = list.optsWithGlobals<ApiFlags>();
+      const flags = list.optsWithGlobals<JobFlags>();
       return withDeliverer(cli, flags, async (deliverer) =>
         showJobs(cli, flags, await deliverer.list(flags.namespace)),
       );
@@ -144,31 +137,18 @@ async function deliveryOf(job: Job, command: readonly string[], flags: DeliverFl
 
 async function withDeliverer<T>(
   cli: Cli,
-  flags: ApiFlags,
+  flags: JobFlags,
   work: (deliverer: Deliverer, log: DeliverOptions['log']) => Promise<T>,
 ): Promise<T> {
-  const [{ connect }, { Deliverer: Made }] = await Promise.all([
-    import('../../plugins/clusters/remote/connect.ts'),
-    import('../deliver/deliverer.ts'),
-  ]);
-  const connection = await connect(await kubeconfigOf(cli, flags), flags.context);
-  try {
-    return await work(new Made(connection.cluster), async (namespace, pod) => {
+  const { Deliverer: Made } = await import('../deliver/deliverer.ts');
+  return withConnection(cli, flags, (connection) =>
+    work(new Made(connection.cluster), async (namespace, pod) => {
       const path = `/api/v1/namespaces/${encodeURIComponent(namespace)}/pods/${encodeURIComponent(pod)}/log?tailLines=20`;
       // The container that is up to be started again has said nothing; the one before has.
       const previous = await connection.text(`${path}&previous=true`).catch(() => '');
       return previous === '' ? connection.text(path) : previous;
-    });
-  } finally {
-    connection.close();
-  }
-}
-
-async function kubeconfigOf(cli: Cli, flags: ApiFlags): Promise<string> {
-  if (flags.kubeconfig !== undefined) return resolve(flags.kubeconfig);
-  const { userKubeconfig } = await import('../up/merge-kubeconfig.ts');
-  const ofUp = join(clusterFolder(cli.env), 'kubeconfig');
-  return (cli.env['KUBECONFIG'] ?? '') === '' && existsSync(ofUp) ? ofUp : userKubeconfig(cli.env);
+    }),
+  );
 }
 
 function showJobs(cli: Cli, flags: OutputOptions, jobs: readonly JobState[]): typeof exitCodes.done {

@@ -3,6 +3,7 @@ export * from './cluster.ts';
 export * from './component.ts';
 export * from './controller.ts';
 export * from './errors.ts';
+export * from './network-view.ts';
 export * from './node-service.ts';
 export * from './overlay.ts';
 export * from './plugin.ts';

@@ -4,6 +4,7 @@
  * Errors: CONTAINER_NOT_FOUND, CONTAINER_NOT_RUNNING, BAD_REQUEST, UNAVAILABLE.
  */
 import type { Duplex, Readable, Writable } from 'node:stream';
+import type { NetworkAnswers, NetworkQuestion } from './network-view.ts';
 
 export interface ContainerRef {
   readonly namespace: string;
@@ -113,6 +114,8 @@ export interface NodeService {
   stats(signal: AbortSignal): Promise<NodeUsage>;
   /** Prometheus text of the node's agent. */
   metrics(signal: AbortSignal): Promise<string>;
+  /** What the node's network is like (network-view.ts). */
+  network<Q extends NetworkQuestion>(question: Q, signal: AbortSignal): Promise<NetworkAnswers[Q['ask']]>;
   logs(request: LogRequest, signal: AbortSignal): Promise<Readable>;
   exec(request: ExecRequest): Promise<ProcessStreams>;
   /**

@@ -82,10 +82,28 @@ export interface ProxyStatus {
   readonly repairs: number;
 }
 
+/** What a proxy does with new connections to a service address, and the kernel objects that make it do so. */
+export interface ServiceVerdict {
+  /** "default/web", and which of its addresses it is: "cluster address". */
+  readonly service: string;
+  readonly via: 'cluster address' | 'external address' | 'load-balancer address' | 'node port';
+  readonly verdict: 'translated' | 'rejected' | 'dropped';
+  /** Why it is rejected or dropped. */
+  readonly reason?: string | undefined;
+  readonly endpoints: readonly { readonly address: string; readonly port: number }[];
+  /** As the host's own tools print them, each looked for in the kernel now. */
+  readonly objects: readonly { readonly shown: string; readonly isPresent: boolean }[];
+}
+
 export interface Proxy {
   /** `changed`: number of kernel objects (rules, map elements) added, changed or deleted. */
   sync(desired: ProxyState): Promise<{ readonly changed: number }>;
   status(): ProxyStatus;
+  /** Undefined: no service address of the last sync. */
+  explain?(
+    flow: { readonly protocol: Protocol; readonly destination: string; readonly port: number },
+    from: 'pod' | 'node' | 'outside',
+  ): Promise<ServiceVerdict | undefined>;
   /** Removes every trace from the node. */
   purge(): Promise<void>;
 }

@@ -54,6 +54,11 @@ export async function nftList(
   return (JSON.parse(result.stdout) as { nftables: Record<string, Record<string, unknown>>[] }).nftables;
 }
 
+/** Whether a read-only command succeeds: `get element ...`, `list chain ...`; one word an argument. */
+export async function nftHas(what: readonly string[], options: NftOptions = {}): Promise<boolean> {
+  return (await run(['nft', ...what], '', options)).exitCode === 0;
+}
+
 function run(argv: readonly string[], input: string, options: NftOptions): Promise<Result> {
   const [command = 'nft', ...args] = argv;
   const start = (): ChildProcess => spawn(command, args, { env: environment(), stdio: ['pipe', 'pipe', 'pipe'] });

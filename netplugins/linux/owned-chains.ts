@@ -66,6 +66,11 @@ export class OwnedChains {
     if (this.isSound && !(await this.#isWhole())) this.markDamaged();
   }
 
+  /** All rules of the tables as iptables-save prints them, for a reader. */
+  text(): Promise<string> {
+    return this.#iptables.save();
+  }
+
   /** Brings the kernel to `desired`. Returns how many rules and chains were added or removed. */
   async apply(desired: Picture): Promise<number> {
     const current = this.#picture;

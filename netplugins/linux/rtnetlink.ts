@@ -62,6 +62,7 @@ export { RT_SCOPE_LINK, RT_TABLE_MAIN, type RtChange } from './rtnetlink-request
 
 const create = NLM_F_CREATE | NLM_F_EXCL;
 const VETH_INFO_PEER = 1;
+const RTM_F_FIB_MATCH = 0x2000;
 
 export interface Rtnetlink {
   listLinks(): Link[];
@@ -90,6 +91,8 @@ export interface Rtnetlink {
   listRoutes(filter?: { readonly family?: number; readonly table?: number; readonly link?: number }): Route[];
   /** The route that the kernel takes to an address, as it stands now; undefined: it has none. */
   routeTo(address: string): Route | undefined;
+  /** The entry of the routing table that `routeTo` follows: its destination is a range. */
+  matchingRoute(address: string): Route | undefined;
   addRoute(route: NewRoute): boolean;
   replaceRoute(route: NewRoute): void;
   deleteRoute(route: NewRoute): boolean;
@@ -247,6 +250,24 @@ export function openRtnetlink(options: { readonly netns?: string | undefined } =
       .map(({ payload }) => readNeighbour(payload))
       .filter((entry) => entry !== undefined);
 
+  const route = (address: string, flags: number): Route | undefined => {
+    const bytes = parseIp(address);
+    const head = Buffer.alloc(12);
+    head.writeUInt8(familyOf(address), 0);
+    head.writeUInt8(bytes.length * 8, 1);
+    head.writeUInt32LE(flags, 8);
+    const body = Buffer.concat([head, attribute(1, bytes)]);
+    const what = `Looking up the route to ${address}`;
+    try {
+      const [answer] = socket.request({ type: MessageType.GETROUTE, flags: 0, body, what });
+      return answer === undefined ? undefined : readRoute(answer.payload);
+    } catch (error) {
+      // The last three are what blackhole, unreachable and prohibit routes answer.
+      if (isRefused(error, 'ENETUNREACH', 'EINVAL', 'EHOSTUNREACH', 'EACCES')) return undefined;
+      throw error;
+    }
+  };
+
   return {
     ...links,
 
@@ -273,22 +294,8 @@ export function openRtnetlink(options: { readonly netns?: string | undefined } =
         .filter((route) => route !== undefined)
         .filter((route) => (table === undefined ? route.table !== 255 : route.table === table))
         .filter((route) => link === undefined || route.link === link),
-    routeTo(address) {
-      const bytes = parseIp(address);
-      const head = Buffer.alloc(12);
-      head.writeUInt8(familyOf(address), 0);
-      head.writeUInt8(bytes.length * 8, 1);
-      const body = Buffer.concat([head, attribute(1, bytes)]);
-      const what = `Looking up the route to ${address}`;
-      try {
-        const [answer] = socket.request({ type: MessageType.GETROUTE, flags: 0, body, what });
-        return answer === undefined ? undefined : readRoute(answer.payload);
-      } catch (error) {
-        // The last three are what blackhole, unreachable and prohibit routes answer.
-        if (isRefused(error, 'ENETUNREACH', 'EINVAL', 'EHOSTUNREACH', 'EACCES')) return undefined;
-        throw error;
-      }
-    },
+    routeTo: (address) => route(address, 0),
+    matchingRoute: (address) => route(address, RTM_F_FIB_MATCH),
     addRoute: (route) => change(routeRequest(MessageType.NEWROUTE, create, route), 'EEXIST'),
     replaceRoute: (route) =>
       void socket.request(routeRequest(MessageType.NEWROUTE, NLM_F_CREATE | NLM_F_REPLACE, route)),

@@ -79,6 +79,8 @@ function argumentsOf(command: string): readonly string[] {
     URL: 'unix:/run/pintle/api.sock',
     NAME: 'node-1',
     JOB: 'shop',
+    FROM: 'pod/web',
+    TO: 'svc/web',
   };
   return command.split(/\s+/).map((word) => places[word] ?? word);
 }

@@ -42,8 +42,8 @@ export function openNodeTunnel(nodeName: string, socket: Duplex): NodeTunnel {
   keepSessionAlive(session);
   const open = (path: string, request: unknown, signal?: AbortSignal): Promise<ClientHttp2Stream> =>
     openStream(session, nodeName, path, request, signal);
-  const whole = async (path: string, signal: AbortSignal): Promise<string> => {
-    const stream = await open(path, {}, signal);
+  const whole = async (path: string, signal: AbortSignal, request: unknown = {}): Promise<string> => {
+    const stream = await open(path, request, signal);
     stream.end();
     const chunks: Buffer[] = [];
     for await (const chunk of stream) chunks.push(chunk as Buffer);
@@ -52,6 +52,7 @@ export function openNodeTunnel(nodeName: string, socket: Duplex): NodeTunnel {
   const service: NodeService = {
     stats: async (signal) => JSON.parse(await whole('/stats', signal)) as NodeUsage,
     metrics: (signal) => whole('/metrics', signal),
+    network: async (question, signal) => JSON.parse(await whole('/network', signal, question)) as never,
     async logs(request, signal) {
       const stream = await open('/logs', request, signal);
       stream.end();

@@ -4,11 +4,12 @@
  * The agent opens `POST /apis/pintle.dev/v1/nodes/NAME/tunnel` with `Upgrade: pintle-tunnel` (HTTP/1.1). After the 101 the
  * API server is an HTTP/2 *client* on that connection and the agent an HTTP/2 server; each request of a user is one stream:
  *
- *   POST /logs | /exec | /attach | /port-forward | /stats | /metrics     body: one `request` frame with the JSON of the NodeService request
+ *   POST /logs | /exec | /attach | /port-forward | /stats | /metrics | /network     body: one `request` frame with the JSON of the NodeService request
  *   200                                              then, by path:
  *     logs           the log's bytes
  *     stats          JSON NodeUsage
  *     metrics        Prometheus text
+ *     network        JSON of NetworkAnswers
  *     port-forward   the connection's bytes, both ways (end of stream is a half-close)
  *     exec, attach   frames both ways
  *   4xx, 5xx         body: JSON {code, message, details} of a PintleError

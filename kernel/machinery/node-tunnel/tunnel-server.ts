@@ -7,6 +7,7 @@ import {
   type AttachRequest,
   type ExecRequest,
   type LogRequest,
+  type NetworkQuestion,
   type NodeService,
   type ProcessStreams,
 } from '../../contract/index.ts';
@@ -62,6 +63,10 @@ async function answer(stream: ServerHttp2Stream, path: string, service: NodeServ
     }
     case '/stats':
       return answerWhole(stream, async (signal) => JSON.stringify(await service.stats(signal)));
+    case '/network':
+      return answerWhole(stream, async (signal) =>
+        JSON.stringify(await service.network(request as NetworkQuestion, signal)),
+      );
     case '/metrics':
       return answerWhole(stream, (signal) => service.metrics(signal));
     case '/port-forward': {

@@ -12,11 +12,14 @@ import {
   type ProxyPort,
   type ProxyState,
   type ProxyStatus,
+  type ServiceVerdict,
 } from '../../../kernel/contract/index.ts';
 import { chooseBackend, type BackendChoice, type IptablesBackend } from '../../linux/iptables.ts';
 import type { Picture } from '../../linux/iptables-picture.ts';
 import { watchChains } from '../../linux/iptables-watch.ts';
 import { OwnedChains } from '../../linux/owned-chains.ts';
+import { canonicalIp } from '../../linux/ip-address.ts';
+import { decide, flowFamily, type ServiceFlow } from '../../linux/service-decision.ts';
 import { contextOf, type IpFamily } from '../../linux/service-addresses.ts';
 import { affectedTargets, deleteStaleFlows, udpTargetsOf, type UdpTargets } from '../../linux/udp-flows.ts';
 import { compose, prefix, renderPort, type Fragment } from './render.ts';
@@ -53,6 +56,7 @@ export class IptablesProxy implements Proxy, AsyncDisposable {
   readonly #ownPorts = new Set<number>();
   #choice: BackendChoice | undefined;
   #families: readonly FamilyState[] = [];
+  #desired: ProxyState | undefined;
   #stop: (() => void) | undefined;
   #timer: NodeJS.Timeout | undefined;
   #turn: Promise<void> = Promise.resolve();
@@ -74,6 +78,7 @@ export class IptablesProxy implements Proxy, AsyncDisposable {
         let changed = 0;
         for (const state of this.#families) changed += await this.#syncFamily(state, desired);
         if (other !== undefined) await this.#leave(other);
+        this.#desired = desired;
         this.#trouble = undefined;
         this.#lastSyncMs = this.#options.clock.now();
         return { changed };
@@ -94,6 +99,23 @@ export class IptablesProxy implements Proxy, AsyncDisposable {
       lastSyncMs: this.#lastSyncMs,
       repairs: this.#repairs,
     };
+  }
+
+  async explain(flow: ServiceFlow, from: 'pod' | 'node' | 'outside'): Promise<ServiceVerdict | undefined> {
+    const state = this.#families.find(({ family }) => family === flowFamily(flow));
+    const decision = this.#desired && decide(this.#desired, flow, from);
+    if (state === undefined || decision === undefined) return undefined;
+    const { of, ...verdict } = decision;
+    const { chains, rules } = state.rendered.get(of) ?? { chains: new Map<string, string>(), rules: [] };
+    const meets = rules.filter(
+      ({ key }) => key.includes(`-d ${canonicalIp(flow.destination)}/`) && key.endsWith(` --dport ${flow.port}`),
+    );
+    const wanted = [
+      ...meets.map(({ list, rule }) => `-A ${list} ${rule}`),
+      ...[...chains].flatMap(([name, text]) => text.split('\n').map((rule) => `-A ${name} ${rule}`)),
+    ];
+    const found = new Set((await state.chains.text()).split('\n'));
+    return { ...verdict, objects: wanted.map((shown) => ({ shown, isPresent: found.has(shown) })) };
   }
 
   purge(): Promise<void> {

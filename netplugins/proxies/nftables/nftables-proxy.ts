@@ -12,8 +12,11 @@ import {
   type ProxyPort,
   type ProxyState,
   type ProxyStatus,
+  type ServiceVerdict,
 } from '../../../kernel/contract/index.ts';
 import { monitorNft } from '../../linux/nft-monitor.ts';
+import { canonicalIp } from '../../linux/ip-address.ts';
+import { decide, flowFamily, type ServiceFlow } from '../../linux/service-decision.ts';
 import { contextOf, portId, type Context } from '../../linux/service-addresses.ts';
 import { affectedTargets, deleteStaleFlows, udpTargetsOf, type UdpTargets } from '../../linux/udp-flows.ts';
 import { compose, type Fragment, type Picture } from './picture.ts';
@@ -57,6 +60,7 @@ export class NftablesProxy implements Proxy, AsyncDisposable {
   readonly #options: NftablesOptions;
   readonly #families: readonly FamilyState[];
   readonly #ownPorts = new Set<number>();
+  #desired: ProxyState | undefined;
   #stop: (() => void) | undefined;
   #timer: NodeJS.Timeout | undefined;
   #turn: Promise<void> = Promise.resolve();
@@ -97,6 +101,7 @@ export class NftablesProxy implements Proxy, AsyncDisposable {
       try {
         let changed = 0;
         for (const state of this.#families) changed += await this.#syncFamily(state, desired);
+        this.#desired = desired;
         this.#trouble = undefined;
         this.#lastSyncMs = this.#options.clock.now();
         return { changed };
@@ -114,6 +119,17 @@ export class NftablesProxy implements Proxy, AsyncDisposable {
       lastSyncMs: this.#lastSyncMs,
       repairs: this.#repairs,
     };
+  }
+
+  async explain(flow: ServiceFlow, from: 'pod' | 'node' | 'outside'): Promise<ServiceVerdict | undefined> {
+    const state = this.#families.find(({ table }) => table.family === flowFamily(flow));
+    const decision = this.#desired && decide(this.#desired, flow, from);
+    if (state === undefined || decision === undefined) return undefined;
+    const { of, ...verdict } = decision;
+    const fragment = state.rendered.get(of);
+    const key = `${canonicalIp(flow.destination)} . ${flow.protocol.toLowerCase()} . ${flow.port}`;
+    const elements = (fragment?.elements ?? []).filter((each) => each.key === key);
+    return { ...verdict, objects: await state.table.look(elements, fragment?.chains ?? []) };
   }
 
   purge(): Promise<void> {

@@ -4,8 +4,8 @@
  * when somebody else changed it.
  */
 import { isPintleError, PintleError } from '../../../kernel/contract/index.ts';
-import { nftList, nftTransaction, nftTry, type NftOptions } from '../../linux/nft.ts';
-import { difference, emptyPicture, parts, settled, sizeOf, type Picture } from './picture.ts';
+import { nftHas, nftList, nftTransaction, nftTry, type NftOptions } from '../../linux/nft.ts';
+import { difference, emptyPicture, parts, settled, sizeOf, type Chain, type Element, type Picture } from './picture.ts';
 import type { NftFamily } from './render-port.ts';
 import {
   namesOf,
@@ -93,6 +93,26 @@ export class ProxyTable {
       [...namesOf(this.#picture, this.#generation)].every((name) => names.has(name)) &&
       present.live === this.#generation
     );
+  }
+
+  /** A fragment's objects by the names that they have now, each looked for in the kernel. */
+  async look(
+    elements: readonly Element[],
+    chains: readonly Chain[],
+  ): Promise<readonly { readonly shown: string; readonly isPresent: boolean }[]> {
+    const has = (what: readonly string[]) => nftHas(what, this.#options);
+    const table = [this.family, tableName];
+    return Promise.all([
+      ...elements.map(async ({ set, key, data }) => {
+        const name = this.#named(`${set}%`);
+        const shown = `${table.join(' ')} ${name} { ${key}${data === '' ? '' : ` : ${this.#named(data)}`} }`;
+        return { shown, isPresent: await has(['get', 'element', ...table, name, `{ ${key} }`]) };
+      }),
+      ...chains.map(async ({ name, rules }) => {
+        const shown = `${table.join(' ')} chain ${this.#named(name)} { ${this.#named(rules.join('; '))} }`;
+        return { shown, isPresent: await has(['list', 'chain', ...table, this.#named(name)]) };
+      }),
+    ]);
   }
 
   #named(name: string): string {

@@ -11,7 +11,11 @@ import {
   type Proxy,
   type ProxyState,
   type ProxyStatus,
+  type ServiceVerdict,
 } from '../../../kernel/contract/index.ts';
+import { canonicalIp } from '../../linux/ip-address.ts';
+import { decide, flowFamily, type ServiceFlow } from '../../linux/service-decision.ts';
+import { listeningSockets } from '../../linux/trace/sockets.ts';
 import { contextOf, type Context, type IpFamily } from '../../linux/service-addresses.ts';
 import { Balancer, type Clients } from './balancer.ts';
 import { forgetFlows } from './forget-flows.ts';
@@ -60,6 +64,7 @@ export class UserspaceProxy implements Proxy, AsyncDisposable {
   readonly #options: UserspaceOptions;
   readonly #families: readonly FamilyState[];
   #redirection: OpenRedirection | undefined;
+  #desired: ProxyState | undefined;
   #timer: NodeJS.Timeout | undefined;
   #turn: Promise<void> = Promise.resolve();
   #lastSyncMs: number | undefined;
@@ -88,6 +93,7 @@ export class UserspaceProxy implements Proxy, AsyncDisposable {
         let changed = 0;
         for (const state of this.#families)
           changed += await this.#syncFamily(state, contextOf(desired, state.family), desired, redirection);
+        this.#desired = desired;
         this.#trouble = undefined;
         this.#lastSyncMs = this.#options.clock.now();
         return { changed };
@@ -106,6 +112,24 @@ export class UserspaceProxy implements Proxy, AsyncDisposable {
       lastSyncMs: this.#lastSyncMs,
       repairs: this.#repairs,
     };
+  }
+
+  async explain(flow: ServiceFlow, from: 'pod' | 'node' | 'outside'): Promise<ServiceVerdict | undefined> {
+    const state = this.#families.find(({ family }) => family === flowFamily(flow));
+    const decision = this.#desired && decide(this.#desired, flow, from);
+    if (state === undefined || decision === undefined || flow.protocol === 'SCTP') return undefined;
+    const { of: _of, ...verdict } = decision;
+    const transport = flow.protocol === 'TCP' ? 'tcp' : 'udp';
+    const portal = state.plan?.portals.get(`${canonicalIp(flow.destination)} . ${transport} . ${flow.port}`);
+    const way = from === 'outside' ? portal?.outside : portal?.inside;
+    const sockets = listeningSockets(flow.protocol);
+    const objects = [...state.fronts]
+      .filter(([key]) => way !== undefined && key.startsWith(`${way} at `))
+      .map(([key, front]) => ({
+        shown: `listener of this process on ${transport} port ${front.port} (${key.slice(key.lastIndexOf(' at ') + 1)})`,
+        isPresent: sockets.some((socket) => socket.port === front.port),
+      }));
+    return { ...verdict, objects };
   }
 
   purge(): Promise<void> {

@@ -8,7 +8,7 @@ export interface Connection {
   readonly cluster: Cluster;
   /** "https://127.0.0.1:6443" */
   readonly url: string;
-  /** GET of a path whose answer is no JSON (a log). */
+  /** GET of a path that is no resource: a log, what a node answers. */
   text(path: string): Promise<string>;
   close(): void;
 }

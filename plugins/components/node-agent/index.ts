@@ -47,7 +47,7 @@ export default definePlugin({
     /** How often the usage of node and containers is sampled. */
     usageSeconds: z.number().min(0.1).default(10),
   }),
-  needs: ['cluster', 'runtime', 'attachment', 'overlay', 'volume'],
+  needs: ['cluster', 'runtime', 'attachment', 'overlay', 'proxy', 'volume'],
   start: async (context, signal) => {
     await mkdir(join(context.stateDir, 'pods'), { recursive: true });
     return startNodeAgent(context, { connectIn: connectInNetns }, signal);

@@ -14,7 +14,8 @@ import { informersFor, type Informer } from '../../../kernel/machinery/informer.
 import { reportedVersion } from '../../../kernel/machinery/release.ts';
 import { resources } from '../../../kernel/machinery/resources.ts';
 import { createWorkQueue } from '../../../kernel/machinery/work-queue.ts';
-import { NodeNetwork } from './node-network.ts';
+import { networkView } from './network/network-view.ts';
+import { NodeNetwork, peerOf, podCidrsOf } from './node-network.ts';
 import { NodeRegistration } from './node-registration.ts';
 import { createNodeService } from './node-service.ts';
 import { PodWorker } from './pod-worker.ts';
@@ -45,7 +46,7 @@ export interface NodeAgentHost {
   connectIn(netns: string, port: number): Promise<Duplex>;
 }
 
-type Context = PluginContext<NodeAgentConfig, 'cluster' | 'runtime' | 'attachment' | 'overlay' | 'volume'>;
+type Context = PluginContext<NodeAgentConfig, 'cluster' | 'runtime' | 'attachment' | 'overlay' | 'proxy' | 'volume'>;
 
 /** The first global address of a non-loopback interface. */
 function defaultAddresses(): readonly string[] {
@@ -109,7 +110,7 @@ export async function startNodeAgent(
   startSignal: AbortSignal,
 ): Promise<Component & AsyncDisposable> {
   const { config, log, clock, stateDir, nodeName } = context;
-  const { cluster, runtime, attachment, overlay } = context.uses;
+  const { cluster, runtime, attachment, overlay, proxy } = context.uses;
   if (nodeName === undefined)
     throw new PintleError('CONFIG_INVALID', 'node-agent: it runs in an agent, which has a node name');
   const addresses = config.addresses.length > 0 ? config.addresses : defaultAddresses();
@@ -218,6 +219,21 @@ export async function startNodeAgent(
     host: () => readHostUsage(stateDir),
   });
 
+  const view = networkView({
+    nodeName,
+    addresses,
+    runtime,
+    attachment,
+    overlay,
+    proxy,
+    podCidrs: () => podCidrsOf(nodes.get(nodeName)),
+    peers: () =>
+      nodes
+        .list()
+        .filter((node) => node.metadata.name !== nodeName)
+        .map(peerOf),
+  });
+
   let isRegistered = false;
   const work = run();
 
@@ -234,6 +250,7 @@ export async function startNodeAgent(
         metrics: () => context.processMetrics(),
         clock,
         pod: (namespace, name) => pods.get(`${namespace}/${name}`),
+        network: view.ask,
       }),
       signal,
     );
@@ -299,6 +316,7 @@ export async function startNodeAgent(
       if (signal.aborted) return;
       stop.abort(new Error('the node agent stops'));
       worker.close();
+      view.close();
       await closed;
       await record.idle();
       for (const informer of [pods, nodes, services] as Informer<KubernetesObject>[]) informer.close();

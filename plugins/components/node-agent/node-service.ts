@@ -26,6 +26,7 @@ export interface NodeServiceParts {
   metrics(): Promise<string>;
   /** The pod of this name that the API wants on this node. */
   pod(namespace: string, name: string): Pod | undefined;
+  readonly network: NodeService['network'];
   /** A TCP connection to 127.0.0.1:port inside a network namespace. */
   connectIn(netns: string, port: number): Promise<Duplex>;
 }
@@ -109,6 +110,7 @@ export function createNodeService(parts: NodeServiceParts): NodeService {
   return {
     stats: async () => parts.usage(),
     metrics: () => parts.metrics(),
+    network: (question, signal) => parts.network(question, signal),
     async logs(request, signal) {
       const [latest, before] = await attemptsFor(request);
       if (request.previous && !before)

@@ -28,6 +28,7 @@ export function processNode(): ProcessNode {
     running: 0,
     stats: () => Promise.reject(new PintleError('UNAVAILABLE', 'no usage has been sampled yet')),
     metrics: async () => 'kubelet_running_pods 1\n',
+    network: () => Promise.reject(new PintleError('UNAVAILABLE', 'this node has no network')),
     log(line) {
       lines.push(line);
       for (const follower of followers) follower.push(`${line}\n`);

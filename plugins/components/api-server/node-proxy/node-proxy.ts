@@ -2,14 +2,14 @@
  * /api/v1/nodes/NAME/proxy/...: what monitoring asks a node's agent. The agent has no port of its own, so that what it says
  * comes through its tunnel, and only these paths are there.
  */
-import { PintleError, type Cluster, type ClusterServer, type NodeService } from '../../../../kernel/contract/index.ts';
+import { PintleError, type Cluster, type ClusterServer, type NetworkQuestion, type NodeService } from '../../../../kernel/contract/index.ts';
 import { resources } from '../../../../kernel/machinery/resources.ts';
 import { send, type Exchange } from '../http-exchange.ts';
 import { noSuchPath } from '../status.ts';
 import { resourceExposition } from './resource-exposition.ts';
 import { statsSummary } from './stats-summary.ts';
 
-const patienceMs = 10_000;
+const patienceMs = 30_000;
 const prometheusType = 'text/plain; version=0.0.4; charset=utf-8';
 
 /** The node and the path behind `proxy`; undefined for other paths. A port and a scheme around the name are left out. */
@@ -32,6 +32,7 @@ export async function answerNodeProxy(
   await context.cluster.get(resources.nodes, { name: target.node }, { user });
   const answer = await answerOf(
     target.path,
+    exchange.query,
     context.server.node(target.node),
     AbortSignal.any([signal, AbortSignal.timeout(patienceMs)]),
   );
@@ -40,6 +41,7 @@ export async function answerNodeProxy(
 
 async function answerOf(
   path: string,
+  query: URLSearchParams,
   node: NodeService,
   signal: AbortSignal,
 ): Promise<{ readonly body: Buffer; readonly contentType: string }> {
@@ -54,6 +56,11 @@ async function answerOf(
           body: Buffer.from(`${JSON.stringify(statsSummary(await node.stats(signal)), undefined, 1)}\n`),
           contentType: 'application/json',
         };
+      case 'network':
+        return {
+          body: Buffer.from(JSON.stringify(await node.network(questionOf(query), signal))),
+          contentType: 'application/json',
+        };
       case 'healthz':
         // It answers: that is all that this path says of a kubelet too.
         await node.metrics(signal);
@@ -64,5 +71,14 @@ async function answerOf(
   } catch (error) {
     if (signal.aborted) throw new PintleError('TIMEOUT', `the node did not answer within ${patienceMs / 1000} s`);
     throw error;
+  }
+}
+
+/** `?question=` and the JSON of a NetworkQuestion; the node looks at what is in it. */
+function questionOf(query: URLSearchParams): NetworkQuestion {
+  try {
+    return JSON.parse(query.get('question') ?? '') as NetworkQuestion;
+  } catch (cause) {
+    throw new PintleError('BAD_REQUEST', 'the query has no question: expected ?question= and its JSON', { cause });
   }
 }

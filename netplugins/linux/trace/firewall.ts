@@ -1,0 +1,62 @@
+/** Other programs' packet filters on the way of forwarded packets. Reads only; a kernel or host without one has none. */
+import type { Problem } from '../../../kernel/contract/index.ts';
+import { installedBackends, openIptables } from '../iptables.ts';
+import { nftList } from '../nft.ts';
+
+export interface FirewallView {
+  readonly shown: string;
+  readonly problem?: Problem | undefined;
+}
+
+const own = /^pintle/;
+
+/** Base chains that forwarded packets pass and that drop what no rule accepts. */
+export async function forwardChains(): Promise<readonly FirewallView[]> {
+  const chains = (await nftList(['chains']).catch(() => undefined)) ?? [];
+  const views = chains.flatMap(({ chain }) => {
+    if (chain?.['hook'] !== 'forward' || own.test(String(chain['table']))) return [];
+    const shown = `nft chain ${String(chain['family'])} ${String(chain['table'])} ${String(chain['name'])} policy ${String(chain['policy'])}`;
+    return [view(shown, chain['policy'] === 'drop', `${String(chain['table'])} ${String(chain['name'])}`)];
+  });
+  if (!installedBackends(['ip']).includes('legacy')) return views;
+  // Without a table's name: to name one would make it.
+  const saved = await openIptables({ backend: 'legacy', family: 'ip' })
+    .save()
+    .catch(() => '');
+  const policy = /^\*filter\n(?::.*\n)*?:FORWARD (\w+)/m.exec(saved)?.[1];
+  if (policy !== undefined && (policy === 'DROP' || saved.includes('-A FORWARD')))
+    views.push(view(`iptables-legacy filter FORWARD policy ${policy}`, policy === 'DROP', 'filter FORWARD'));
+  return views;
+}
+
+function view(shown: string, drops: boolean, name: string): FirewallView {
+  if (!drops) return { shown };
+  return {
+    shown,
+    problem: {
+      text: `chain ${name} drops every forwarded packet that none of its rules accepts, and no other table can overrule it: pods reach nothing outside their node, or nobody reaches them`,
+      cure: 'let pods through in that firewall (with Docker: iptables -I DOCKER-USER -j ACCEPT), or set its policy to accept (iptables -P FORWARD ACCEPT)',
+      isFatal: false,
+    },
+  };
+}
+
+/** Both back ends of iptables hold rules: each sees every packet, and neither shows the other's. */
+export async function mixedBackends(): Promise<Problem | undefined> {
+  const backends = installedBackends(['ip']);
+  if (backends.length < 2) return undefined;
+  const counts = await Promise.all(
+    backends.map(async (backend) => {
+      const saved = await openIptables({ backend, family: 'ip' })
+        .save()
+        .catch(() => '');
+      return { backend, rules: (saved.match(/^-A /gm) ?? []).length };
+    }),
+  );
+  if (counts.some(({ rules }) => rules === 0)) return undefined;
+  return {
+    text: `both back ends of iptables hold rules (${counts.map(({ backend, rules }) => `${backend}: ${rules}`).join(', ')}): a packet must pass both, and a listing shows one`,
+    cure: 'move all programs to one: update-alternatives --config iptables, then remove the rules of the other (iptables-legacy -F, or iptables-nft -F)',
+    isFatal: false,
+  };
+}

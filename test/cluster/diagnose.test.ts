@@ -1,0 +1,274 @@
+/** `pintle trace` and `pintle doctor --cluster`: what they say of a whole network, and of one broken on purpose. */
+import { spawnSync } from 'node:child_process';
+import test, { type ExecutionContext } from 'ava';
+import type { NodeFinding } from '../../cli/diagnose/check-cluster.ts';
+import type { Hop, PacketTrace } from '../../cli/diagnose/trace-packet.ts';
+import type { TraceStep } from '../../kernel/contract/network-view.ts';
+import { Agent, commandLine, labProcesses } from './support/agents.ts';
+import { kubectls, program, run, TestCluster } from './support/cluster.ts';
+import { eventually, Pods, shell } from './support/pods.ts';
+
+let cluster: TestCluster;
+let pods: Pods;
+test.before(async () => {
+  cluster = await TestCluster.start({ nodes: 2 });
+  pods = new Pods(cluster);
+  const server = `require('http').createServer((q, r) => r.end('hello')).listen(8080)`;
+  for (const node of ['node-1', 'node-2'])
+    await pods.create(
+      `web-${node}`,
+      {
+        nodeName: node,
+        containers: [
+          { name: 'web', image: 'host', command: [process.execPath, '-e', server], ports: [{ containerPort: 8080 }] },
+        ],
+      },
+      { app: 'web' },
+    );
+  await pods.create('client', { nodeName: 'node-1', containers: [shell('c', 'exec sleep infinity')] });
+  for (const name of ['web-node-1', 'web-node-2', 'client']) await pods.ready(name);
+  await kubectl('expose', 'pod', 'web-node-1', '--name=web', '--port=80', '--target-port=8080', '--selector=app=web');
+  await kubectl('create', 'service', 'clusterip', 'empty', '--tcp=80:8080');
+});
+test.after.always(() => cluster?.stop());
+
+async function kubectl(...argv: readonly string[]): Promise<string> {
+  const { code, stdout, stderr } = await cluster.kubectl(kubectls()[0]!, argv);
+  if (code !== 0) throw new Error(`kubectl ${argv.join(' ')}: ${stderr}`);
+  return stdout.trim();
+}
+const pintle = (...argv: readonly string[]) =>
+  run(process.execPath, [program, ...argv], { env: { ...process.env, KUBECONFIG: cluster.kubeconfig } });
+
+async function trace(from: string, to: string): Promise<PacketTrace & { readonly arrives: boolean }> {
+  const { stdout, stderr } = await pintle('trace', from, to, '-o', 'json');
+  if (stdout === '') throw new Error(stderr);
+  return JSON.parse(stdout) as PacketTrace & { arrives: boolean };
+}
+const stepsOf = (hop: Hop): readonly TraceStep[] => [
+  ...hop.inPod,
+  ...hop.onNode,
+  ...hop.paths.flatMap((path) => [...path.steps, ...(path.next ? stepsOf(path.next) : [])]),
+];
+const problems = (hop: Hop) => stepsOf(hop).flatMap(({ problem }) => (problem ? [problem.text] : []));
+
+async function doctor(): Promise<{ readonly code: number | null; readonly findings: readonly NodeFinding[] }> {
+  const { code, stdout, stderr } = await pintle('doctor', '--cluster', '-o', 'json');
+  if (stdout === '') throw new Error(stderr);
+  return { code, findings: (JSON.parse(stdout) as { findings: NodeFinding[] }).findings };
+}
+
+/** A command in the network of a node, as another program on that host would run it. */
+function onNode(node: string, ...argv: readonly string[]): void {
+  const { pid } = new Agent(cluster, node);
+  const { status, stderr } = spawnSync('nsenter', ['--target', String(pid), '--net', '--', ...argv], {
+    encoding: 'utf8',
+  });
+  if (status !== 0) throw new Error(`${argv.join(' ')}: ${stderr}`);
+}
+const nft = '/usr/sbin/nft';
+/** Breaks a node, looks, mends it again; then nothing may be found any more. */
+async function broken(
+  t: ExecutionContext,
+  breaks: () => void,
+  mends: () => void,
+  look: (findings: readonly NodeFinding[]) => void,
+): Promise<void> {
+  breaks();
+  try {
+    const { code, findings } = await doctor();
+    t.is(code, 3);
+    look(findings);
+  } finally {
+    mends();
+  }
+  await eventually(async () => ((await doctor()).code === 0 ? true : undefined));
+}
+
+test.serial('trace: a Service, every object on both nodes, and the process at the end', async (t) => {
+  const { hop, arrives } = await trace('pod/client', 'svc/web:80');
+  t.true(arrives);
+  t.is(hop.node, 'node-1');
+  t.is(hop.paths.length, 2, 'one way for each endpoint');
+  const shown = stepsOf(hop).map((step) => `${step.what} ${step.shown}`);
+  for (const expected of [
+    /^link 10\.244\.\d+\.\d+ on eth0 veth/,
+    /^service ip pintle-proxy services-\w \{ 10\.\S+ \. tcp \. 80 : goto pick-2-\w \}/,
+    /^service \S+:80 is the cluster address of Service default\/web, 2 endpoints/,
+    /^route 10\.244\.\d+\.0\/24 via 10\.244\.\d+\.0 dev flannel\.1 onlink/,
+    /^fdb [0-9a-f:]+ dev flannel\.1 dst 192\.168\.77\.12 permanent/,
+    /^socket listening on TCP/,
+  ])
+    t.true(
+      shown.some((each) => expected.test(each)),
+      `${expected} in ${shown.join('\n')}`,
+    );
+  const next = hop.paths.flatMap((path) => path.next ?? []);
+  t.deepEqual(
+    next.map(({ node }) => node),
+    ['node-2'],
+  );
+  const text = await pintle('trace', 'pod/client', 'svc/web');
+  t.is(text.code, 0, text.stderr);
+  t.regex(text.stdout, /-> node node-2 \(192\.168\.77\.12\)\n.*on node node-2/);
+  t.regex(text.stdout, /it arrives/);
+});
+
+test.serial('trace: where a packet dies, and why', async (t) => {
+  const refused = await pintle('trace', 'pod/client', 'svc/empty:80');
+  t.is(refused.code, 3);
+  t.regex(refused.stdout, /new connections are rejected: the Service has no endpoints/);
+  const silent = await trace('pod/client', 'pod/web-node-2:81');
+  t.false(silent.arrives);
+  t.regex(problems(silent.hop).join(), /nothing listens on TCP port 81 in the pod: connections are refused/);
+  const nobody = await trace('node/node-1', '10.244.0.250:80');
+  t.regex(problems(nobody.hop).join(), /no pod of node node-\d has the address 10\.244\.0\.250/);
+  onNode('node-1', 'ip', 'route', 'add', 'blackhole', '203.0.113.0/24');
+  const lost = await trace('pod/client', '203.0.113.9:80');
+  onNode('node-1', 'ip', 'route', 'del', 'blackhole', '203.0.113.0/24');
+  t.regex(problems(lost.hop).join(), /node node-1 has no route to 203\.0\.113\.9/);
+  t.false(lost.arrives);
+});
+
+test.serial('trace: what cannot be traced is refused with what was expected', async (t) => {
+  t.regex(
+    (await pintle('trace', 'web', 'svc/web')).stderr,
+    /the packet's source "web": expected pod\/NAME or node\/NAME/,
+  );
+  t.regex((await pintle('trace', 'pod/client', 'svc/web:81')).stderr, /has no TCP port 81: expected one of 80\/TCP/);
+  t.regex((await pintle('trace', 'pod/lost', 'svc/web')).stderr, /pods? "lost" not found/);
+  t.regex((await pintle('trace', 'pod/client', '1.2.3.4:99999')).stderr, /the port "99999": expected a number/);
+});
+
+test.serial('doctor: a sound cluster has nothing to find, and every pair was probed both ways', async (t) => {
+  const { code, stdout } = await pintle('doctor', '--cluster');
+  t.is(code, 0, stdout);
+  t.regex(stdout, /2 nodes, 4 probes between them\nnothing found/);
+});
+
+test.serial('doctor: a blocked port of the overlay is told from a dead node', (t) =>
+  broken(
+    t,
+    () =>
+      onNode(
+        'node-2',
+        nft,
+        'add table ip guard; add chain ip guard in { type filter hook input priority -300; }; add rule ip guard in udp dport 8472 drop',
+      ),
+    () => onNode('node-2', nft, 'delete table ip guard'),
+    (findings) => {
+      t.true(findings.some((each) => each.check === 'overlay-reach' && each.where === 'node-1 -> node-2'));
+      t.false(findings.some((each) => each.check === 'underlay-reach'));
+      t.regex(findings[0]!.text, /blocks the overlay's packets/);
+    },
+  ),
+);
+
+test.serial('doctor: a way that carries less than its ends say', (t) =>
+  broken(
+    t,
+    () =>
+      onNode(
+        'node-2',
+        nft,
+        'add table ip guard; add chain ip guard in { type filter hook input priority -300; }; add rule ip guard in udp dport 8472 ip length > 1300 drop',
+      ),
+    () => onNode('node-2', nft, 'delete table ip guard'),
+    (findings) => {
+      const found = findings.find((each) => each.check === 'overlay-mtu' && each.where === 'node-1 -> node-2');
+      const [, largest] = /the largest that came back has (\d+)/.exec(found?.text ?? '') ?? [];
+      // The tunnel adds 50 bytes, and the search is exact to 8.
+      t.true(Number(largest) <= 1250 && Number(largest) > 1240, found?.text);
+    },
+  ),
+);
+
+test.serial('doctor: TCP that stalls though datagrams pass', (t) =>
+  broken(
+    t,
+    () =>
+      onNode(
+        'node-2',
+        nft,
+        'add table ip guard; add chain ip guard in { type filter hook input priority -300; }; add rule ip guard in ip saddr 10.244.0.0/16 meta l4proto tcp drop',
+      ),
+    () => onNode('node-2', nft, 'delete table ip guard'),
+    (findings) =>
+      t.true(
+        findings.some((each) => each.check === 'overlay-bulk'),
+        JSON.stringify(findings),
+      ),
+  ),
+);
+
+test.serial("doctor: another program's firewall that drops what is forwarded", (t) =>
+  broken(
+    t,
+    () =>
+      onNode(
+        'node-1',
+        nft,
+        'add table ip filter; add chain ip filter FORWARD { type filter hook forward priority 0; policy drop; }',
+      ),
+    () => onNode('node-1', nft, 'delete table ip filter'),
+    (findings) => {
+      t.deepEqual(
+        findings.map(({ where, check }) => [where, check]),
+        [['node-1', 'forward-policy']],
+      );
+      t.regex(findings[0]!.cure!, /DOCKER-USER/);
+    },
+  ),
+);
+
+test.serial('doctor: rules in both back ends of iptables', (t) =>
+  broken(
+    t,
+    () =>
+      ['iptables-nft', 'iptables-legacy'].forEach((name) =>
+        onNode('node-1', `/usr/sbin/${name}`, '-A', 'INPUT', '-s', '203.0.113.1', '-j', 'ACCEPT'),
+      ),
+    () => ['iptables-nft', 'iptables-legacy'].forEach((name) => onNode('node-1', `/usr/sbin/${name}`, '-F', 'INPUT')),
+    (findings) => {
+      t.deepEqual(
+        findings.map(({ check }) => check),
+        ['iptables-backends'],
+      );
+      t.regex(findings[0]!.text, /nft: 1, legacy: 1/);
+    },
+  ),
+);
+
+test.serial('doctor: a pod that has lost its address; trace shows it too', async (t) => {
+  const sleeper = labProcesses(cluster).find((pid) => commandLine(pid).join(' ') === 'sleep infinity');
+  const address = (await pods.get('client'))!.status!.podIP!;
+  const inPod = (...argv: readonly string[]) =>
+    t.is(spawnSync('nsenter', ['--target', String(sleeper), '--net', '--', 'ip', ...argv]).status, 0);
+  inPod('address', 'add', '203.0.113.7/32', 'dev', 'eth0');
+  inPod('address', 'del', `${address}/32`, 'dev', 'eth0');
+  const { code, findings } = await doctor();
+  t.is(code, 3);
+  t.true(
+    findings.some((each) => each.check === 'attachment' && each.text.includes('default/client')),
+    JSON.stringify(findings),
+  );
+  const dead = await trace('pod/client', 'svc/web');
+  t.false(dead.arrives);
+  t.regex(problems(dead.hop).join(), /no interface in the pod has its address/);
+  await pods.delete('client', 0);
+  await pods.gone('client');
+  t.is((await doctor()).code, 0);
+});
+
+test.serial('doctor: an agent that is gone', async (t) => {
+  const agent = new Agent(cluster, 'node-2');
+  await agent.kill();
+  const { code, findings } = await doctor();
+  agent.start();
+  t.is(code, 3);
+  t.true(
+    findings.some((each) => each.where === 'node-2' && each.check === 'agent'),
+    JSON.stringify(findings),
+  );
+  await eventually(async () => ((await doctor()).code === 0 ? true : undefined));
+});
