@@ -5,7 +5,6 @@
  */
 import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import type { ClusterFacts, Kind, Logger } from '../../kernel/contract/index.ts';
 import { systemClock } from '../../kernel/machinery/clock.ts';
 import type { Catalogue } from '../../kernel/registry/catalogue.ts';
@@ -82,8 +81,20 @@ export async function startPlugin(
   return plugin.start(context as never, new AbortController().signal);
 }
 
+export interface JobArgs {
+  readonly name: string;
+  readonly args: unknown;
+}
+
+/** Starts a plugin in the process of a job. */
+export type StartHere = <T>(choice: PluginChoice, stateDir: string, uses?: object) => Promise<T & AsyncDisposable>;
+
+/** A measurement that calls plugins in their own process. */
+export type Job<Args, Result> = (args: Args, start: StartHere) => Promise<Result>;
+export type Jobs = Readonly<Record<string, () => Promise<Job<never, unknown>>>>;
+
 /** The body of the process: what `pintle bench-plugins` runs. */
-export function servePlugins(catalogue: Catalogue): void {
+export function servePlugins(catalogue: Catalogue, jobs: Jobs): void {
   const instances = new Map<Kind, Instance>();
   const get = (kind: Kind): Instance => {
     const instance = instances.get(kind);
@@ -112,6 +123,11 @@ export function servePlugins(catalogue: Catalogue): void {
       };
       await Promise.all(Array.from({ length: width }, lane));
       return { took, ms: performance.now() - began };
+    },
+    job: async ({ name, args }: JobArgs) => {
+      const job = (await jobs[name]!()) as Job<unknown, unknown>;
+      return job(args, (async (choice: PluginChoice, stateDir: string, uses: object = {}) =>
+        startPlugin(catalogue, { ...choice, stateDir }, uses)) as StartHere);
     },
     usage: (): Usage => {
       const [own, resident] = [process.cpuUsage(), process.memoryUsage.rss()];
@@ -161,6 +177,10 @@ export class PluginProcess {
     return this.#remote.call('series', args);
   }
 
+  job<Result>(name: string, args: unknown): Promise<Result> {
+    return this.#remote.call('job', { name, args } satisfies JobArgs);
+  }
+
   usage(): Promise<Usage> {
     return this.#remote.call('usage');
   }
@@ -179,5 +199,3 @@ export class PluginProcess {
     });
   }
 }
-
-export const ownProgram = fileURLToPath(new URL('../../cli/main.js', import.meta.url));

@@ -10,6 +10,9 @@ export const underlayMtuBytes = 1500;
 export const clusterCidrs = { ipv4: '10.244.0.0/16', ipv6: 'fd44::/48' } as const;
 export type Family = keyof typeof clusterCidrs;
 
+/** The nodes' default route leads there: without one, packets to an address of a Service would have no way at all. */
+const gateway = '192.168.78.1';
+
 export const nodeAddress = (index: number): string => `192.168.78.${index + 11}`;
 export const nodeAddress6 = (index: number): string => `fd78::${index + 11}`;
 export const podCidr = (index: number, family: Family): string =>
@@ -27,6 +30,7 @@ export class Wire {
     this.underlay.links((links) => {
       links.createBridge({ name: 'wire', mtu: underlayMtuBytes });
       links.setLink('wire', { up: true });
+      links.addAddress(links.getLink('wire')!.index, `${gateway}/24`);
     });
     this.nodes = Array.from({ length: count }, (_, index) => this.#node(index));
   }
@@ -103,6 +107,7 @@ export class Wire {
       links.setLink(eth0, { up: true });
       links.addAddress(eth0, `${nodeAddress(index)}/24`);
       links.addAddress(eth0, `${nodeAddress6(index)}/64`);
+      links.addRoute({ destination: '0.0.0.0/0', gateway, link: eth0 });
     });
     return node;
   }

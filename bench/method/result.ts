@@ -33,6 +33,7 @@ const cell = z.strictObject({
   factors: z.record(z.string(), z.string()),
   baseline: z.string().optional().describe('id of the cell that this one is a share of, measured in the same rounds'),
   isBaseline: z.boolean(),
+  contest: z.string().describe('cells of the same contest may beat each other: they do the same work'),
   state: z
     .enum(['measured', 'broken', 'skipped', 'pending'])
     .describe(

@@ -52,7 +52,7 @@ export function emptyResult(suite: Suite, rounds: number, size: string): SuiteRe
     metrics: [...suite.metrics],
     seconds: 0,
     cells: suite.cells.map((plan) => ({
-      ...{ id: plan.id, factors: { ...plan.factors }, isBaseline: plan.isBaseline },
+      ...{ id: plan.id, factors: { ...plan.factors }, isBaseline: plan.isBaseline, contest: plan.contest ?? '' },
       ...(plan.baseline === undefined ? {} : { baseline: plan.baseline }),
       ...(plan.skip === undefined ? { state: 'pending' } : { state: 'skipped', reason: plan.skip }),
       ...{ checks: [], facts: {}, leftBehind: [], samples: {} },

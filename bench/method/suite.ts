@@ -6,6 +6,8 @@ export interface CellPlan {
   readonly factors: Readonly<Record<string, string>>;
   readonly baseline?: string | undefined;
   readonly isBaseline: boolean;
+  /** Cells that do the same work have the same one (as many Services, as many clients). Default: one for all. */
+  readonly contest?: string | undefined;
   /** Why this machine cannot run it: it is listed and not measured. */
   readonly skip?: string | undefined;
 }

@@ -14,11 +14,19 @@ export interface Figure {
 export interface Verdict {
   readonly metric: Metric;
   readonly figures: readonly Figure[];
+  readonly contests: readonly Contest[];
+}
+
+export interface Contest {
+  readonly name: string;
   /** Id of the one cell that beats each of the others in the same rounds; undefined: none does. */
   readonly winner: string | undefined;
   /** Why there is none. */
   readonly why: string;
 }
+
+export const isWinner = ({ contests }: Verdict, cell: string): boolean =>
+  contests.some(({ winner }) => winner === cell);
 
 /** Widths of intervals as a share of the median from which on a figure is called vague. */
 const vagueWidth = 0.4;
@@ -36,7 +44,12 @@ export function verdictsOf(suite: SuiteResult): readonly Verdict[] {
       return [{ cell, value, relative, isVague: isVague(metric, relative ?? value) }];
     });
     if (figures.length === 0) return [];
-    return [{ metric, figures, ...winnerOf(metric, figures) }];
+    const names = [...new Set(figures.filter(({ cell }) => !cell.isBaseline).map(({ cell }) => cell.contest))];
+    const contests = names.map((name) => {
+      const rivals = figures.filter(({ cell }) => !cell.isBaseline && cell.contest === name);
+      return { name, ...winnerOf(metric, rivals) };
+    });
+    return [{ metric, figures, contests }];
   });
 }
 
@@ -64,8 +77,7 @@ function isVague(metric: Metric, { median, low, high }: Interval): boolean {
 const goodness = ({ better, compare }: Metric, { median }: Interval): number =>
   better === 'more' ? median : compare === 'difference' ? -median : 1 / median;
 
-function winnerOf(metric: Metric, figures: readonly Figure[]): Pick<Verdict, 'winner' | 'why'> {
-  const rivals = figures.filter(({ cell }) => !cell.isBaseline);
+function winnerOf(metric: Metric, rivals: readonly Figure[]): Omit<Contest, 'name'> {
   if (rivals.length < 2) return { winner: undefined, why: 'nothing to compare' };
   const ranked = rivals.toSorted(
     (a, b) => goodness(metric, b.relative ?? b.value) - goodness(metric, a.relative ?? a.value),

@@ -2,7 +2,7 @@
 import type { Comparison } from '../method/compare-results.ts';
 import type { Metric, Result, SuiteResult } from '../method/result.ts';
 import type { Interval } from '../method/statistics.ts';
-import { type Figure, type Verdict, verdictsOf } from '../method/verdicts.ts';
+import { type Figure, isWinner, type Verdict, verdictsOf } from '../method/verdicts.ts';
 
 /** Three significant digits, as more would pretend. */
 export function number(value: number): string {
@@ -56,15 +56,18 @@ function suiteMarkdown(suite: SuiteResult): string {
     parts.push(
       table(
         ['', ...cells.map(({ id, isBaseline }) => (isBaseline ? `${id} (baseline)` : id))],
-        verdicts.map(({ metric, figures, winner }) => [
-          `${metric.title}${metric.unit === '' ? '' : `, ${metric.unit}`}, ${metric.better} is better`,
-          ...cells.map((cell) => {
-            const figure = figures.find((one) => one.cell.id === cell.id);
-            if (figure === undefined) return '';
-            const text = cellText(metric, figure);
-            return winner === cell.id ? `**${text}**` : text;
-          }),
-        ]),
+        verdicts.map((verdict) => {
+          const { metric, figures } = verdict;
+          return [
+            `${metric.title}${metric.unit === '' ? '' : `, ${metric.unit}`}, ${metric.better} is better`,
+            ...cells.map((cell) => {
+              const figure = figures.find((one) => one.cell.id === cell.id);
+              if (figure === undefined) return '';
+              const text = cellText(metric, figure);
+              return isWinner(verdict, cell.id) ? `**${text}**` : text;
+            }),
+          ];
+        }),
       ),
     );
   const out = suite.cells.filter(({ state }) => state !== 'measured');

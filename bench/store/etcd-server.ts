@@ -1,15 +1,13 @@
 /** Debian's etcd on random loopback ports, over a folder of ours; ended when closed. */
 import { spawn } from 'node:child_process';
-import { readFile } from 'node:fs/promises';
 import { createServer, type AddressInfo } from 'node:net';
+import { residentBytesOf } from '../bed/processes.ts';
 
 export interface EtcdServer {
   readonly url: string;
-  readonly cpuSeconds: () => Promise<number>;
+  readonly residentBytes: () => number;
   readonly close: () => Promise<void>;
 }
-
-const clockTicksPerSecond = 100;
 
 export async function startEtcd(folder: string): Promise<EtcdServer> {
   const [clientPort, peerPort] = await freePorts(2);
@@ -46,10 +44,7 @@ export async function startEtcd(folder: string): Promise<EtcdServer> {
   }
   return {
     url,
-    cpuSeconds: async () => {
-      const fields = (await readFile(`/proc/${child.pid}/stat`, 'utf8')).split(') ')[1]!.split(' ');
-      return (Number(fields[11]) + Number(fields[12])) / clockTicksPerSecond;
-    },
+    residentBytes: () => residentBytesOf(child.pid ?? 0),
     close,
   };
 }

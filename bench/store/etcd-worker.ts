@@ -6,11 +6,41 @@ import { writeLoad, type LoadShape } from './write-load.ts';
 export interface EtcdWork extends LoadShape {
   readonly url: string;
   readonly connections: number;
+  /** Keys to write and list as a whole; 0: another thread does that. */
+  readonly listed: number;
+}
+
+export interface EtcdAnswer {
+  readonly writes: Float64Array;
+  readonly reads: Float64Array;
+  readonly listMs: number | undefined;
 }
 
 const work = workerData as EtcdWork;
 const clients = Array.from({ length: work.connections }, () => new Etcd3({ hosts: work.url }));
-let next = 0;
-const latencies = await writeLoad((key, value) => clients[next++ % clients.length]!.put(key).value(value).exec(), work);
+let turn = 0;
+const next = (): Etcd3 => clients[turn++ % clients.length]!;
+
+async function list(count: number): Promise<number> {
+  const value = Buffer.alloc(1_024, 'v');
+  const batch = 100;
+  for (let from = 0; from < count; from += batch)
+    await Promise.all(
+      Array.from({ length: Math.min(batch, count - from) }, (_, index) =>
+        next()
+          .put(`/listed/${from + index}`)
+          .value(value)
+          .exec(),
+      ),
+    );
+  const began = performance.now();
+  await next().getAll().prefix('/listed/').buffers();
+  return performance.now() - began;
+}
+
+const writes = await writeLoad((key, value) => next().put(key).value(value).exec(), work);
+const reads = await writeLoad((key) => next().get(key).buffer(), { ...work, warmUpMs: 50, seconds: work.seconds / 2 });
+const listMs = work.listed > 0 ? await list(work.listed) : undefined;
 for (const client of clients) client.close();
-parentPort?.postMessage(latencies, [latencies.buffer as ArrayBuffer]);
+const answer: EtcdAnswer = { writes, reads, listMs };
+parentPort?.postMessage(answer, [writes.buffer as ArrayBuffer, reads.buffer as ArrayBuffer]);

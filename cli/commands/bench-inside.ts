@@ -26,8 +26,9 @@ export function benchRunCommand(cli: Cli): Command {
 export function benchPluginsCommand(cli: Cli): Command {
   return new Command('bench-plugins').argument('<source>').action(
     cli.action(async (text: string) => {
-      const [{ servePlugins }, { Catalogue }, { builtIns }] = await Promise.all([
+      const [{ servePlugins }, { jobs }, { Catalogue }, { builtIns }] = await Promise.all([
         import('../../bench/bed/plugin-process.ts'),
+        import('../../bench/suites/jobs.ts'),
         import('../../kernel/registry/catalogue.ts'),
         import('../built-ins.ts'),
       ]);
@@ -35,7 +36,7 @@ export function benchPluginsCommand(cli: Cli): Command {
         readonly modules: readonly string[];
         readonly directory: string;
       };
-      servePlugins(await Catalogue.open(builtIns, modules, directory));
+      servePlugins(await Catalogue.open(builtIns, modules, directory), jobs);
     }),
   );
 }

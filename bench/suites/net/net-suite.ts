@@ -50,7 +50,12 @@ export async function netSuite(context: SuiteContext): Promise<Suite> {
         beds.set(id, () => OverlayBed.open(cell, { overlay, attachment, source: context.source }));
         return {
           ...{ id, factors: { overlay: overlay.name, attachment: attachment.name, ...factors } },
-          ...{ baseline: `routed${suffix}`, isBaseline: false, skip: skipOf(overlay, attachment, variant.family) },
+          ...{
+            baseline: `routed${suffix}`,
+            isBaseline: false,
+            contest: `${variant.family}${suffix}`,
+            skip: skipOf(overlay, attachment, variant.family),
+          },
         };
       }),
     ];

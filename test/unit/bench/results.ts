@@ -17,7 +17,7 @@ export function suiteOf(cells: Cells): SuiteResult {
     ...{ name: 'net', title: 'Networks', summary: '', rounds: 5, size: 'standard', options: {}, seconds: 1 },
     metrics: [speed, delay, loss],
     cells: Object.entries(cells).map(([id, samples]) => ({
-      ...{ id, factors: { overlay: id }, isBaseline: id === baseline, state: 'measured' as const },
+      ...{ id, factors: { overlay: id }, isBaseline: id === baseline, contest: '', state: 'measured' as const },
       ...(id === baseline ? {} : { baseline }),
       ...{ checks: [], facts: {}, leftBehind: [] },
       samples: Object.fromEntries(

@@ -1,0 +1,117 @@
+import { ascending, quantile } from '../../method/statistics.ts';
+import type { Recorder, Size } from '../../method/suite.ts';
+import type { ApiClients } from './client.ts';
+
+export interface Effort {
+  readonly objects: number;
+  readonly reads: number;
+  readonly watched: number;
+  readonly watchLists: number;
+}
+
+export const efforts: Readonly<Record<Size, Effort>> = {
+  smoke: { objects: 100, reads: 100, watched: 10, watchLists: 5 },
+  standard: { objects: 1_500, reads: 1_500, watched: 60, watchLists: 50 },
+  full: { objects: 10_000, reads: 10_000, watched: 500, watchLists: 1_000 },
+};
+
+const clients = 16;
+const path = '/api/v1/namespaces/default/configmaps';
+const padding = 'v'.repeat(1_024);
+const object = (name: string, round: number) => ({
+  ...{ apiVersion: 'v1', kind: 'ConfigMap', metadata: { name }, data: { padding, round: String(round) } },
+});
+
+async function inParallel(
+  count: number,
+  work: (index: number) => Promise<unknown>,
+): Promise<{ readonly took: number[]; readonly perSecond: number }> {
+  const took: number[] = [];
+  let next = 0;
+  const began = performance.now();
+  const lane = async (): Promise<void> => {
+    for (let index = next++; index < count; index = next++) {
+      const from = performance.now();
+      await work(index);
+      took.push(performance.now() - from);
+    }
+  };
+  await Promise.all(Array.from({ length: clients }, lane));
+  return { took: ascending(took), perSecond: (count / (performance.now() - began)) * 1000 };
+}
+
+async function timed(act: () => Promise<unknown>): Promise<number> {
+  const began = performance.now();
+  await act();
+  return performance.now() - began;
+}
+
+/** What the bare server does too. */
+export async function measureApi(
+  api: ApiClients,
+  effort: Effort,
+  record: Recorder,
+  signal: AbortSignal,
+): Promise<void> {
+  await inParallel(effort.objects / 5, (index) => api.ask('POST', path, object(`warm-up-${index}`, 0)));
+  signal.throwIfAborted();
+  const made = await inParallel(effort.objects, (index) => api.ask('POST', path, object(`object-${index}`, 0)));
+  record('create', made.perSecond);
+  record('create-p50', quantile(made.took, 0.5));
+  record('create-p99', quantile(made.took, 0.99));
+  signal.throwIfAborted();
+  const read = await inParallel(effort.reads, (index) => api.ask('GET', `${path}/object-${index % effort.objects}`));
+  record('get', read.perSecond);
+  const changed = await inParallel(effort.objects, (index) =>
+    api.ask('PUT', `${path}/object-${index}`, object(`object-${index}`, 1)),
+  );
+  record('update', changed.perSecond);
+  signal.throwIfAborted();
+  await api.ask('GET', path);
+  record('list-all', await timed(() => api.ask('GET', path)));
+}
+
+export async function measureWatches(
+  api: ApiClients,
+  effort: Effort,
+  record: Recorder,
+  signal: AbortSignal,
+): Promise<void> {
+  record('list-500', await timed(() => api.ask('GET', `${path}?limit=500`)));
+  const list = JSON.parse(await api.ask('GET', `${path}?limit=1`)) as {
+    readonly metadata: { readonly resourceVersion: string };
+  };
+  const written = new Map<string, number>();
+  const delays: number[] = [];
+  const version = list.metadata.resourceVersion;
+  const watch = api.watch(`${path}?watch=true&resourceVersion=${version}`, ({ object: seen }) => {
+    const from = written.get(seen.metadata.name ?? '');
+    if (from !== undefined) delays.push(performance.now() - from);
+    return delays.length === effort.watched;
+  });
+  await watch.open;
+  for (let index = 0; index < effort.watched; index += 1) {
+    signal.throwIfAborted();
+    const name = `watched-${index}`;
+    written.set(name, performance.now());
+    await api.ask('POST', path, object(name, 0));
+  }
+  await watch.done;
+  const sorted = ascending(delays);
+  record('watch-p50', quantile(sorted, 0.5));
+  record('watch-p99', quantile(sorted, 0.99));
+  const query = 'watch=true&sendInitialEvents=true&allowWatchBookmarks=true&resourceVersionMatch=NotOlderThan';
+  const all = (): Promise<unknown> =>
+    Promise.all(
+      Array.from(
+        { length: effort.watchLists },
+        () =>
+          api.watch(
+            `${path}?${query}`,
+            ({ type, object: seen }) =>
+              type === 'BOOKMARK' && seen.metadata.annotations?.['k8s.io/initial-events-end'] === 'true',
+          ).done,
+      ),
+    );
+  record('watch-lists', await timed(all));
+}

@@ -1,0 +1,45 @@
+/** The same work for Debian's etcd, asked by gRPC from worker threads: the yardstick. */
+import { Worker } from 'node:worker_threads';
+import { startEtcd } from '../../store/etcd-server.ts';
+import type { EtcdAnswer, EtcdWork } from '../../store/etcd-worker.ts';
+import { ascending, quantile } from '../../method/statistics.ts';
+import type { StoreJobArgs } from './store-job.ts';
+
+/** gRPC in JavaScript costs more than etcd itself: one thread would be the limit. */
+const threads = 2;
+const connections = 2;
+
+export async function measureEtcd(
+  args: Omit<StoreJobArgs, 'choice' | 'isDurable'>,
+): Promise<Readonly<Record<string, number>>> {
+  const etcd = await startEtcd(args.folder);
+  try {
+    const answers = await Promise.all(Array.from({ length: threads }, (_, thread) => askEtcd(etcd.url, thread, args)));
+    const writes = ascending(answers.flatMap((answer) => [...answer.writes]));
+    const reads = answers.reduce((sum, answer) => sum + answer.reads.length, 0);
+    const list = answers[0]?.listMs ?? Number.NaN;
+    return {
+      ...{ writes: writes.length / args.seconds, reads: (reads / args.seconds) * 2, list },
+      ...{ 'write-p50': quantile(writes, 0.5), 'write-p99': quantile(writes, 0.99) },
+      memory: etcd.residentBytes() / 2 ** 20,
+    };
+  } finally {
+    await etcd.close();
+  }
+}
+
+function askEtcd(
+  url: string,
+  thread: number,
+  { clients, seconds, listed }: Omit<StoreJobArgs, 'choice' | 'isDurable'>,
+): Promise<EtcdAnswer> {
+  const own = Array.from({ length: clients }, (_, index) => index).filter((client) => client % threads === thread);
+  const workerData: EtcdWork = {
+    ...{ clients: own, warmUpMs: 200, seconds, url, connections },
+    listed: thread === 0 ? listed : 0,
+  };
+  const worker = new Worker(new URL('../../store/etcd-worker.js', import.meta.url), { workerData });
+  return new Promise((resolve, reject) => {
+    worker.once('message', resolve).once('error', reject);
+  });
+}
