@@ -25,6 +25,8 @@ export interface SchedulerJobResult {
 
 const allocatable = { cpu: '4', memory: '32Gi', pods: '110' };
 const gibibyte = 2 ** 30;
+/** By the names that workloads use. */
+const priorities = { low: 1, high: 100 } as const;
 
 /** Many at once, as clients over HTTP would. */
 async function inParallel(count: number, width: number, work: (index: number) => Promise<unknown>): Promise<void> {
@@ -36,7 +38,8 @@ async function inParallel(count: number, width: number, work: (index: number) =>
 }
 
 function podOf(workload: Workload, namespace: string, index: number): Parameters<Cluster['create']>[1] {
-  const { labels, spec, cpu = '100m', memory = '500Mi' } = workload.pod(index);
+  const shape = namespace === 'init' ? (workload.initPod ?? workload.pod) : workload.pod;
+  const { labels, spec, cpu = '100m', memory = '500Mi' } = shape(index);
   const amounts = { cpu, memory };
   const container = { name: 'pause', image: 'registry.k8s.io/pause:3.10', ports: [{ containerPort: 80 }] };
   return {
@@ -71,11 +74,15 @@ export const schedulerJob: Job<SchedulerJobArgs, SchedulerJobResult> = async (ar
   const folder = (name: string): string => join(args.folder, name);
   const plain = (kind: PluginChoice['kind'], name: string): PluginChoice => ({ kind, name, config: {} });
   const store = await start<object>(plain('store', 'memory'), folder('store'));
-  const cluster = await start<Cluster>(plain('cluster', 'local'), folder('cluster'), { store });
+  // Upstream's runner has no admission of ServiceAccounts either.
+  const local = { ...plain('cluster', 'local'), config: { serviceAccounts: false } };
+  const cluster = await start<Cluster>(local, folder('cluster'), { store });
   const policy = args.policy === undefined ? firstFit : await start<SchedulerPolicy>(args.policy, folder('policy'));
   const name = args.policy?.name ?? 'first-fit';
   for (const namespace of ['init', 'measured', 'meanwhile'])
     await cluster.create(resources.namespaces, { metadata: { name: namespace }, spec: {} });
+  for (const [priority, value] of Object.entries(priorities))
+    await cluster.create(resources.priorityClasses, { metadata: { name: priority }, value });
   await inParallel(args.nodes, 64, (index) => createNode(cluster, `node-${index}`, workload.nodeLabels?.(index) ?? {}));
   const uses = { cluster, scheduler: new Map([[name, policy]]) };
   const component = await start<Component>(plain('component', 'scheduler'), folder('scheduler'), uses);
@@ -121,10 +128,10 @@ async function disturb(cluster: Cluster, { meanwhile }: Workload, signal: AbortS
   const namespace = 'meanwhile';
   for (let count = 0; meanwhile !== undefined && !signal.aborted; count += 1) {
     const name = `meanwhile-${count}`;
-    if (meanwhile === 'unschedulable') {
-      const requests = { cpu: '900', memory: '1Gi' };
-      const containers = [{ name: 'main', image: 'pause', resources: { requests } }];
-      await cluster.create(resources.pods, { metadata: { name, namespace }, spec: { containers } });
+    if (meanwhile !== 'churn') {
+      const [cpu, priorityClassName] = meanwhile === 'preemptors' ? ['3', 'high'] : ['900', 'low'];
+      const containers = [{ name: 'main', image: 'pause', resources: { requests: { cpu, memory: '1Gi' } } }];
+      await cluster.create(resources.pods, { metadata: { name, namespace }, spec: { priorityClassName, containers } });
     } else {
       await createNode(cluster, name, {});
       await cluster.create(resources.services, {

@@ -19,10 +19,12 @@ export interface Workload {
     readonly cpu?: string;
     readonly memory?: string;
   };
+  /** Of the pods bound before, where they are others. */
+  initPod?: Workload['pod'];
   /** Judges nodes by the pods on others: not every policy does. */
   readonly isInterPod?: boolean;
   /** Meanwhile, so many times a second: pods that fit nowhere, or nodes and Services that come and go. */
-  readonly meanwhile?: 'unschedulable' | 'churn';
+  readonly meanwhile?: 'unschedulable' | 'preemptors' | 'churn';
 }
 
 const twice = (nodes: number) => ({ init: Math.round(nodes / 5), measured: nodes * 2 });
@@ -111,6 +113,13 @@ export const workloads: readonly Workload[] = [
     pods: (nodes) => ({ init: 100, measured: nodes * 2 }),
     pod: () => ({}),
     meanwhile: 'unschedulable',
+  },
+  {
+    ...{ name: 'PreemptionAsync', floor: 570, meanwhile: 'preemptors' },
+    // Four pods of low priority on every node, which preemptors of 3 CPU push out; the measured ones fit beside them.
+    pods: (nodes) => ({ init: nodes * 4, measured: nodes }),
+    initPod: () => ({ cpu: '900m', spec: { priorityClassName: 'low', terminationGracePeriodSeconds: 0 } }),
+    pod: () => ({}),
   },
   {
     name: 'Packing',
