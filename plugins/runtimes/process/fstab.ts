@@ -28,6 +28,7 @@ export function canBeLayer(path: string): boolean {
   return !/[,:\\"\s]/.test(path);
 }
 
+/** With "rbind" among the options the mounts below come along; "bind" beside it would make mount(8) forget them. */
 export function bindEntry(source: string, target: string, ...options: readonly string[]): MountEntry {
-  return { source, target, type: 'none', options: ['bind', ...options] };
+  return { source, target, type: 'none', options: options.includes('rbind') ? options : ['bind', ...options] };
 }
