@@ -185,6 +185,12 @@ export const builtIns: readonly CatalogueEntry[] = [
     load: () => import('../plugins/controllers/cluster-role-aggregation/index.ts'),
   },
   {
+    kind: 'controller',
+    name: 'resource-quota',
+    summary: 'Keeps the status of ResourceQuotas: what is used of what is allowed',
+    load: () => import('../plugins/controllers/resource-quota/index.ts'),
+  },
+  {
     kind: 'attachment',
     name: 'bridge',
     summary: 'Pods on a bridge of the node, every packet routed by the node',

@@ -26,6 +26,7 @@ export const defaults: ConfigDefaults = {
       'pod-disruption-budget',
       'horizontal-pod-autoscaler',
       'cluster-role-aggregation',
+      'resource-quota',
       'persistent-volume',
       'volume-protection',
       'ephemeral-volume',

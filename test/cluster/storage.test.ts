@@ -241,7 +241,7 @@ spec:
     await event('nobody', /^ProvisioningFailed: storageclass.storage.k8s.io "none-such" not found$/);
     await event(
       'waits',
-      /^FailedScheduling: 0\/2 nodes are available: pod has unbound immediate PersistentVolumeClaims\.$/,
+      /^FailedScheduling: 0\/2 nodes are available: pod has unbound immediate PersistentVolumeClaims\. preemption: /,
     );
     await event('stuck-0', /^FailedScheduling: .*unbound immediate/);
     await event(

@@ -50,27 +50,40 @@ const isSidecar = (container: Container) => container.restartPolicy === 'Always'
  * KEP-753: containers and sidecars run together, and an init container runs beside the sidecars that started before it.
  * The pod needs the larger of both, plus its runtime's overhead. KEP-2837: requests of the whole pod replace the sum.
  */
-export function podRequests(pod: Pod): Resources {
-  const { containers, initContainers = [], overhead, resources: podLevel } = pod.spec;
+function podTotals(pod: Pod, part: 'requests' | 'limits'): Amounts {
+  const { containers, initContainers = [], resources: podLevel } = pod.spec;
   const total: Amounts = {};
-  for (const container of containers) addAmounts(total, amounts(container.resources?.requests));
+  for (const container of containers) addAmounts(total, amounts(container.resources?.[part]));
   const sidecars: Amounts = {};
   const peak: Amounts = {};
   for (const container of initContainers) {
-    const requests = amounts(container.resources?.requests);
+    const own = amounts(container.resources?.[part]);
     if (isSidecar(container)) {
-      addAmounts(total, requests);
-      addAmounts(sidecars, requests);
+      addAmounts(total, own);
+      addAmounts(sidecars, own);
       raiseTo(peak, sidecars);
     } else {
-      addAmounts(requests, sidecars);
-      raiseTo(peak, requests);
+      addAmounts(own, sidecars);
+      raiseTo(peak, own);
     }
   }
   raiseTo(total, peak);
-  Object.assign(total, amounts(podLevel?.requests));
-  addAmounts(total, amounts(overhead));
+  Object.assign(total, amounts(podLevel?.[part]));
+  return total;
+}
+
+export function podRequests(pod: Pod): Resources {
+  const total = podTotals(pod, 'requests');
+  addAmounts(total, amounts(pod.spec.overhead));
   total['pods'] = 1;
+  return total;
+}
+
+/** The same sum over limits. What has no limit is not in it; overhead counts only where there is one. */
+export function podLimits(pod: Pod): Resources {
+  const total = podTotals(pod, 'limits');
+  for (const [name, more] of Object.entries(amounts(pod.spec.overhead)))
+    if (total[name] !== undefined) total[name] += more;
   return total;
 }
 

@@ -179,6 +179,14 @@ export class Catalog {
     return found;
   }
 
+  /** By the name that quotas have for it: "pods", "deployments.apps". */
+  storageOf(resource: string): Storage | undefined {
+    const dot = resource.indexOf('.');
+    return dot < 0
+      ? this.#storages.get(`core/${resource}`)
+      : this.#storages.get(`${resource.slice(dot + 1)}/${resource.slice(0, dot)}`);
+  }
+
   storages(): Iterable<Storage> {
     return this.#storages.values();
   }

@@ -13,6 +13,7 @@ import type { Authorizer } from './access/authorizer.ts';
 import type { ServiceAccountTokens } from './access/service-account-tokens.ts';
 import { Catalog } from './catalog.ts';
 import type { Resource, Storage } from './catalog.ts';
+import { QuotaLedger } from './quota/quota-ledger.ts';
 import { atRevision } from './state/collection.ts';
 import { encodeObject } from './state/encoding.ts';
 import { deepFreeze } from './state/frozen-json.ts';
@@ -31,12 +32,16 @@ export class Engine {
   /** Undefined: this cluster has no service account tokens, and pods get none. */
   tokens: ServiceAccountTokens | undefined;
   access: Authorizer | undefined;
+  readonly quota: QuotaLedger;
 
   constructor(state: State, strategies: ReadonlyMap<string, Strategy>, clock: Clock, log: Logger) {
     this.state = state;
     this.catalog = new Catalog(state, strategies);
     this.clock = clock;
     this.log = log;
+    this.quota = new QuotaLedger(state.collection('core/resourcequotas'), (resource) =>
+      this.catalog.storageOf(resource),
+    );
   }
 
   /** The resource, which must be one that is stored. */

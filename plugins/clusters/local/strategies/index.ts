@@ -4,6 +4,7 @@ import { cronJob, job } from './batch.ts';
 import { configMap, endpoints, event, namespace, node, resourceQuota, secret } from './core.ts';
 import { certificateSigningRequest } from './certificates.ts';
 import { horizontalPodAutoscaler } from './autoscaling.ts';
+import { limitRange } from './limit-range.ts';
 import { lease } from './coordination.ts';
 import { endpointSlice, ingress, networkPolicy } from './networking.ts';
 import { pod } from './pod.ts';
@@ -23,6 +24,7 @@ export function strategies(services: ServiceResources): ReadonlyMap<string, Stra
     ['core/configmaps', configMap],
     ['core/endpoints', endpoints],
     ['core/events', event],
+    ['core/limitranges', limitRange],
     ['core/namespaces', namespace],
     ['core/nodes', node],
     ['core/persistentvolumeclaims', persistentVolumeClaim],

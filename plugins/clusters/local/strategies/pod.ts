@@ -3,6 +3,7 @@ import type { Pod, PodSpec } from '../../../../kernel/contract/kubernetes.ts';
 import { copyJson, sameJson } from '../state/frozen-json.ts';
 import type { FieldErrors } from '../validation/field-errors.ts';
 import { validatePodSpec } from '../validation/pod-spec.ts';
+import { admitPodLimits } from './limit-range.ts';
 import { admitServiceAccount } from './service-account.ts';
 import { admitPriority, admitTolerations, qosClass } from './pod-admission.ts';
 import type { Strategy } from './strategy.ts';
@@ -82,6 +83,9 @@ export const pod: Strategy<Pod> = {
     admitServiceAccount(object, context);
     admitPriority(object, context);
     admitTolerations(object);
+    admitPodLimits(object, context);
+    // Of what the limits of the namespace have made of it.
+    if (object.status) object.status.qosClass = qosClass(object.spec);
     if (object.spec.schedulingGates?.length) {
       object.status = {
         ...object.status,

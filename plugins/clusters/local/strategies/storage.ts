@@ -12,6 +12,7 @@ import { forbidden } from '../api-errors.ts';
 import { sameJson } from '../state/frozen-json.ts';
 import type { FieldErrors } from '../validation/field-errors.ts';
 import { validateSelector } from '../validation/selector.ts';
+import { admitClaimLimits } from './limit-range.ts';
 import type { Strategy, StrategyContext } from './strategy.ts';
 
 const accessModes = ['ReadOnlyMany', 'ReadWriteMany', 'ReadWriteOnce', 'ReadWriteOncePod'];
@@ -49,6 +50,7 @@ export const persistentVolumeClaim: Strategy<PersistentVolumeClaim> = {
   initialStatus: () => ({ phase: 'Pending' }),
   prepareCreate(claim, context) {
     protect(claim, claimProtection);
+    admitClaimLimits(claim, context);
     if (!claim.spec || classNameOf(claim) !== undefined) return;
     const name = defaultClass(context.all(resources.storageClasses))?.metadata.name;
     if (name !== undefined) claim.spec.storageClassName = name;

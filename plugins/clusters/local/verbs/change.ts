@@ -9,6 +9,7 @@ import type { Engine, Stored } from '../engine.ts';
 import { copyJson, deepFreeze, sameJson } from '../state/frozen-json.ts';
 import { atRevision } from '../state/collection.ts';
 import type { Shaped } from '../shape.ts';
+import type { Reservation } from '../strategies/strategy.ts';
 import { FieldErrors } from '../validation/field-errors.ts';
 import { validateMutableMeta } from '../validation/object-meta.ts';
 import { changedMeta, serverMeta } from './metadata.ts';
@@ -144,9 +145,11 @@ export async function change(
     else delete draft.metadata.managedFields;
     if (sameJson(draft, current)) return engine.catalog.shown(resource, current);
 
-    const reservation = scope === 'main' ? strategy.reserve?.(draft, current, errors) : undefined;
+    const quota = scope === 'main' ? engine.quota.charge(storage, draft, current) : undefined;
+    let reservation: Reservation | undefined;
     let isKept = false;
     try {
+      if (scope === 'main') reservation = strategy.reserve?.(draft, current, errors);
       if (!errors.isEmpty) throw invalid(served, name, errors.causes);
       if (options.dryRun) return engine.catalog.shown(resource, deepFreeze(draft));
       const revision = Number(current.metadata.resourceVersion);
@@ -160,6 +163,7 @@ export async function change(
     } finally {
       if (isKept) reservation?.keep();
       else reservation?.cancel();
+      quota?.cancel();
     }
     if (tries >= maximumTries) throw conflict(served, name);
   }

@@ -8,6 +8,7 @@ import { deepFreeze } from '../state/frozen-json.ts';
 import { shape } from '../shape.ts';
 import type { Shaped } from '../shape.ts';
 import { FieldErrors } from '../validation/field-errors.ts';
+import type { Reservation } from '../strategies/strategy.ts';
 import { validateMeta } from '../validation/object-meta.ts';
 import { newMeta } from './metadata.ts';
 import { ownershipOfNew } from './ownership.ts';
@@ -82,9 +83,12 @@ export async function create(
   strategy.validate?.(draft, errors, context);
   if (!errors.isEmpty) throw invalid(served, draft.metadata.name, errors.causes);
 
-  const reservation = strategy.reserve?.(draft, undefined, errors);
+  // Last of all checks, and nothing between it and the write that could wait.
+  const quota = engine.quota.charge(storage, draft, undefined);
+  let reservation: Reservation | undefined;
   let isKept = false;
   try {
+    reservation = strategy.reserve?.(draft, undefined, errors);
     if (!errors.isEmpty) throw invalid(served, draft.metadata.name, errors.causes);
     for (let tries = 1; ; tries++) {
       const key = engine.key(resource, draft.metadata);
@@ -104,5 +108,6 @@ export async function create(
   } finally {
     if (isKept) reservation?.keep();
     else reservation?.cancel();
+    quota?.cancel();
   }
 }
