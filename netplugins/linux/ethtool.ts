@@ -8,6 +8,9 @@ const SOCK_DGRAM = 2;
 const SOCK_CLOEXEC = 0o2000000;
 const ETHTOOL_GTXCSUM = 0x16;
 const ETHTOOL_STXCSUM = 0x17;
+const ETHTOOL_STSO = 0x1f;
+const ETHTOOL_SGSO = 0x24;
+const ETHTOOL_SGRO = 0x2c;
 
 function ethtool(device: string, command: number, value: number, netns: string | undefined): number {
   const call = (): number => {
@@ -15,7 +18,7 @@ function ethtool(device: string, command: number, value: number, netns: string |
     if (fd < 0) throw kernelRefused('Opening a socket for ethtool', libc().errno());
     try {
       const answer = libc().ethtool(fd, device, command, value);
-      if (answer === undefined) throw kernelRefused(`Checksum offload of ${device}`, libc().errno());
+      if (answer === undefined) throw kernelRefused(`Offloads of ${device}`, libc().errno());
       return answer;
     } finally {
       closeSync(fd);
@@ -40,10 +43,6 @@ export function setTxChecksumOffload(
   return true;
 }
 
-const ETHTOOL_STSO = 0x1f;
-const ETHTOOL_SGSO = 0x24;
-const ETHTOOL_SGRO = 0x2c;
-
 /** Segmentation in one piece (TSO, GSO) and its counterpart on arrival (GRO): off, a device carries packets of its MTU. */
 export function setSegmentationOffload(
   device: string,
@@ -51,4 +50,13 @@ export function setSegmentationOffload(
   options: { readonly netns?: string | undefined } = {},
 ): void {
   for (const command of [ETHTOOL_STSO, ETHTOOL_SGSO, ETHTOOL_SGRO]) ethtool(device, command, on ? 1 : 0, options.netns);
+}
+
+/** Whether received packets that belong together are gathered (GRO). */
+export function setReceiveOffload(
+  device: string,
+  on: boolean,
+  options: { readonly netns?: string | undefined } = {},
+): void {
+  ethtool(device, ETHTOOL_SGRO, on ? 1 : 0, options.netns);
 }

@@ -7,7 +7,7 @@ import { isPintleError } from '../../kernel/contract/index.ts';
 import { runInNetns, withScratchNetns } from './namespaces.ts';
 import { nftTransaction } from './nft.ts';
 import { openRtnetlink, type Rtnetlink } from './rtnetlink.ts';
-import { createTun } from './tun.ts';
+import { createTun, setTunOffloads, tunOffloads } from './tun.ts';
 
 /** Undefined: works. Otherwise the reason why not. */
 export type Probe = string | undefined;
@@ -53,8 +53,27 @@ export function probeBridge(): Probe {
 
 export function probeTun(): Probe {
   try {
-    withScratchNetns((netns) => closeSync(createTun({ name: 'probe', netns, blocking: false })));
+    withScratchNetns((netns) => closeSync(createTun({ name: 'probe', netns })));
     return undefined;
+  } catch (error) {
+    return reasonOf(error);
+  }
+}
+
+/** Whether a TUN device can hand over packets with their segmentation and checksums undone. */
+export function probeTunOffload(): Probe {
+  try {
+    return withScratchNetns((netns) => {
+      const tun = createTun({ name: 'probe', netns, vnetHeader: true });
+      try {
+        const { checksum, tso4, tso6 } = tunOffloads;
+        return setTunOffloads(tun, checksum | tso4 | tso6)
+          ? undefined
+          : 'TUN devices do not segment here (TUNSETOFFLOAD)';
+      } finally {
+        closeSync(tun);
+      }
+    });
   } catch (error) {
     return reasonOf(error);
   }

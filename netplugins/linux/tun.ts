@@ -9,6 +9,8 @@ import { runInNetns } from './namespaces.ts';
 const device = '/dev/net/tun';
 const TUNSETIFF = 0x400454ca;
 const TUNSETOFFLOAD = 0x400454d0;
+const F_SETFL = 4;
+const O_NONBLOCK = 0o4000;
 const IFF_TUN = 0x0001;
 const IFF_NO_PI = 0x1000;
 const IFF_VNET_HDR = 0x4000;
@@ -20,18 +22,16 @@ export const tunOffloads = { checksum: 1, tso4: 2, tso6: 4, tsoEcn: 8, uso4: 0x2
 export interface NewTun {
   readonly name: string;
   readonly netns?: string | undefined;
-  /** Whether a read waits for a packet. */
-  readonly blocking: boolean;
   /** Each packet carries a struct virtio_net_hdr (10 bytes) in front. */
   readonly vnetHeader?: boolean;
 }
 
-/** Makes the device and returns its descriptor. One of that name must not exist. Throws KERNEL_REFUSED. */
-export function createTun({ name, netns, blocking, vnetHeader }: NewTun): number {
+/** Makes the device and returns its descriptor, which does not block. One of that name must not exist. Throws KERNEL_REFUSED. */
+export function createTun({ name, netns, vnetHeader }: NewTun): number {
   const make = (): number => {
     let fd: number;
     try {
-      fd = openSync(device, constants.O_RDWR | (blocking ? 0 : constants.O_NONBLOCK));
+      fd = openSync(device, constants.O_RDWR | constants.O_NONBLOCK);
     } catch (error) {
       throw kernelRefused(`Opening ${device}`, -((error as NodeJS.ErrnoException).errno ?? 0), {
         advice: 'load the module (modprobe tun); in a container, hand the device in',
@@ -52,4 +52,10 @@ export function createTun({ name, netns, blocking, vnetHeader }: NewTun): number
 /** Whether the kernel can leave all of `offloads` (bits of `tunOffloads`) to the reader. */
 export function setTunOffloads(fd: number, offloads: number): boolean {
   return libc().ioctlNumber(fd, TUNSETOFFLOAD, offloads) === 0;
+}
+
+/** Whether reads of an open descriptor wait. */
+export function setBlocking(fd: number, isBlocking: boolean): void {
+  if (libc().fcntl(fd, F_SETFL, isBlocking ? 0 : O_NONBLOCK) < 0)
+    throw kernelRefused('Changing how the TUN device is read', libc().errno());
 }

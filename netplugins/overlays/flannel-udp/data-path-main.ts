@@ -7,11 +7,13 @@
  * hold up any other end, and there is nothing to save.
  */
 import { openSync, rmSync } from 'node:fs';
-import { createServer, type Socket } from 'node:net';
+import { createServer } from 'node:net';
 import { join } from 'node:path';
+import { isRefused } from '../../linux/libc.ts';
 import { openRtnetlink } from '../../linux/rtnetlink.ts';
 import { readMessages, socketName, writeMessage, type DataPathSettings, type Question } from './data-path-protocol.ts';
-import { openDgramPath, type DataPath } from './dgram-path.ts';
+import type { DataPath } from './data-path.ts';
+import { openDgramPath } from './dgram-path.ts';
 import type { PeerRoute } from './peer-table.ts';
 
 const tun = 3;
@@ -23,14 +25,25 @@ const end = (): never => {
   throw new Error('not reached');
 };
 
+/** The library of the other path is not loaded. */
+async function open(): Promise<DataPath> {
+  if (settings.path === 'dgram') return openDgramPath(settings, tun);
+  const { openOffloadPath } = await import('./offload/offload-path.ts');
+  return openOffloadPath(settings, tun, (reason) => {
+    process.stderr.write(`${reason}\n`);
+    end();
+  });
+}
+
 /** A predecessor whose device has just been deleted may hold the port a moment longer. */
 async function openWhenFree(): Promise<DataPath> {
   const deadline = performance.now() + 5_000;
   for (;;) {
     try {
-      return await openDgramPath(settings, tun);
+      return await open();
     } catch (error) {
-      if ((error as NodeJS.ErrnoException).code !== 'EADDRINUSE' || performance.now() > deadline) throw error;
+      const isBusy = (error as NodeJS.ErrnoException).code === 'EADDRINUSE' || isRefused(error, 'EADDRINUSE');
+      if (!isBusy || performance.now() > deadline) throw error;
       await new Promise((resolve) => setTimeout(resolve, 5));
     }
   }
@@ -67,10 +80,7 @@ function serve(path: DataPath): void {
         return end();
     }
   };
-  let agent: Socket | undefined;
   const server = createServer((socket) => {
-    agent?.destroy();
-    agent = socket;
     readMessages(socket, (message) => {
       const { id, question } = message as { id: number; question: Question };
       writeMessage(socket, { id, answer: answer(question) });

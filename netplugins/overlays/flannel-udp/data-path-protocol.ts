@@ -1,6 +1,6 @@
 /**
  * What the agent and the data path's process say to each other: one JSON object a line on a unix socket. The agent asks,
- * each answer has the number of its question. The process serves one agent at a time: the last one to connect.
+ * each answer has the number of its question. Whoever may open the socket may ask.
  */
 import type { Socket } from 'node:net';
 import type { PeerRoute } from './peer-table.ts';
@@ -13,12 +13,19 @@ export interface DataPathSettings {
   readonly version: number;
   readonly device: string;
   readonly path: 'dgram' | 'offload';
+  /** Why it is `dgram` although the config says `offload`. */
+  readonly fallback?: string | undefined;
   /** Underlay address and UDP port of this node. */
   readonly local: string;
   readonly port: number;
   /** From where ICMP errors come: addresses of the device, one a family. */
   readonly sources: readonly string[];
   readonly inject: 'auto' | 'raw-socket' | 'tun';
+  /** Of path offload: one thread for both directions, or one each. */
+  readonly threads: 1 | 2;
+  /** Of path offload: whether UDP_SEGMENT and UDP_GRO are used where the kernel has them. */
+  readonly udpSegment: boolean;
+  readonly udpGro: boolean;
   /** Whether datagrams from addresses that are no peer's are dropped. */
   readonly checkSource: boolean;
 }

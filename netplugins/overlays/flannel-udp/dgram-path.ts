@@ -6,19 +6,14 @@
  * does not do here, and everything on a Node that the package was not compiled for.
  */
 import { createSocket, type Socket } from 'node:dgram';
-import { AF_INET, AF_INET6, parseIp } from '../../linux/ip-address.ts';
 import { libc } from '../../linux/libc.ts';
-import { openRawSender, openRawSocket, type RawSender } from '../../linux/raw-ip.ts';
+import { openRawSocket, type RawSender } from '../../linux/raw-ip.ts';
 import { watchReadable } from '../../linux/signal-driven.ts';
+import type { DataPath } from './data-path.ts';
 import type { Counters, DataPathSettings } from './data-path-protocol.ts';
-import { countDown, icmpError, versionOf, type IcmpReason } from './inner-packet.ts';
+import { IcmpSender } from './icmp-sender.ts';
+import { countDown, versionOf, type IcmpReason } from './inner-packet.ts';
 import { PeerTable, type PeerRoute } from './peer-table.ts';
-
-export interface DataPath {
-  readonly features: Readonly<Record<string, string>>;
-  setPeers(peers: readonly PeerRoute[]): void;
-  counters(): Counters;
-}
 
 /** The longest packet that a device can be given. */
 const longestPacket = 65_535;
@@ -54,7 +49,7 @@ class DgramPath implements DataPath {
   readonly #tun: number;
   readonly #socket: Socket;
   readonly #raw: RawSender | undefined;
-  readonly #errors = new Map<4 | 6, { readonly source: Buffer; readonly sender: RawSender }>();
+  readonly #icmp: IcmpSender;
   #peers = new PeerTable([]);
   #slab = Buffer.alloc(0);
   #counters = { sentPackets: 0, receivedPackets: 0, noRoute: 0, expired: 0, unknownSource: 0, failed: 0 };
@@ -65,14 +60,10 @@ class DgramPath implements DataPath {
     this.#socket = socket;
     this.#raw = typeof raw === 'string' ? undefined : raw;
     this.features = {
-      path: 'dgram',
+      path: settings.fallback === undefined ? 'dgram' : `dgram (no offload: ${settings.fallback})`,
       inject: typeof raw === 'string' ? `tun (${raw})` : 'raw-socket (IPv6: tun)',
     };
-    for (const text of settings.sources) {
-      const source = parseIp(text);
-      const version = source.length === 4 ? 4 : 6;
-      this.#errors.set(version, { source, sender: openRawSender(version === 4 ? AF_INET : AF_INET6) });
-    }
+    this.#icmp = new IcmpSender(settings.sources);
     socket.on('message', (message, { address }) => this.#receive(message, address));
     socket.on('error', () => (this.#counters.failed += 1));
     watchReadable(tun, 'Watching the TUN device', () => this.#drain());
@@ -125,8 +116,6 @@ class DgramPath implements DataPath {
 
   #answer(packet: Buffer, reason: IcmpReason): void {
     this.#counters[reason === 'no-route' ? 'noRoute' : 'expired'] += 1;
-    const errors = this.#errors.get(packet[0]! >> 4 === 6 ? 6 : 4);
-    const answer = errors === undefined ? undefined : icmpError(packet, errors.source, reason);
-    if (answer !== undefined) errors?.sender.send(answer);
+    this.#icmp.answer(packet, reason);
   }
 }

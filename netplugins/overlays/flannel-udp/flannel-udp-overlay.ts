@@ -16,13 +16,15 @@ import {
 } from '../../../kernel/contract/index.ts';
 import { isIPv4 } from 'node:net';
 import { AF_INET, AF_INET6, canonicalCidr, canonicalIp, networkAddress, parseCidr } from '../../linux/ip-address.ts';
+import { batchIoProblem } from '../../linux/batch-io.ts';
+import { probeTunOffload } from '../../linux/probes.ts';
 import { Audit } from '../../linux/overlay/audit.ts';
 import type { Family } from '../../linux/overlay/flannel-annotations.ts';
 import { noPeers, peerStatus, selectPeers } from '../../linux/overlay/peers.ts';
 import { applyChanges, isAtHome, planRoutes, unicast } from '../../linux/overlay/planned-routes.ts';
 import { underlayOf } from '../../linux/overlay/underlay.ts';
 import { openRtnetlink, type Link, type RtEvent, type Rtnetlink } from '../../linux/rtnetlink.ts';
-import { createTun } from '../../linux/tun.ts';
+import { createTun, setTunOffloads, tunOffloads } from '../../linux/tun.ts';
 import { announce, readUdpPeer, type UdpPeer } from './announcement.ts';
 import { DataPathProcess } from './data-path-process.ts';
 import { protocolVersion, type DataPathSettings } from './data-path-protocol.ts';
@@ -32,6 +34,11 @@ export interface FlannelUdpOptions {
   readonly port: number;
   readonly path: 'dgram' | 'offload';
   readonly inject: 'auto' | 'raw-socket' | 'tun';
+  /** Of path offload: `plain` sends nothing but plain inner packets, each a datagram. */
+  readonly framing: 'auto' | 'plain';
+  readonly threads: 1 | 2;
+  readonly udpSegment: boolean;
+  readonly udpGro: boolean;
   readonly checkSource: boolean;
   /** Where the data path's process is found. */
   readonly stateDir: string;
@@ -74,6 +81,8 @@ export class FlannelUdpOverlay implements Overlay, AsyncDisposable {
   #starting: Promise<void> | undefined;
   #launch: Promise<DataPathProcess> | undefined;
   #startFailure: string | undefined;
+  /** Why path offload cannot be used; empty: it can. */
+  #offloadProblem: string | undefined;
   #mtuBytes = 0;
   #device: number | undefined;
   #underlay: number | undefined;
@@ -163,7 +172,7 @@ export class FlannelUdpOverlay implements Overlay, AsyncDisposable {
   }
 
   #placeOf({ name, podCidrs, clusterCidrs, addresses }: LocalNode): Place {
-    const { port, path, inject, checkSource } = this.#options;
+    const { port, inject, threads, udpSegment, udpGro, checkSource } = this.#options;
     if (podCidrs.length === 0)
       throw new PintleError('INVALID', `Node ${name} joins overlay flannel-udp without a pod range; expected one`);
     const local = addresses.find((address) => isIPv4(address));
@@ -186,14 +195,23 @@ export class FlannelUdpOverlay implements Overlay, AsyncDisposable {
       settings: {
         version: protocolVersion,
         device: deviceName,
-        path,
+        ...this.#choosePath(),
         local: canonicalIp(local),
         port,
         sources: ranges.map(({ deviceCidr }) => parseCidr(deviceCidr).address),
         inject,
+        threads,
+        udpSegment,
+        udpGro,
         checkSource,
       },
     };
+  }
+
+  #choosePath(): { readonly path: 'dgram' | 'offload'; readonly fallback?: string } {
+    if (this.#options.path === 'dgram') return { path: 'dgram' };
+    this.#offloadProblem ??= batchIoProblem() ?? probeTunOffload() ?? '';
+    return this.#offloadProblem === '' ? { path: 'offload' } : { path: 'dgram', fallback: this.#offloadProblem };
   }
 
   /** Finds what a predecessor left: kept when it has the same settings, ended when not. */
@@ -219,15 +237,19 @@ export class FlannelUdpOverlay implements Overlay, AsyncDisposable {
   }
 
   #framings(): readonly Framing[] {
-    return ['plain'];
+    return this.#place?.settings.path === 'offload' ? ['plain', 'partial', 'super'] : ['plain'];
   }
 
   async #pushPeers(): Promise<number> {
     const peers = this.#peers.chosen;
     const routes = new Map<string, PeerRoute>();
-    for (const { name, publicIp, podCidr } of peers) {
+    const ours = this.#framings();
+    for (const { name, publicIp, podCidr, framings } of peers) {
       const podCidrs = [...(routes.get(name)?.podCidrs ?? []), podCidr];
-      routes.set(name, { address: publicIp, podCidrs, framing: 'plain' });
+      // The last that both know is the fastest.
+      const wanted = ours.filter((one) => this.#options.framing === 'auto' || one !== 'super');
+      const framing = wanted.filter((one) => framings.includes(one)).at(-1) ?? 'plain';
+      routes.set(name, { address: publicIp, podCidrs, framing });
     }
     const answer = await this.#process?.ask({ verb: 'peers', peers: [...routes.values()] });
     return answer?.changed ?? 0;
@@ -261,7 +283,9 @@ export class FlannelUdpOverlay implements Overlay, AsyncDisposable {
     this.#process = undefined;
     this.#deleteDevice();
     const { stateDir, netns } = this.#options;
-    const tun = createTun({ name: deviceName, netns, blocking: false });
+    const isOffload = place.settings.path === 'offload';
+    const tun = createTun({ name: deviceName, netns, vnetHeader: isOffload });
+    if (isOffload) setTunOffloads(tun, tunOffloads.checksum | tunOffloads.tso4 | tunOffloads.tso6);
     try {
       const device = this.#links.getLink(deviceName);
       if (device === undefined)

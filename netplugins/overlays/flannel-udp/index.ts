@@ -8,13 +8,26 @@ const config = z
   .strictObject({
     path: z
       .enum(['dgram', 'offload'])
-      .default('dgram')
-      .describe('How packets are carried: dgram one by one, portable; offload by the kernel in batches of 64 KB'),
+      .default('offload')
+      .describe('How packets are carried: offload up to 64 KB at a time, where the kernel can; dgram one by one'),
     port: z.int().min(1).max(65_535).default(8285).describe("UDP port; 8285 is flannel's"),
     inject: z
       .enum(['auto', 'raw-socket', 'tun'])
       .default('auto')
       .describe('How path dgram hands IPv4 packets to the node; auto: package raw-socket where it loads'),
+    framing: z
+      .enum(['auto', 'plain'])
+      .default('auto')
+      .describe('Path offload: what travels to peers that can receive super-packets; plain: single packets there too'),
+    threads: z
+      .union([z.literal(1), z.literal(2)])
+      .default(1)
+      .describe('Path offload: one thread for both directions, or one each, for nodes with processors to spare'),
+    udpSegment: z
+      .boolean()
+      .default(true)
+      .describe('Path offload: let the kernel cut datagrams (UDP_SEGMENT) where it can'),
+    udpGro: z.boolean().default(true).describe('Path offload: let the kernel gather datagrams (UDP_GRO) where it can'),
     checkSource: z
       .boolean()
       .default(true)

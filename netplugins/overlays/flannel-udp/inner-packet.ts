@@ -12,11 +12,11 @@ const longestError6 = 1280;
 const answerTtl4 = 8;
 const answerHopLimit6 = 64;
 
-/** 4, 6, or undefined: no whole IP packet. Its own length may be less than the buffer's. */
-export function versionOf(packet: Buffer): 4 | 6 | undefined {
-  const version = (packet[0] ?? 0) >> 4;
-  if (version === 4 && packet.length >= 20 && packet.readUInt16BE(2) <= packet.length) return 4;
-  return version === 6 && packet.length >= 40 && packet.readUInt16BE(4) + 40 <= packet.length ? 6 : undefined;
+/** Of `length` bytes from `at`: 4, 6, or undefined: no whole IP packet. Its own length may be less. */
+export function versionOf(bytes: Uint8Array, at = 0, length = bytes.length): 4 | 6 | undefined {
+  const version = bytes[at]! >> 4;
+  if (version === 4) return length >= 20 && ((bytes[at + 2]! << 8) | bytes[at + 3]!) <= length ? 4 : undefined;
+  return version === 6 && length >= 40 && ((bytes[at + 4]! << 8) | bytes[at + 5]!) + 40 <= length ? 6 : undefined;
 }
 
 /** Ones' complement sum of `bytes`, folded to 16 bits, on top of `start` (RFC 1071). */
@@ -30,16 +30,16 @@ export function onesSum(bytes: Buffer, start = 0): number {
 }
 
 /** One less to live, checksum included (RFC 1624). False: it has reached its end, and is left as it was. */
-export function countDown(packet: Buffer): boolean {
-  if (packet[0]! >> 4 === 6) {
-    if (packet[7]! <= 1) return false;
-    packet[7]! -= 1;
-    return true;
-  }
-  if (packet[8]! <= 1) return false;
-  packet[8]! -= 1;
-  const sum = packet.readUInt16BE(10) + 0x0100;
-  packet.writeUInt16BE((sum & 0xffff) + (sum >> 16), 10);
+export function countDown(bytes: Uint8Array, at = 0): boolean {
+  const place = bytes[at]! >> 4 === 6 ? at + 7 : at + 8;
+  if (bytes[place]! <= 1) return false;
+  bytes[place]! -= 1;
+  if (place === at + 7) return true;
+  const sum = ((bytes[at + 10]! << 8) | bytes[at + 11]!) + 0x0100;
+  // A carry goes round to the other end.
+  const folded = (sum & 0xffff) + (sum >> 16);
+  bytes[at + 10] = folded >> 8;
+  bytes[at + 11] = folded & 0xff;
   return true;
 }
 

@@ -13,6 +13,8 @@ export interface PeerRoute {
 
 export interface PeerTarget {
   readonly address: string;
+  /** The address as a little-endian word, as it stands in struct sockaddr_in. */
+  readonly word: number;
   readonly framing: Framing;
 }
 
@@ -21,8 +23,10 @@ interface PrefixGroup {
   readonly targets: ReadonlyMap<string, PeerTarget>;
 }
 
-/** Groups by prefix length, the longest first. */
+/** The longest prefixes first. */
 type Groups = readonly PrefixGroup[];
+
+export const wordOf = (address: string): number => parseIp(address).readUInt32LE(0);
 
 function keyOf(address: Uint8Array, length: number): string {
   const whole = length >> 3;
@@ -40,7 +44,8 @@ function groupsOf(peers: readonly PeerRoute[], bytes: 4 | 16): Groups {
       const prefix = parseIp(cidr.address);
       if (prefix.length !== bytes) continue;
       const group = groups.get(cidr.prefixLength) ?? new Map<string, PeerTarget>();
-      groups.set(cidr.prefixLength, group.set(keyOf(prefix, cidr.prefixLength), { address, framing }));
+      const word = wordOf(address);
+      groups.set(cidr.prefixLength, group.set(keyOf(prefix, cidr.prefixLength), { address, word, framing }));
     }
   return [...groups].map(([length, targets]) => ({ length, targets })).sort((a, b) => b.length - a.length);
 }
@@ -49,18 +54,28 @@ export class PeerTable {
   readonly #groups4: Groups;
   readonly #groups6: Groups;
   readonly #addresses: ReadonlySet<string>;
+  readonly #words: ReadonlySet<number>;
   /** The last IPv4 destination that was asked for. */
   #last = -1;
   #answer: PeerTarget | undefined;
+  readonly #last6 = new Uint8Array(16);
+  #hasLast6 = false;
+  #answer6: PeerTarget | undefined;
 
   constructor(peers: readonly PeerRoute[]) {
     this.#groups4 = groupsOf(peers, 4);
     this.#groups6 = groupsOf(peers, 16);
     this.#addresses = new Set(peers.map(({ address }) => address));
+    this.#words = new Set(peers.map(({ address }) => wordOf(address)));
   }
 
   hasPeer(address: string): boolean {
     return this.#addresses.has(address);
+  }
+
+  /** By the address as it stands in struct sockaddr_in. */
+  hasWord(word: number): boolean {
+    return this.#words.has(word);
   }
 
   /** The peer for the IPv4 destination at `offset` of `bytes`. */
@@ -75,7 +90,15 @@ export class PeerTable {
   }
 
   find6(bytes: Uint8Array, offset: number): PeerTarget | undefined {
-    return lookUp(this.#groups6, bytes.subarray(offset, offset + 16));
+    const last = this.#last6;
+    let isSame = this.#hasLast6;
+    for (let index = 0; isSame && index < 16; index += 1) isSame = bytes[offset + index] === last[index];
+    if (!isSame) {
+      last.set(bytes.subarray(offset, offset + 16));
+      this.#hasLast6 = true;
+      this.#answer6 = lookUp(this.#groups6, last);
+    }
+    return this.#answer6;
   }
 }
 

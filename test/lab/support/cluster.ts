@@ -56,7 +56,16 @@ export function openFlannelUdp(
   options: Partial<FlannelUdpOptions> = {},
 ): FlannelUdpOverlay {
   const stateDir = `${folder}/flannel-udp-${node.netns.split('/').at(-1)}`;
-  const defaults = { port: 8285, path: 'dgram', inject: 'auto', checkSource: true } as const;
+  const defaults = {
+    port: 8285,
+    path: 'offload',
+    inject: 'auto',
+    framing: 'auto',
+    threads: 1,
+    udpSegment: true,
+    udpGro: true,
+    checkSource: true,
+  } as const;
   return new FlannelUdpOverlay({ ...defaults, ...options, stateDir, log: quiet, netns: node.netns });
 }
 

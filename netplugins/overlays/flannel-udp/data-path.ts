@@ -1,0 +1,10 @@
+import type { Counters } from './data-path-protocol.ts';
+import type { PeerRoute } from './peer-table.ts';
+
+/** Carries packets between a TUN device and a UDP socket until its process ends. */
+export interface DataPath {
+  /** What it found this kernel able to do, and uses. */
+  readonly features: Readonly<Record<string, string>>;
+  setPeers(peers: readonly PeerRoute[]): void;
+  counters(): Counters;
+}

@@ -1,0 +1,168 @@
+/** The direction from peers to the TUN device: a batch of datagrams a turn. */
+import {
+  controlLengthAt,
+  iovecBytes,
+  messageBytes,
+  messageLengthAt,
+  MSG_DONTWAIT,
+  MSG_WAITFORONE,
+  resetMessage,
+  setIovec,
+  setMessage,
+  type BatchIo,
+  type Memory,
+} from '../../../linux/batch-io.ts';
+import { SOL_UDP, UDP_GRO } from '../../../linux/udp-socket.ts';
+import { IcmpSender } from '../icmp-sender.ts';
+import { countDown, versionOf } from '../inner-packet.ts';
+import { Coalescer } from './coalescer.ts';
+import { isSuper } from './super-framing.ts';
+import { SuperGatherer } from './super-gatherer.ts';
+import { counterNames, type FollowedPeers, type WorkerSettings } from './worker-messages.ts';
+
+/** One slot takes what UDP_GRO has gathered, at most 64 KB. */
+const slotBytes = 1 << 16;
+const mostSlots = 64;
+const fewestBatch = 4;
+/** A batch of more than this was of gathered datagrams: fewer slots keep the memory in the processor's cache. */
+const largeBatch = 256 << 10;
+const nameBytes = 16;
+const controlBytes = 64;
+const EBADF = 9;
+const receivedAt = counterNames.indexOf('receivedPackets');
+const expiredAt = counterNames.indexOf('expired');
+const unknownAt = counterNames.indexOf('unknownSource');
+
+export class UdpReader {
+  readonly #io: BatchIo;
+  readonly #socket: number;
+  readonly #checkSource: boolean;
+  readonly #peers: FollowedPeers;
+  readonly #counters: Float64Array;
+  readonly #received: Memory;
+  readonly #messages: Memory;
+  readonly #names: Memory;
+  readonly #controls: Memory;
+  readonly #coalescer: Coalescer;
+  readonly #gatherer: SuperGatherer;
+  readonly #icmp: IcmpSender;
+  /** Slots of one receive call. */
+  #batch = fewestBatch;
+  /** The first slot that is free; those before hold payloads of what is still being gathered. */
+  #next = 0;
+  #lastSource = 0;
+  #isLastKnown = false;
+  #lastTable: FollowedPeers['table'] | undefined;
+
+  constructor(io: BatchIo, settings: WorkerSettings, peers: FollowedPeers, counters: Float64Array) {
+    this.#io = io;
+    this.#socket = settings.socket;
+    this.#checkSource = settings.checkSource;
+    this.#peers = peers;
+    this.#counters = counters;
+    this.#received = io.allocate(mostSlots * slotBytes);
+    this.#messages = io.allocate(mostSlots * messageBytes);
+    this.#names = io.allocate(mostSlots * nameBytes);
+    this.#controls = io.allocate(mostSlots * controlBytes);
+    const iovecs = io.allocate(mostSlots * iovecBytes);
+    for (let slot = 0; slot < mostSlots; slot += 1) {
+      setIovec(iovecs.words, slot, this.#received, slot * slotBytes, slotBytes);
+      setMessage(this.#messages, slot * messageBytes, {
+        name: this.#names,
+        nameOffset: slot * nameBytes,
+        nameLength: nameBytes,
+        iovecs,
+        iovecOffset: slot * iovecBytes,
+        iovecCount: 1,
+        control: this.#controls,
+        controlOffset: slot * controlBytes,
+        controlLength: controlBytes,
+      });
+    }
+    this.#coalescer = new Coalescer(io, settings.tun, this.#received);
+    this.#gatherer = new SuperGatherer(io, settings.tun, this.#received);
+    this.#icmp = new IcmpSender(settings.sources);
+  }
+
+  get failed(): number {
+    return this.#coalescer.failed + this.#gatherer.failed;
+  }
+
+  /** False: nothing was there. Waits for the first datagram when told to. Throws when the socket has gone. */
+  step(mayWait: boolean): boolean {
+    const isGathering = this.#next > 0;
+    const room = Math.min(this.#batch, mostSlots - this.#next);
+    const flags = isGathering || !mayWait ? MSG_DONTWAIT : MSG_WAITFORONE;
+    const got = this.#io.recvmmsg(this.#socket, this.#messages.address + this.#next * messageBytes, room, flags);
+    if (got < 0) {
+      // Whatever else the network tells of a datagram that was sent is no end.
+      if (this.#io.errno() === EBADF) throw new Error('the UDP socket has gone');
+      // Nothing more is there: what has been gathered is as long as it gets.
+      if (isGathering) this.#flush();
+      return false;
+    }
+    this.#peers.follow();
+    let total = 0;
+    for (let slot = this.#next; slot < this.#next + got; slot += 1) total += this.#take(slot);
+    if (got === room && total < largeBatch) this.#batch = Math.min(this.#batch * 2, mostSlots);
+    else if (total > largeBatch) this.#batch = Math.max(this.#batch >> 1, fewestBatch);
+    this.#next += got;
+    const isOpen = this.#coalescer.isOpen || this.#gatherer.isOpen;
+    if (!isOpen || this.#next === mostSlots) this.#flush();
+    return true;
+  }
+
+  #flush(): void {
+    this.#coalescer.flush();
+    this.#gatherer.flush();
+    this.#next = 0;
+  }
+
+  #take(slot: number): number {
+    const length = this.#messages.words[(slot * messageBytes + messageLengthAt) >> 2]!;
+    const size = this.#segmentSize(slot, length);
+    const source = this.#names.words[slot * 4 + 1]!;
+    const start = slot * slotBytes;
+    if (this.#checkSource && !this.#isKnown(source)) this.#counters[unknownAt]! += 1;
+    else if (length > 0 && isSuper(this.#received.bytes[start]!))
+      for (let offset = 0; offset < length; offset += size)
+        this.#gatherer.take(source, start + offset, Math.min(size, length - offset));
+    else
+      for (let offset = 0; offset < length; offset += size)
+        this.#carry(start + offset, Math.min(size, length - offset));
+    resetMessage(this.#messages, slot * messageBytes, nameBytes, controlBytes);
+    return length;
+  }
+
+  /** Size of the datagrams that slot `slot` holds one after the other; the last may be shorter. */
+  #segmentSize(slot: number, length: number): number {
+    if (this.#messages.words[(slot * messageBytes + controlLengthAt) >> 2]! < 20) return length;
+    // struct cmsghdr: length u64, level i32, type i32; then the size i32.
+    const { view } = this.#controls;
+    const at = slot * controlBytes;
+    if (view.getInt32(at + 8, true) !== SOL_UDP || view.getInt32(at + 12, true) !== UDP_GRO) return length;
+    return view.getInt32(at + 16, true) || length;
+  }
+
+  #isKnown(source: number): boolean {
+    const { table } = this.#peers;
+    if (source !== this.#lastSource || table !== this.#lastTable) {
+      this.#lastSource = source;
+      this.#lastTable = table;
+      this.#isLastKnown = table.hasWord(source);
+    }
+    return this.#isLastKnown;
+  }
+
+  #carry(at: number, length: number): void {
+    const { bytes, view } = this.#received;
+    const version = versionOf(bytes, at, length);
+    if (version === undefined) return;
+    if (!countDown(bytes, at)) {
+      this.#counters[expiredAt]! += 1;
+      return this.#icmp.answer(bytes.subarray(at, at + length), 'expired');
+    }
+    this.#counters[receivedAt]! += 1;
+    this.#coalescer.take(at, version === 4 ? view.getUint16(at + 2) : view.getUint16(at + 4) + 40);
+  }
+}

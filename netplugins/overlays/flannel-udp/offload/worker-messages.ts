@@ -1,0 +1,50 @@
+/** What the main thread hands its two workers, and what the three share. */
+import { receiveMessageOnPort, type MessagePort } from 'node:worker_threads';
+import { PeerTable, type PeerRoute } from '../peer-table.ts';
+
+export interface WorkerSettings {
+  readonly role: 'send' | 'receive' | 'both';
+  readonly tun: number;
+  readonly socket: number;
+  readonly port: number;
+  readonly sources: readonly string[];
+  readonly checkSource: boolean;
+  readonly segments: boolean;
+  readonly gathers: boolean;
+  /** One word, counted up after new peers have been sent on `peers`. */
+  readonly peersVersion: SharedArrayBuffer;
+  /** Of type PeerRoute[]. */
+  readonly peers: MessagePort;
+  /** Numbers in the order of `counterNames`, written by one worker only. */
+  readonly counters: SharedArrayBuffer;
+}
+
+export const counterNames = [
+  'sentPackets',
+  'receivedPackets',
+  'noRoute',
+  'expired',
+  'unknownSource',
+  'failed',
+] as const;
+
+/** The peers as a worker knows them that sits in system calls and never sees an event: it looks before each packet. */
+export class FollowedPeers {
+  readonly #version: Int32Array;
+  readonly #port: MessagePort;
+  #seen = 0;
+  table = new PeerTable([]);
+
+  constructor({ peersVersion, peers }: WorkerSettings) {
+    this.#version = new Int32Array(peersVersion);
+    this.#port = peers;
+  }
+
+  follow(): void {
+    const version = Atomics.load(this.#version, 0);
+    if (version === this.#seen) return;
+    this.#seen = version;
+    for (let got = receiveMessageOnPort(this.#port); got !== undefined; got = receiveMessageOnPort(this.#port))
+      this.table = new PeerTable(got.message as readonly PeerRoute[]);
+  }
+}
