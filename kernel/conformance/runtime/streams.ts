@@ -182,7 +182,7 @@ export const streamCases: readonly RuntimeCase[] = [
           stdinOnce: true,
         });
         const streams = await subject.runtime.attach(spec.id, { stdin: true, tty: false });
-        streams.stdin?.write('to the end');
+        streams.stdin?.write('to the end\n');
         await until('it has read', () => readLog(spec.logPath).text('stdout').includes('to the end') || undefined);
         if (end === 'end') streams.stdin?.end();
         else streams.close();
