@@ -76,7 +76,11 @@ export const benchCodes = {
   BENCH_FAILED: 'A measurement could not be made: a tool failed, a process of the benchmark ended.',
 } as const;
 
-export type ErrorCode = keyof (typeof kernelCodes & typeof apiCodes & typeof storeCodes & typeof nodeCodes & typeof benchCodes);
+export type ErrorCode = keyof (typeof kernelCodes &
+  typeof apiCodes &
+  typeof storeCodes &
+  typeof nodeCodes &
+  typeof benchCodes);
 
 /** One broken field of an object: Kubernetes' StatusCause. */
 export interface Cause {

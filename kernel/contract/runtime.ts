@@ -110,6 +110,10 @@ export interface ContainerSpec {
   readonly maxLogBytes: number;
   readonly maxLogFiles: number;
   readonly limits?: ResourceLimits | undefined;
+  /** Signal to stop it with, "SIGUSR1"; undefined: that of the image, or TERM. */
+  readonly stopSignal?: string | undefined;
+  /** It runs in the pid namespace of this running container, and ends with it. */
+  readonly targetContainerId?: string | undefined;
 }
 
 export type ContainerState = 'created' | 'running' | 'exited';

@@ -192,6 +192,8 @@ export interface SpecSettings {
   readonly maxLogBytes: number;
   readonly maxLogFiles: number;
   readonly mounts: readonly Mount[];
+  /** The container whose processes an ephemeral one sees. */
+  readonly targetContainerId?: string | undefined;
 }
 
 export async function containerSpec(
@@ -237,5 +239,6 @@ export async function containerSpec(
     stdin: container.stdin ?? false,
     stdinOnce: container.stdinOnce ?? false,
     limits: limitsOf(container),
+    stopSignal: container.lifecycle?.stopSignal,
   };
 }

@@ -4,13 +4,23 @@
  */
 import { chmod, mkdir, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
-import type { Container as ContainerDefinition, Pod } from '../../../kernel/contract/kubernetes.ts';
+import type { Container as ContainerDefinition, EphemeralContainer, Pod } from '../../../kernel/contract/kubernetes.ts';
 import { isPintleError, type Container, type Sandbox } from '../../../kernel/contract/index.ts';
 import { containerSpec, type SpecSources } from './container-spec.ts';
+import type { ContainerStops } from './container-stops.ts';
+import { hookName, runHook } from './lifecycle-hooks.ts';
 import { etcHosts } from './pod-files.ts';
 import { retryDelay, type PodMemory, type PodWorkerServices, type PodWorkerSettings } from './pod-memory.ts';
-import { attemptsOf, isSidecar } from './pod-status.ts';
+import { attemptsOf, isSidecar, restarts } from './pod-status.ts';
 import type { PreparedVolume } from './volumes.ts';
+
+interface StartPlace {
+  readonly sandbox: Sandbox;
+  readonly prepared: ReadonlyMap<string, PreparedVolume>;
+  readonly sources: SpecSources;
+  /** Of an ephemeral container that wants to see another one's processes. */
+  readonly target: Container | 'missing' | undefined;
+}
 
 /** Where a container may leave the reason of its end; it sees the file as terminationMessagePath. */
 export function messageFile(podFolder: string, containerId: string): string {
@@ -20,13 +30,17 @@ export function messageFile(podFolder: string, containerId: string): string {
 export class ContainerStarts {
   readonly #settings: PodWorkerSettings;
   readonly #services: PodWorkerServices;
+  readonly #stops: ContainerStops;
 
-  constructor(settings: PodWorkerSettings, services: PodWorkerServices) {
+  constructor(settings: PodWorkerSettings, services: PodWorkerServices, stops: ContainerStops) {
     this.#settings = settings;
     this.#services = services;
+    this.#stops = stops;
   }
 
-  /** Init containers one after the other, then the others; restarts by policy. True when the runtime's containers changed. */
+  /**
+   * Ephemeral containers whenever there is one; init containers one after the other, then the others; restarts by policy.
+   * True when the runtime's containers changed. */
   async advance(
     pod: Pod,
     memory: PodMemory,
@@ -35,11 +49,17 @@ export class ContainerStarts {
     prepared: ReadonlyMap<string, PreparedVolume>,
     sources: SpecSources,
   ): Promise<boolean> {
-    const policy = pod.spec.restartPolicy ?? 'Always';
     let hasChanged = false;
-    const start = async (definition: ContainerDefinition, attempt: number) => {
-      hasChanged = (await this.#start(pod, memory, sandbox, definition, attempt, prepared, sources)) || hasChanged;
+    const start = async (definition: ContainerDefinition | EphemeralContainer, attempt: number) => {
+      const target: StartPlace['target'] =
+        'targetContainerName' in definition && definition.targetContainerName
+          ? (attemptsOf(containers, definition.targetContainerName)[0] ?? 'missing')
+          : undefined;
+      const place = { sandbox, prepared, sources, target };
+      hasChanged = (await this.#start(pod, memory, definition, attempt, place)) || hasChanged;
     };
+    for (const definition of pod.spec.ephemeralContainers ?? [])
+      if (attemptsOf(containers, definition.name).length === 0) await start(definition, 0);
     const restart = async (definition: ContainerDefinition, latest: Container, allowed: boolean) => {
       if (latest.state !== 'exited') return;
       if (!allowed) {
@@ -83,15 +103,18 @@ export class ContainerStarts {
       if (anyMainStarted) continue;
       if (latest?.state === 'exited' && latest.exitCode === 0) continue;
       if (!latest) await start(definition, 0);
-      else await restart(definition, latest, policy !== 'Never');
+      else await restart(definition, latest, restarts(pod, definition, latest));
       await this.#collectDead(containers, definition.name);
       return hasChanged;
     }
     for (const definition of pod.spec.containers) {
       const [latest] = attemptsOf(containers, definition.name);
       if (!latest) await start(definition, 0);
-      else await restart(definition, latest, policy === 'Always' || (policy === 'OnFailure' && latest.exitCode !== 0));
+      else await restart(definition, latest, restarts(pod, definition, latest));
       await this.#collectDead(containers, definition.name);
+      // The next one starts when this one's postStart hook is over.
+      const prefix = `${pod.metadata.uid}_${definition.name}_`;
+      if ([...memory.starting.keys()].some((id) => id.startsWith(prefix))) break;
     }
     return hasChanged;
   }
@@ -121,15 +144,18 @@ export class ContainerStarts {
   async #start(
     pod: Pod,
     memory: PodMemory,
-    sandbox: Sandbox,
-    definition: ContainerDefinition,
+    definition: ContainerDefinition | EphemeralContainer,
     attempt: number,
-    prepared: ReadonlyMap<string, PreparedVolume>,
-    sources: SpecSources,
+    { sandbox, prepared, sources, target }: StartPlace,
   ): Promise<boolean> {
     const { runtime, volumes } = this.#services;
     const { name } = definition;
     const uid = pod.metadata.uid;
+    if (target === 'missing' || (target !== undefined && target.state !== 'running')) {
+      memory.problems.set(name, { reason: 'CreateContainerError', message: 'its target container does not run' });
+      this.#services.again(uid, retryDelay(memory, `target/${name}`, this.#services.clock.now()));
+      return false;
+    }
     if (!(await this.#ensureImage(pod, memory, definition))) return false;
     const id = `${uid}_${name}_${attempt}`;
     try {
@@ -149,11 +175,13 @@ export class ContainerStarts {
         maxLogBytes: this.#settings.maxLogBytes,
         maxLogFiles: this.#settings.maxLogFiles,
         mounts,
+        targetContainerId: target?.id,
       });
       memory.tried.add(id);
-      await runtime.startContainer(spec);
+      const started = await runtime.startContainer(spec);
       memory.problems.delete(name);
       this.#services.record(pod, 'Normal', 'Started', `Started container ${name}`);
+      this.#postStart(pod, memory, definition, started, sources);
       return true;
     } catch (error) {
       if (!isPintleError(error, 'CONTAINER_INVALID', 'CONTAINER_START_FAILED', 'IMAGE_NOT_FOUND')) throw error;
@@ -171,6 +199,32 @@ export class ContainerStarts {
       this.#services.again(uid, isConfig ? retryDelay(memory, `config/${name}`, this.#services.clock.now()) : 0);
       return true;
     }
+  }
+
+  /** Runs beside the container; a failed hook ends it, and then it restarts by policy. */
+  #postStart(
+    pod: Pod,
+    memory: PodMemory,
+    definition: ContainerDefinition,
+    container: Container,
+    sources: SpecSources,
+  ): void {
+    const handler = definition.lifecycle?.postStart;
+    if (!handler || container.state !== 'running') return;
+    const { runtime, clock, record, again } = this.#services;
+    const stop = new AbortController();
+    memory.starting.set(container.id, stop);
+    const podIp = () => sources.podIps[0] ?? '127.0.0.1';
+    const place = { runtime, containerId: container.id, container: definition, podIp: podIp() };
+    void runHook(handler, place, clock, stop.signal).then((outcome) => {
+      memory.starting.delete(container.id);
+      if (!outcome.ok && !stop.signal.aborted) {
+        record(pod, 'Warning', 'FailedPostStartHook', `${hookName(handler)} failed: ${outcome.message}`);
+        const graceMs = (pod.spec.terminationGracePeriodSeconds ?? 30) * 1000;
+        this.#stops.begin(pod, memory, container, { graceMs, isTurn: true, why: 'FailedPostStartHook', podIp });
+      }
+      again(pod.metadata.uid);
+    });
   }
 
   async #makeMessageFile(uid: string, containerId: string): Promise<string> {

@@ -35,6 +35,15 @@ export interface PodWorkerServices {
   again(uid: string, afterMs?: number): void;
 }
 
+/** A container on its way to its end. */
+export interface ContainerStop {
+  /** When it will be killed. */
+  readonly killMs: number;
+  /** It is its turn among the containers of its pod. */
+  proceed(): void;
+  shorten(killMs: number): void;
+}
+
 /** What the agent remembers of a pod between syncs; all of it can be lost. */
 export interface PodMemory {
   attached: Attached | undefined;
@@ -42,8 +51,10 @@ export interface PodMemory {
   readonly probes: Map<string, { readonly containerId: string; readonly live: ContainerProbes }>;
   /** Container name → when it may be started again, and the delay that led there. */
   readonly backoff: Map<string, { readonly untilMs: number; readonly delayMs: number }>;
-  /** Ids of containers that are being stopped, and when they will be killed. */
-  readonly stopping: Map<string, number>;
+  /** Ids of containers that are being stopped. */
+  readonly stopping: Map<string, ContainerStop>;
+  /** Ids of containers whose postStart hook is under way; it is given up with its controller. */
+  readonly starting: Map<string, AbortController>;
   /** Ids of containers that this agent itself has tried to start. */
   readonly tried: Set<string>;
   /** Container id → what it wrote to its termination message file. */
@@ -62,6 +73,7 @@ export function newPodMemory(): PodMemory {
     probes: new Map(),
     backoff: new Map(),
     stopping: new Map(),
+    starting: new Map(),
     tried: new Set(),
     lastWords: new Map(),
     failure: undefined,

@@ -33,13 +33,31 @@ export interface PodObservation {
   readonly failure?: Problem | undefined;
 }
 
-export function isSidecar(container: ContainerDefinition): boolean {
+/** Of an init container. */
+export function isSidecar(container: ContainerDefinition | EphemeralContainer): boolean {
   return container.restartPolicy === 'Always';
 }
 
 /** Definitions of all containers of a pod, of whatever kind. */
 export function allDefinitions(pod: Pod): readonly (ContainerDefinition | EphemeralContainer)[] {
   return [...(pod.spec.initContainers ?? []), ...pod.spec.containers, ...(pod.spec.ephemeralContainers ?? [])];
+}
+
+/** Whether a container that has ended is started again. */
+export function restarts(pod: Pod, definition: ContainerDefinition, ended: Container): boolean {
+  const exitCode = ended.exitCode ?? 137;
+  for (const { action, exitCodes } of definition.restartPolicyRules ?? []) {
+    const isListed = exitCodes?.values?.includes(exitCode) ?? false;
+    if (action === 'Restart' && exitCodes && isListed === (exitCodes.operator === 'In')) return true;
+  }
+  const policy = definition.restartPolicy ?? pod.spec.restartPolicy ?? 'Always';
+  return policy === 'Always' || (policy === 'OnFailure' && exitCode !== 0);
+}
+
+/** What the API has been told of a pod's containers, of whatever kind. */
+export function reportedStatuses(pod: Pod): readonly ContainerStatus[] {
+  const { initContainerStatuses, containerStatuses, ephemeralContainerStatuses } = pod.status ?? {};
+  return [...(initContainerStatuses ?? []), ...(containerStatuses ?? []), ...(ephemeralContainerStatuses ?? [])];
 }
 
 /** The newest attempt of each container name, and the one before it. */
@@ -56,7 +74,7 @@ export function isTerminalPhase(phase: string | undefined): boolean {
  * middle of it. They never ran, so that starting them again under the same attempt is no restart.
  */
 export function unreportedStarts(pod: Pod, containers: readonly Container[]): readonly Container[] {
-  const statuses = [...(pod.status?.initContainerStatuses ?? []), ...(pod.status?.containerStatuses ?? [])];
+  const statuses = reportedStatuses(pod);
   const reported = new Set(
     statuses.flatMap((status) => [status.containerID, status.lastState?.terminated?.containerID]),
   );
@@ -90,10 +108,10 @@ function stateOf(container: Container | undefined, problem: Problem | undefined,
 }
 
 function statusOf(
-  definition: ContainerDefinition,
+  definition: ContainerDefinition | EphemeralContainer,
   observed: PodObservation,
   idleReason: string,
-  isInit: boolean,
+  kind: 'init' | 'main' | 'ephemeral',
 ): ContainerStatus {
   const [latest, before] = attemptsOf(observed.containers, definition.name);
   const problem = observed.problems.get(definition.name);
@@ -101,27 +119,32 @@ function statusOf(
   const dead = state.waiting && latest?.state === 'exited' ? latest : before?.state === 'exited' ? before : undefined;
   const running = latest?.state === 'running';
   const started = running && observed.started.has(definition.name);
-  const completedInit = isInit && !isSidecar(definition) && latest?.state === 'exited' && latest.exitCode === 0;
+  const isStep = kind === 'init' && !isSidecar(definition);
+  const isDone = isStep && latest?.state === 'exited' && latest.exitCode === 0;
+  const isReady = kind !== 'ephemeral' && running && started && observed.ready.has(definition.name);
   return {
     name: definition.name,
     state,
     lastState: dead ? terminated(dead) : {},
-    ready: completedInit || (running && started && observed.ready.has(definition.name)),
+    ready: isDone || isReady,
     restartCount: latest?.attempt ?? 0,
     image: definition.image ?? '',
     imageID: latest?.imageId ?? '',
     ...(latest ? { containerID: `pintle://${latest.id}` } : {}),
-    started,
+    ...(kind === 'ephemeral' ? {} : { started }),
+    ...(latest && definition.resources ? { resources: definition.resources } : {}),
   };
 }
 
 function condition(pod: Pod, type: string, status: boolean, nowMs: number, why?: Problem): PodCondition {
   const wanted = status ? 'True' : 'False';
+  const { generation } = pod.metadata;
   const before = pod.status?.conditions?.find((each) => each.type === type);
   const lastTransitionTime =
     before?.status === wanted && before.lastTransitionTime ? before.lastTransitionTime : iso(nowMs);
   return {
     type,
+    ...(generation === undefined ? {} : { observedGeneration: generation }),
     status: wanted,
     lastTransitionTime,
     ...(why ? { reason: why.reason, ...(why.message ? { message: why.message } : {}) } : {}),
@@ -129,7 +152,7 @@ function condition(pod: Pod, type: string, status: boolean, nowMs: number, why?:
 }
 
 /** True when every init container has done its part: run to success, or, as a sidecar, started. */
-export function isInitialized(pod: Pod, observed: PodObservation): boolean {
+export function isInitialized(pod: Pod, observed: Pick<PodObservation, 'containers' | 'started'>): boolean {
   // Main containers start after them, so that one of those is proof; a sidecar that crashes later changes nothing.
   if (pod.spec.containers.some((definition) => attemptsOf(observed.containers, definition.name).length > 0))
     return true;
@@ -140,14 +163,22 @@ export function isInitialized(pod: Pod, observed: PodObservation): boolean {
   });
 }
 
-function phaseOf(pod: Pod, observed: PodObservation): string {
+type Ended = Pick<PodObservation, 'containers' | 'started' | 'failure'>;
+
+/** True when the pod's work is over for good, whatever of it (sidecars) still runs. */
+export function isOver(pod: Pod, containers: readonly Container[], failure?: Problem): boolean {
+  return isTerminalPhase(phaseOf(pod, { containers, started: new Set(), failure }));
+}
+
+function phaseOf(pod: Pod, observed: Ended): string {
   if (observed.failure) return 'Failed';
   if (isTerminalPhase(pod.status?.phase)) return pod.status!.phase!;
-  const policy = pod.spec.restartPolicy ?? 'Always';
+  const isDeleted = pod.metadata.deletionTimestamp !== undefined;
   const latest = (definition: ContainerDefinition) => attemptsOf(observed.containers, definition.name)[0];
   const initFailed = (pod.spec.initContainers ?? []).some((definition) => {
     const container = latest(definition);
-    return !isSidecar(definition) && container?.state === 'exited' && container.exitCode !== 0 && policy === 'Never';
+    if (isSidecar(definition) || container?.state !== 'exited' || container.exitCode === 0) return false;
+    return !restarts(pod, definition, container);
   });
   if (initFailed) return 'Failed';
   if (!isInitialized(pod, observed)) return 'Pending';
@@ -156,11 +187,17 @@ function phaseOf(pod: Pod, observed: PodObservation): string {
     return mains.some((container) => container?.state === 'running') ? 'Running' : 'Pending';
   }
   if (mains.some((container) => container!.state === 'running')) return 'Running';
-  const codes = mains.map((container) => container!.exitCode ?? 137);
-  const isDeleted = pod.metadata.deletionTimestamp !== undefined;
-  if (policy === 'Always' && !isDeleted) return 'Running';
-  if (codes.every((code) => code === 0)) return 'Succeeded';
-  return policy === 'Never' || isDeleted ? 'Failed' : 'Running';
+  const goesOn = pod.spec.containers.some((definition, index) => restarts(pod, definition, mains[index]!));
+  if (goesOn && !isDeleted) return 'Running';
+  return mains.every((container) => container!.exitCode === 0) ? 'Succeeded' : 'Failed';
+}
+
+/** The API hears of the end when nothing runs any more: whoever acts on it may count on that. */
+function reportedPhase(pod: Pod, observed: PodObservation): string {
+  const phase = phaseOf(pod, observed);
+  const isHeld = isTerminalPhase(phase) && observed.containers.some((each) => each.state === 'running');
+  if (!isHeld || isTerminalPhase(pod.status?.phase)) return phase;
+  return isInitialized(pod, observed) ? 'Running' : 'Pending';
 }
 
 /** Guaranteed, Burstable or BestEffort, by requests and limits of cpu and memory. */
@@ -181,14 +218,17 @@ export function qosClass(pod: Pod): string {
 
 export function podStatus(pod: Pod, observed: PodObservation): PodStatus {
   const { nowMs } = observed;
-  const phase = phaseOf(pod, observed);
+  const phase = reportedPhase(pod, observed);
   const initialized = isInitialized(pod, observed);
   const initDefinitions = pod.spec.initContainers ?? [];
   const mainIdle = initDefinitions.length > 0 && !initialized ? 'PodInitializing' : 'ContainerCreating';
   const initContainerStatuses = initDefinitions.map((definition) =>
-    statusOf(definition, observed, 'PodInitializing', true),
+    statusOf(definition, observed, 'PodInitializing', 'init'),
   );
-  const containerStatuses = pod.spec.containers.map((definition) => statusOf(definition, observed, mainIdle, false));
+  const containerStatuses = pod.spec.containers.map((definition) => statusOf(definition, observed, mainIdle, 'main'));
+  const ephemeralContainerStatuses = (pod.spec.ephemeralContainers ?? []).map((definition) =>
+    statusOf(definition, observed, 'ContainerCreating', 'ephemeral'),
+  );
   const unready = [
     ...containerStatuses,
     ...initContainerStatuses.filter((_, index) => isSidecar(initDefinitions[index]!)),
@@ -232,7 +272,9 @@ export function podStatus(pod: Pod, observed: PodObservation): PodStatus {
   const ownTypes = new Set(own.map((each) => each.type));
   const foreign = (pod.status?.conditions ?? []).filter((each) => !ownTypes.has(each.type));
   const failure = observed.failure ?? (ended && pod.status?.reason ? { reason: pod.status.reason } : undefined);
+  const { generation } = pod.metadata;
   return {
+    ...(generation === undefined ? {} : { observedGeneration: generation }),
     phase,
     conditions: [...own, ...foreign],
     ...(failure ? { reason: failure.reason } : {}),
@@ -245,6 +287,7 @@ export function podStatus(pod: Pod, observed: PodObservation): PodStatus {
     startTime: pod.status?.startTime ?? iso(nowMs),
     ...(initDefinitions.length > 0 ? { initContainerStatuses } : {}),
     containerStatuses,
+    ...(ephemeralContainerStatuses.length > 0 ? { ephemeralContainerStatuses } : {}),
     qosClass: qosClass(pod),
   } as PodStatus;
 }

@@ -8,6 +8,7 @@ import { isPintleError, type Container, type Sandbox } from '../../../kernel/con
 import { resources } from '../../../kernel/machinery/resources.ts';
 import type { SpecSources } from './container-spec.ts';
 import { ContainerStarts, messageFile } from './container-starts.ts';
+import { ContainerStops } from './container-stops.ts';
 import {
   newPodMemory,
   retryDelay,
@@ -16,7 +17,15 @@ import {
   type PodWorkerSettings,
 } from './pod-memory.ts';
 import { PodSandboxes } from './pod-sandboxes.ts';
-import { attemptsOf, isSidecar, isTerminalPhase, unreportedStarts, type Problem } from './pod-status.ts';
+import {
+  attemptsOf,
+  isOver,
+  isSidecar,
+  isTerminalPhase,
+  reportedStatuses,
+  unreportedStarts,
+  type Problem,
+} from './pod-status.ts';
 import { startProbes } from './probes.ts';
 import { newestPod, StatusWriter } from './status-writer.ts';
 
@@ -25,6 +34,7 @@ export class PodWorker {
   readonly #services: PodWorkerServices;
   readonly #sandboxes: PodSandboxes;
   readonly #starts: ContainerStarts;
+  readonly #stops: ContainerStops;
   readonly #statuses: StatusWriter;
   readonly #memory = new Map<string, PodMemory>();
 
@@ -32,7 +42,8 @@ export class PodWorker {
     this.#settings = settings;
     this.#services = services;
     this.#sandboxes = new PodSandboxes(settings, services);
-    this.#starts = new ContainerStarts(settings, services);
+    this.#stops = new ContainerStops(services);
+    this.#starts = new ContainerStarts(settings, services, this.#stops);
     this.#statuses = new StatusWriter(settings, services, (uid, id) => messageFile(services.volumes.folder(uid), id));
   }
 
@@ -44,7 +55,10 @@ export class PodWorker {
   }
 
   close(): void {
-    for (const memory of this.#memory.values()) for (const probes of memory.probes.values()) probes.live.stop();
+    for (const memory of this.#memory.values()) {
+      for (const probes of memory.probes.values()) probes.live.stop();
+      for (const hook of memory.starting.values()) hook.abort();
+    }
   }
 
   async sync(uid: string): Promise<void> {
@@ -58,24 +72,20 @@ export class PodWorker {
       await this.#terminate(uid, memory, pod, sandboxes, containers);
       return;
     }
-    if (isTerminalPhase(pod.status?.phase)) {
-      const isDown = await this.#release(uid, memory, sandboxes, containers, 0);
-      // Once more, because what ended only now had run: sidecars.
-      if (isDown && containers.length > 0)
-        await this.#statuses.write(pod, memory, { sandbox: undefined, containers, podIps: [] });
-      return;
-    }
-    if (memory.failure !== undefined || this.#isPastDeadline(pod, memory)) {
-      const graceSeconds = pod.spec.terminationGracePeriodSeconds ?? 30;
+    const hasEnded = isTerminalPhase(pod.status?.phase);
+    if (!hasEnded) containers = await this.#forgetLostStarts(pod, memory, containers);
+    if (hasEnded || memory.failure || this.#isPastDeadline(pod, memory) || isOver(pod, containers)) {
+      const graceSeconds = graceSecondsOf(pod);
       const graceMs = (memory.failure?.reason === 'Evicted' ? Math.min(1, graceSeconds) : graceSeconds) * 1000;
-      if (!(await this.#release(uid, memory, sandboxes, containers, graceMs))) return;
-      await this.#statuses.write(pod, memory, { sandbox: undefined, containers, podIps: [] });
+      const isDown = await this.#release(memory, sandboxes, containers, graceMs);
+      if (containers.length === 0 && hasEnded) return;
+      const sandbox = isDown ? undefined : sandboxes[0];
+      await this.#statuses.write(pod, memory, { sandbox, containers, podIps: [] });
       return;
     }
-    containers = await this.#forgetLostStarts(pod, memory, containers);
     const now = await this.#run(pod, memory, sandboxes, containers);
-    const phase = await this.#statuses.write(pod, memory, { ...now, podIps: this.#podIps(pod, memory) });
-    if (isTerminalPhase(phase)) this.#services.again(uid);
+    await this.#statuses.write(pod, memory, { ...now, podIps: this.#podIps(pod, memory) });
+    if (isOver(pod, now.containers)) this.#services.again(uid);
   }
 
   /** Ends a pod for good: it becomes Failed with this reason. */
@@ -189,11 +199,10 @@ export class PodWorker {
         known.live.stop();
         memory.probes.delete(definition.name);
       }
-      if (latest?.state !== 'running') continue;
+      if (latest?.state !== 'running' || memory.starting.has(latest.id)) continue;
       let probes = memory.probes.get(definition.name);
       if (!probes) {
-        const reported = [...(pod.status?.initContainerStatuses ?? []), ...(pod.status?.containerStatuses ?? [])];
-        const before = reported.find((each) => each.containerID === `pintle://${latest.id}`);
+        const before = reportedStatuses(pod).find((each) => each.containerID === `pintle://${latest.id}`);
         const live = startProbes(
           {
             containerId: latest.id,
@@ -217,33 +226,15 @@ export class PodWorker {
       }
       const { failure } = probes.live;
       if (failure && !memory.stopping.has(latest.id)) {
-        const text = `Container ${definition.name} failed ${failure.kind} probe, will be restarted`;
-        this.#services.record(pod, 'Normal', 'Killing', text);
-        this.#stopLater(uid, memory, latest, (pod.spec.terminationGracePeriodSeconds ?? 30) * 1000);
+        const probe = failure.kind === 'startup' ? definition.startupProbe : definition.livenessProbe;
+        this.#stops.begin(pod, memory, latest, {
+          graceMs: (probe?.terminationGracePeriodSeconds ?? graceSecondsOf(pod)) * 1000,
+          isTurn: true,
+          why: `Container ${definition.name} failed ${failure.kind} probe, will be restarted`,
+          podIp: () => this.#podIps(pod, memory)[0] ?? '127.0.0.1',
+        });
       }
     }
-  }
-
-  /** Stops without holding up the pod's queue; `again` is called when it has ended. A shorter grace later on counts. */
-  #stopLater(uid: string, memory: PodMemory, container: Container, graceMs: number): void {
-    const { runtime, clock, log, again } = this.#services;
-    const killMs = clock.now() + graceMs;
-    if (killMs >= (memory.stopping.get(container.id) ?? Infinity)) return;
-    memory.stopping.set(container.id, killMs);
-    const isOver = () => {
-      if (memory.stopping.get(container.id) === killMs) memory.stopping.delete(container.id);
-    };
-    void runtime.stopContainer(container.id, graceMs).then(
-      () => {
-        isOver();
-        again(uid);
-      },
-      (error: unknown) => {
-        log.error('cannot stop container', { container: container.id, error: String(error) });
-        isOver();
-        again(uid, 1000);
-      },
-    );
   }
 
   // ---- ending ------------------------------------------------------------------------------------------------------
@@ -257,7 +248,7 @@ export class PodWorker {
     containers: readonly Container[],
   ): Promise<void> {
     const graceSeconds = pod?.metadata.deletionGracePeriodSeconds ?? (pod ? 30 : 0);
-    if (!(await this.#release(uid, memory, sandboxes, containers, graceSeconds * 1000))) return;
+    if (!(await this.#release(memory, sandboxes, containers, graceSeconds * 1000))) return;
     // Without sandboxes there is nothing to say, or an earlier agent has said it.
     if (pod && sandboxes.length > 0)
       await this.#statuses.write(pod, memory, { sandbox: undefined, containers, podIps: [] });
@@ -269,23 +260,25 @@ export class PodWorker {
 
   /** Ends containers, probes and network; keeps records and logs. True when all containers have ended. */
   async #release(
-    uid: string,
     memory: PodMemory,
     sandboxes: readonly Sandbox[],
     containers: readonly Container[],
     graceMs: number,
   ): Promise<boolean> {
     const { runtime, attachment } = this.#services;
+    const pod = memory.lastPod;
     for (const probes of memory.probes.values()) probes.live.stop();
     memory.probes.clear();
-    const sidecars = new Set((memory.lastPod?.spec.initContainers ?? []).filter(isSidecar).map((each) => each.name));
+    for (const hook of memory.starting.values()) hook.abort();
     const running = containers.filter((container) => container.state === 'running');
-    const mains = running.filter((container) => !sidecars.has(container.name));
-    // Sidecars outlive the containers that they serve.
-    for (const container of mains.length > 0 ? mains : running) {
-      if (memory.lastPod && !memory.stopping.has(container.id))
-        this.#services.record(memory.lastPod, 'Normal', 'Killing', `Stopping container ${container.name}`);
-      this.#stopLater(uid, memory, container, graceMs);
+    const next = new Set(endingNext(pod, running));
+    for (const container of running) {
+      this.#stops.begin(pod, memory, container, {
+        graceMs,
+        isTurn: next.has(container),
+        why: `Stopping container ${container.name}`,
+        podIp: () => (pod ? this.#podIps(pod, memory)[0] : undefined) ?? '127.0.0.1',
+      });
     }
     if (running.length > 0) return false;
     for (const sandbox of sandboxes) {
@@ -308,4 +301,17 @@ export class PodWorker {
       if (!isPintleError(error, 'NOT_FOUND', 'CONFLICT')) throw error;
     }
   }
+}
+
+function graceSecondsOf(pod: Pod): number {
+  return pod.spec.terminationGracePeriodSeconds ?? 30;
+}
+
+/** Sidecars outlive the containers that they serve, and end in the reverse of the order in which they started. */
+export function endingNext(pod: Pod | undefined, running: readonly Container[]): readonly Container[] {
+  const sidecars = (pod?.spec.initContainers ?? []).filter(isSidecar).map(({ name }) => name);
+  const others = running.filter(({ name }) => !sidecars.includes(name));
+  if (others.length > 0) return others;
+  const last = sidecars.findLast((name) => running.some((each) => each.name === name));
+  return running.filter(({ name }) => name === last);
 }

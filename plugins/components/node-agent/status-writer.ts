@@ -5,7 +5,7 @@ import { isPintleError, type Container, type Sandbox } from '../../../kernel/con
 import { resources } from '../../../kernel/machinery/resources.ts';
 import { readLogs } from './log-reader.ts';
 import type { PodMemory, PodWorkerServices, PodWorkerSettings } from './pod-memory.ts';
-import { podStatus, type PodObservation } from './pod-status.ts';
+import { allDefinitions, podStatus, type PodObservation } from './pod-status.ts';
 
 const maxMessageBytes = 4096;
 const maxLogTail = { tailLines: 80, limitBytes: 2048 };
@@ -30,8 +30,7 @@ export function newestPod(known: Pod, written: Pod | undefined): Pod {
 async function lastWordsOf(pod: Pod, container: Container, path: string, maxLogFiles: number): Promise<string> {
   const words = await readFile(path).catch(() => Buffer.alloc(0));
   if (words.length > 0) return words.subarray(0, maxMessageBytes).toString('utf8');
-  const definitions = [...(pod.spec.initContainers ?? []), ...pod.spec.containers];
-  const policy = definitions.find((each) => each.name === container.name)?.terminationMessagePolicy;
+  const policy = allDefinitions(pod).find((each) => each.name === container.name)?.terminationMessagePolicy;
   if (policy !== 'FallbackToLogsOnError' || container.exitCode === 0) return '';
   const { namespace, name } = pod.metadata;
   const source = { path: container.logPath, maxLogFiles, isRunning: async () => false };
@@ -67,6 +66,7 @@ export class StatusWriter {
     },
   ): Promise<string | undefined> {
     const { cluster, clock, log } = this.#services;
+    // Known to be probed is who has started, its postStart hook included.
     const probes = [...memory.probes];
     const observation: PodObservation = {
       containers: await this.#withLastWords(pod, memory, facts.containers),

@@ -343,6 +343,9 @@ export function endStdin(life: ContainerLife): void {
 function stopSignal(name: string | undefined): NodeJS.Signals | number {
   if (name === undefined || name === '') return 'SIGTERM';
   if (/^\d+$/.test(name)) return Number(name);
+  // Real-time signals, of which glibc keeps two for itself; Node has no names for them.
+  const real = /^(?:SIG)?RTM(IN|AX)(?:[+-](\d+))?$/.exec(name);
+  if (real !== null) return real[1] === 'IN' ? 34 + Number(real[2] ?? 0) : 64 - Number(real[2] ?? 0);
   const full = name.startsWith('SIG') ? name : `SIG${name}`;
   return full in osConstants.signals ? (full as NodeJS.Signals) : 'SIGTERM';
 }

@@ -176,7 +176,7 @@ export class ProcessRuntime implements Runtime, AsyncDisposable {
       const life = this.#track({
         spec,
         imageId: image.id,
-        stopSignal: image.config.stopSignal,
+        stopSignal: spec.stopSignal ?? image.config.stopSignal,
         hostPid: sandbox.spec.hostPid,
         createdMs: this.#options.clock.now(),
       });

@@ -87,6 +87,17 @@ test('pods', async (t) => {
     [{ volumes: [{ name: 'v', secret: {} }] }, 'spec.volumes[0].secret.secretName', /Required value/],
     [one({ livenessProbe: {} }), 'spec.containers[0].livenessProbe', /must specify a handler type/],
     [
+      one({ livenessProbe: { grpc: { port: 0 } } }),
+      'spec.containers[0].livenessProbe.grpc.port',
+      /between 1 and 65535/,
+    ],
+    [
+      one({ lifecycle: { preStop: { sleep: { seconds: 31 } } } }),
+      'spec.containers[0].lifecycle.preStop.sleep',
+      /must be non-negative and less than terminationGracePeriodSeconds \(30\)/,
+    ],
+    [one({ lifecycle: { postStart: {} } }), 'spec.containers[0].lifecycle.postStart', /must specify a handler type/],
+    [
       one({ livenessProbe: { httpGet: { port: 1 }, exec: { command: ['a'] } } }),
       'spec.containers[0].livenessProbe.httpGet',
       /more than 1 handler/,

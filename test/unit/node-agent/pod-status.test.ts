@@ -1,9 +1,12 @@
 import test from 'ava';
+import { endingNext } from '../../../plugins/components/node-agent/pod-worker.ts';
 import type { Container as Definition, Pod } from '../../../kernel/contract/kubernetes.ts';
 import type { Container } from '../../../kernel/contract/index.ts';
 import {
   podStatus,
+  isOver,
   qosClass,
+  restarts,
   unreportedStarts,
   type PodObservation,
 } from '../../../plugins/components/node-agent/pod-status.ts';
@@ -102,9 +105,25 @@ const cases: readonly [string, Partial<Pod['spec']>, Container[], string, string
     'job with sidecar',
     { initContainers: [sidecar], restartPolicy: 'Never' },
     [container('s', 0, 'running'), container('c', 0, 'exited')],
+    'Running',
+    'False',
+    'Completed',
+  ],
+  [
+    'job whose sidecar has ended too',
+    { initContainers: [sidecar], restartPolicy: 'Never' },
+    [container('s', 0, 'exited', { exitCode: 143 }), container('c', 0, 'exited')],
     'Succeeded',
     'False',
     'Completed',
+  ],
+  [
+    'a container with a policy of its own',
+    { containers: [{ name: 'c', image: 'host', restartPolicy: 'Never' }] },
+    [container('c', 0, 'exited', { exitCode: 3 })],
+    'Failed',
+    'False',
+    'Error',
   ],
   [
     'killed',
@@ -173,6 +192,58 @@ test('a condition keeps its transition time until it changes', (t) => {
     changed.conditions!.find((each) => each.type === 'Ready')!.lastTransitionTime,
     first.conditions!.find((each) => each.type === 'Ready')!.lastTransitionTime,
   );
+});
+
+test('restart rules come before the policies of container and pod', (t) => {
+  const rules = (operator: string, values: number[]): Definition => ({
+    name: 'c',
+    image: 'host',
+    restartPolicy: 'Never',
+    restartPolicyRules: [{ action: 'Restart', exitCodes: { operator, values } }],
+  });
+  const ended = container('c', 0, 'exited', { exitCode: 42 });
+  const goesOn = (definition: Definition, spec: Partial<Pod['spec']> = {}) => restarts(pod(spec), definition, ended);
+  t.true(goesOn(rules('In', [42])));
+  t.false(goesOn(rules('In', [1])));
+  t.false(goesOn(rules('NotIn', [42])));
+  t.true(goesOn(rules('NotIn', [1])));
+  t.true(goesOn({ name: 'c', image: 'host' }));
+  t.true(goesOn({ name: 'c', image: 'host' }, { restartPolicy: 'OnFailure' }));
+  t.false(goesOn({ name: 'c', image: 'host' }, { restartPolicy: 'Never' }));
+});
+
+test('it is over when nothing restarts, whatever of it still runs', (t) => {
+  const spec: Partial<Pod['spec']> = { initContainers: [sidecar], restartPolicy: 'Never' };
+  t.true(isOver(pod(spec), [container('s', 0, 'running'), container('c', 0, 'exited')]));
+  t.false(isOver(pod(spec), [container('s', 0, 'running'), container('c', 0, 'running')]));
+  t.false(isOver(pod(spec), [container('s', 0, 'exited')]));
+  t.false(isOver(pod({}), [container('c', 0, 'exited')]));
+});
+
+test('sidecars end after the others, the last one first', (t) => {
+  const two = pod({ initContainers: [sidecar, { ...sidecar, name: 'r' }] });
+  const up = ['s', 'r', 'c', 'd'].map((name) => container(name, 0, 'running'));
+  const next = (count: number) => endingNext(two, up.slice(0, count)).map(({ name }) => name);
+  t.deepEqual(next(4), ['c', 'd']);
+  t.deepEqual(next(2), ['r']);
+  t.deepEqual(next(1), ['s']);
+  t.deepEqual(endingNext(undefined, up), up);
+});
+
+test('ephemeral containers are told apart and count for nothing', (t) => {
+  const spec = { ephemeralContainers: [{ name: 'debug', image: 'host' }] };
+  const status = podStatus(pod(spec), observe([container('c', 0, 'running'), container('debug', 0, 'exited')]));
+  t.is(status.conditions?.find((each) => each.type === 'Ready')?.status, 'True');
+  t.like(status.ephemeralContainerStatuses?.[0], { name: 'debug', ready: false, restartCount: 0 });
+  t.is(status.ephemeralContainerStatuses![0]!.state?.terminated?.exitCode, 0);
+});
+
+test('the generation that a status speaks of is in it and in its conditions', (t) => {
+  const third = pod({});
+  third.metadata.generation = 3;
+  const status = podStatus(third, observe([container('c', 0, 'running')]));
+  t.is(status.observedGeneration, 3);
+  t.true(status.conditions!.every((each) => each.observedGeneration === 3));
 });
 
 test('a terminal phase stays', (t) => {

@@ -4,6 +4,7 @@ import type {
   ContainerPort,
   EnvVar,
   Lifecycle,
+  LifecycleHandler,
   Probe,
   ResourceRequirements,
 } from '../../../../kernel/contract/kubernetes.ts';
@@ -11,7 +12,8 @@ import { parseQuantity } from '../../../../kernel/machinery/quantity.ts';
 import type { FieldErrors } from './field-errors.ts';
 import { envNameFaults, labelFaults, portNameFaults } from './names.ts';
 
-const handlers = ['exec', 'httpGet', 'tcpSocket', 'grpc', 'sleep'] as const;
+const probeHandlers = ['exec', 'httpGet', 'tcpSocket', 'grpc'] as const;
+const hookHandlers = ['exec', 'httpGet', 'tcpSocket', 'sleep'] as const;
 
 function validatePort(port: ContainerPort, field: string, hostNetwork: boolean, errors: FieldErrors): void {
   if (port.name) errors.faults(`${field}.name`, port.name, portNameFaults(port.name));
@@ -54,12 +56,23 @@ function validateEnv(env: readonly EnvVar[], field: string, errors: FieldErrors)
   }
 }
 
-function validateHandler(handler: object, field: string, errors: FieldErrors): void {
+function validateHandler(
+  handler: Probe | LifecycleHandler,
+  field: string,
+  handlers: readonly string[],
+  graceSeconds: number,
+  errors: FieldErrors,
+): void {
   const record = handler as Record<string, unknown>;
   const given = handlers.filter((name) => record[name] !== undefined);
   if (given.length === 0) errors.required(field, 'must specify a handler type');
   for (const name of given.slice(1)) errors.forbidden(`${field}.${name}`, 'may not specify more than 1 handler type');
-  const { exec, httpGet, tcpSocket } = handler as Probe;
+  const { exec, httpGet, tcpSocket, grpc, sleep } = handler as Probe & LifecycleHandler;
+  if (grpc) errors.range(`${field}.grpc.port`, grpc.port, 1, 65_535);
+  if (sleep && (sleep.seconds < 0 || sleep.seconds > graceSeconds)) {
+    const wanted = `must be non-negative and less than terminationGracePeriodSeconds (${graceSeconds})`;
+    errors.invalid(`${field}.sleep`, sleep.seconds, wanted);
+  }
   if (exec && !exec.command?.length) errors.required(`${field}.exec.command`);
   for (const [name, action] of Object.entries({ httpGet, tcpSocket })) {
     if (!action) continue;
@@ -70,7 +83,7 @@ function validateHandler(handler: object, field: string, errors: FieldErrors): v
 
 function validateProbe(probe: Probe | undefined, field: string, onlyOneSuccess: boolean, errors: FieldErrors): void {
   if (!probe) return;
-  validateHandler(probe, field, errors);
+  validateHandler(probe, field, probeHandlers, 0, errors);
   errors.nonNegative(`${field}.initialDelaySeconds`, probe.initialDelaySeconds);
   for (const name of ['timeoutSeconds', 'periodSeconds', 'successThreshold', 'failureThreshold'] as const) {
     errors.nonNegative(`${field}.${name}`, probe[name]);
@@ -87,9 +100,16 @@ function validateProbe(probe: Probe | undefined, field: string, onlyOneSuccess: 
   }
 }
 
-function validateLifecycle(lifecycle: Lifecycle | undefined, field: string, errors: FieldErrors): void {
-  if (lifecycle?.postStart) validateHandler(lifecycle.postStart, `${field}.postStart`, errors);
-  if (lifecycle?.preStop) validateHandler(lifecycle.preStop, `${field}.preStop`, errors);
+function validateLifecycle(
+  lifecycle: Lifecycle | undefined,
+  field: string,
+  graceSeconds: number,
+  errors: FieldErrors,
+): void {
+  for (const name of ['postStart', 'preStop'] as const) {
+    const handler = lifecycle?.[name];
+    if (handler) validateHandler(handler, `${field}.${name}`, hookHandlers, graceSeconds, errors);
+  }
 }
 
 export function validateResources(
@@ -116,6 +136,7 @@ export function validateResources(
 export interface ContainerSurroundings {
   readonly volumes: ReadonlySet<string>;
   readonly hostNetwork: boolean;
+  readonly graceSeconds: number;
   /** Names of all containers so far. */
   readonly names: Set<string>;
   /** "TCP/10.0.0.1/80" of containers that run together. */
@@ -185,5 +206,5 @@ export function validateContainer(
   }
   if (container.lifecycle && !mayProbe) {
     errors.forbidden(`${field}.lifecycle`, 'may not be set for init containers without restartPolicy=Always');
-  } else validateLifecycle(container.lifecycle, `${field}.lifecycle`, errors);
+  } else validateLifecycle(container.lifecycle, `${field}.lifecycle`, around.graceSeconds, errors);
 }

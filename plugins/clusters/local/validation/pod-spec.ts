@@ -115,6 +115,7 @@ export function validatePodSpec(
   const around = {
     volumes,
     hostNetwork: spec.hostNetwork === true,
+    graceSeconds: spec.terminationGracePeriodSeconds ?? 30,
     names: new Set<string>(),
     hostPorts: new Set<string>(),
   };

@@ -1,0 +1,181 @@
+/** The life of a pod: hooks, probes with periods of their own, sidecars, ends and what is told of them. */
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import test from 'ava';
+import { TestCluster } from './support/cluster.ts';
+import { eventually, Pods, shell, statusOf } from './support/pods.ts';
+
+const configuration = `
+apiVersion: pintle.dev/v1
+kind: ClusterConfiguration
+plugins:
+  use:
+    component:
+      - defaults
+      - { name: node-agent, config: { backoffSeconds: 0.5, maxBackoffSeconds: 2 } }
+`;
+const sleep = 'exec sleep infinity';
+let folder: string;
+let cluster: TestCluster;
+let pods: Pods;
+test.before(async () => {
+  folder = mkdtempSync(join(tmpdir(), 'pintle-life-'));
+  writeFileSync(join(folder, 'config.yaml'), configuration);
+  cluster = await TestCluster.start({ nodes: 1, flags: ['--config', join(folder, 'config.yaml')] });
+  pods = new Pods(cluster);
+});
+test.after.always(async () => {
+  await cluster?.stop();
+  rmSync(folder, { recursive: true, force: true });
+});
+
+const event = (name: string, text: RegExp) =>
+  eventually(async () => (await pods.events(name)).find((each) => text.test(`${each.reason}: ${each.message}`)));
+const mounted = { volumeMounts: [{ name: 'd', mountPath: '/d' }] };
+/** A folder of the node that outlives the pod. */
+const kept = (name: string) => [{ name: 'd', hostPath: { path: join(folder, name), type: 'DirectoryOrCreate' } }];
+const read = async (name: string): Promise<string> => {
+  const { readFile } = await import('node:fs/promises');
+  return readFile(join(folder, name), 'utf8').catch(() => '');
+};
+/** Notes the signal, takes a moment, notes its end. */
+const noting = (name: string) =>
+  `trap 'echo ${name} told >> /d/log; sleep 0.3; echo ${name} ends >> /d/log; exit 0' TERM; touch /tmp/up; while :; do sleep 0.05; done`;
+
+test.serial('postStart holds the next container and readiness back; preStop comes before the signal', async (t) => {
+  await pods.create('hooks', {
+    terminationGracePeriodSeconds: 60,
+    volumes: kept('hooks'),
+    containers: [
+      shell('a', noting('a'), {
+        ...mounted,
+        lifecycle: {
+          postStart: {
+            exec: { command: ['sh', '-c', 'until [ -e /d/go ]; do sleep 0.05; done; echo started >> /d/log'] },
+          },
+          preStop: { exec: { command: ['sh', '-c', 'echo hook >> /d/log'] } },
+        },
+      }),
+      shell('b', `echo b >> /d/log; ${sleep}`, { ...mounted, lifecycle: { preStop: { sleep: { seconds: 1 } } } }),
+    ],
+  });
+  const early = await pods.until('hooks', (pod) => pod.status?.containerStatuses?.[0]?.state?.running !== undefined);
+  t.false(statusOf(early, 'a').ready);
+  t.is(statusOf(early, 'b').state?.waiting?.reason, 'ContainerCreating');
+  writeFileSync(join(folder, 'hooks/go'), '');
+  await pods.ready('hooks');
+  await eventually(async () => ((await read('hooks/log')).includes('b\n') ? true : undefined));
+  await pods.delete('hooks');
+  await pods.gone('hooks');
+  t.is(await read('hooks/log'), 'started\nb\nhook\na told\na ends\n');
+});
+
+test.serial('a hook that fails: after the start the container restarts, before the end it is only told', async (t) => {
+  await pods.create('bad-hooks', {
+    containers: [
+      shell('a', sleep, { lifecycle: { postStart: { exec: { command: ['sh', '-c', 'echo no >&2; exit 3'] } } } }),
+      shell('b', sleep, { lifecycle: { preStop: { httpGet: { port: 9, path: '/bye' } } } }),
+    ],
+  });
+  await event('bad-hooks', /^FailedPostStartHook: Exec lifecycle hook \(\[sh -c echo no >&2; exit 3\]\) failed: no/);
+  await pods.until('bad-hooks', (pod) => (pod.status?.containerStatuses?.[0]?.restartCount ?? 0) >= 1);
+  await pods.until('bad-hooks', (pod) => pod.status?.containerStatuses?.[1]?.state?.running !== undefined);
+  await pods.delete('bad-hooks', 5);
+  await event('bad-hooks', /^FailedPreStopHook: HTTP lifecycle hook \(\/bye\) failed: Get "http:\/\/10\./);
+  await pods.gone('bad-hooks');
+  t.pass();
+});
+
+const grpcServer = (port: number) => [
+  process.execPath,
+  '-e',
+  `require('http2').createServer().on('stream', (s) => {
+     s.on('data', () => {}).on('end', () => {
+       s.respond({ ':status': 200, 'content-type': 'application/grpc' }, { waitForTrailers: true });
+       s.on('wantTrailers', () => s.sendTrailers({ 'grpc-status': '0' }));
+       s.end(Buffer.from([0, 0, 0, 0, 2, 8, require('fs').existsSync('/tmp/down') ? 2 : 1]));
+     });
+   }).listen(${port})`,
+];
+
+test.serial('gRPC probes: ready while it serves, restarted when it does not', async (t) => {
+  await pods.create('grpc', {
+    containers: [
+      {
+        name: 'c',
+        image: 'host',
+        command: grpcServer(7000),
+        readinessProbe: { grpc: { port: 7000 }, periodSeconds: 1, failureThreshold: 1 },
+        livenessProbe: {
+          grpc: { port: 7000, service: 'x' },
+          periodSeconds: 1,
+          failureThreshold: 3,
+          initialDelaySeconds: 1,
+          terminationGracePeriodSeconds: 1,
+        },
+      },
+    ],
+  });
+  await pods.ready('grpc');
+  await pods.kubectl(['exec', 'grpc', '--', 'touch', '/tmp/down']);
+  await event('grpc', /^Unhealthy: Readiness probe failed: service unhealthy \(responded with "NOT_SERVING"\)$/);
+  const again = await pods.until('grpc', (pod) => (pod.status?.containerStatuses?.[0]?.restartCount ?? 0) >= 1);
+  t.truthy(again);
+  await pods.ready('grpc');
+  await pods.delete('grpc');
+});
+
+test.serial('a probe may have a grace period of its own, and a preStop hook runs before a restart too', async (t) => {
+  await pods.create('graces', {
+    terminationGracePeriodSeconds: 3600,
+    volumes: kept('graces'),
+    containers: [
+      shell('c', `trap '' TERM; touch /tmp/up; while :; do sleep 0.1; done`, {
+        ...mounted,
+        lifecycle: { preStop: { exec: { command: ['sh', '-c', 'echo hook >> /d/log'] } } },
+        livenessProbe: {
+          exec: { command: ['false'] },
+          periodSeconds: 1,
+          failureThreshold: 1,
+          initialDelaySeconds: 1,
+          terminationGracePeriodSeconds: 1,
+        },
+      }),
+    ],
+  });
+  const pod = await pods.until('graces', (each) => (each.status?.containerStatuses?.[0]?.restartCount ?? 0) >= 1);
+  t.is(statusOf(pod, 'c').lastState?.terminated?.exitCode, 137);
+  t.regex(await read('graces/log'), /^hook\n/);
+  await pods.delete('graces', 1);
+});
+
+test.serial(
+  'sidecars: started in order, outlive the work, end in reverse; the pod is over when they are',
+  async (t) => {
+    const side = (name: string) =>
+      shell(name, noting(name), {
+        ...mounted,
+        restartPolicy: 'Always',
+        startupProbe: { exec: { command: ['test', '-e', '/tmp/up'] }, periodSeconds: 1 },
+      });
+    await pods.create('sides', {
+      restartPolicy: 'Never',
+      terminationGracePeriodSeconds: 60,
+      volumes: kept('sides'),
+      initContainers: [side('one'), shell('step', 'echo step >> /d/log', mounted), side('two')],
+      containers: [shell('c', 'echo work >> /d/log; until [ -e /d/go ]; do sleep 0.05; done', mounted)],
+    });
+    await pods.ready('sides');
+    writeFileSync(join(folder, 'sides/go'), '');
+    const done = await pods.until('sides', (pod) => {
+      const isOver = pod.status?.phase === 'Succeeded';
+      const sides = (pod.status?.initContainerStatuses ?? []).filter((each) => each.name !== 'step');
+      if (isOver) for (const each of sides) t.truthy(each.state?.terminated, 'over, and a sidecar runs');
+      return isOver;
+    });
+    t.is(statusOf(done, 'one').restartCount, 0);
+    t.is(await read('sides/log'), 'step\nwork\ntwo told\ntwo ends\none told\none ends\n');
+    await pods.delete('sides');
+  },
+);
