@@ -149,6 +149,11 @@ export const resources = {
     shortNames: ['cj'],
     categories: ['all'],
   }),
+  /** As kubectl 1.20 names it. */
+  cronJobsV1beta1: resource<k8s.CronJob>('batch', 'v1beta1', 'CronJob', 'cronjobs', 'Namespaced', 'batch/v1.CronJob', {
+    shortNames: ['cj'],
+    categories: ['all'],
+  }),
   jobs: resource<k8s.Job>('batch', 'v1', 'Job', 'jobs', 'Namespaced', 'batch/v1.Job', { categories: ['all'] }),
   horizontalPodAutoscalers: resource<k8s.HorizontalPodAutoscaler>(
     'autoscaling',
@@ -226,6 +231,16 @@ export const resources = {
   podDisruptionBudgets: resource<k8s.PodDisruptionBudget>(
     'policy',
     'v1',
+    'PodDisruptionBudget',
+    'poddisruptionbudgets',
+    'Namespaced',
+    'policy/v1.PodDisruptionBudget',
+    { shortNames: ['pdb'] },
+  ),
+  /** As kubectl 1.20 names it. */
+  podDisruptionBudgetsV1beta1: resource<k8s.PodDisruptionBudget>(
+    'policy',
+    'v1beta1',
     'PodDisruptionBudget',
     'poddisruptionbudgets',
     'Namespaced',

@@ -5,13 +5,16 @@
 import type { KubernetesObject, ResourceType } from '../../../kernel/contract/index.ts';
 import type {
   AutoscalingV1HorizontalPodAutoscaler,
+  CronJob,
   Event,
   EventsV1Event,
   HorizontalPodAutoscaler,
+  PodDisruptionBudget,
 } from '../../../kernel/contract/kubernetes.ts';
 import { resources } from '../../../kernel/machinery/resources.ts';
 import { eventFromStored, eventToStored } from './strategies/event-conversion.ts';
 import { autoscalerFromStored, autoscalerToStored } from './strategies/autoscaler-conversion.ts';
+import { budgetFromStored, budgetToStored, renamed } from './strategies/former-versions.ts';
 import { deepFreeze } from './state/frozen-json.ts';
 
 export interface View {
@@ -43,6 +46,24 @@ function view<Shown extends KubernetesObject, Stored extends KubernetesObject>(
 }
 
 export const views: ReadonlyMap<string, View> = new Map([
+  [
+    'policy/v1beta1/poddisruptionbudgets',
+    view<PodDisruptionBudget, PodDisruptionBudget>(
+      resources.podDisruptionBudgetsV1beta1,
+      resources.podDisruptionBudgets,
+      budgetFromStored,
+      budgetToStored,
+    ),
+  ],
+  [
+    'batch/v1beta1/cronjobs',
+    view<CronJob, CronJob>(
+      resources.cronJobsV1beta1,
+      resources.cronJobs,
+      renamed('batch/v1beta1'),
+      renamed('batch/v1'),
+    ),
+  ],
   [
     'events.k8s.io/v1/events',
     view<EventsV1Event, Event>(resources.eventsV1, resources.events, eventFromStored, eventToStored),

@@ -1,0 +1,222 @@
+/**
+ * The API as a pod sees it: found by its Service and its name, trusted by the CA, asked with the pod's own token, and
+ * answered as far as roles allow. Beside it what admission and the scheduler decide: quotas, limits, preemption.
+ */
+import { basename } from 'node:path';
+import { CoreV1Api, KubeConfig } from '@kubernetes/client-node';
+import test from 'ava';
+import { cpuMillis } from '../../kernel/machinery/quantity.ts';
+import { kubectls, TestCluster, type Output } from './support/cluster.ts';
+
+const [newest = 'kubectl'] = kubectls();
+/** Pods have a /tmp of their own: what lies there is not theirs. */
+const podNode = process.execPath.startsWith('/tmp/') ? 'node' : process.execPath;
+const clientLibrary = import.meta.resolve('@kubernetes/client-node');
+
+let cluster: TestCluster;
+let core: CoreV1Api;
+test.before(async () => {
+  cluster = await TestCluster.start({ nodes: 2 });
+  const config = new KubeConfig();
+  config.loadFromFile(cluster.kubeconfig);
+  core = config.makeApiClient(CoreV1Api);
+});
+test.after.always(() => cluster?.stop());
+
+async function ok(argv: readonly string[], input?: string, binary = newest): Promise<string> {
+  const { code, stdout, stderr } = await cluster.kubectl(binary, argv, input);
+  if (code !== 0) throw new Error(`kubectl ${argv.join(' ')}: ${stderr}${stdout}`);
+  return stdout;
+}
+
+async function eventually<T>(what: string, look: () => Promise<T | undefined | false>): Promise<T> {
+  for (const end = Date.now() + 90_000; ;) {
+    const found = await look();
+    if (found !== undefined && found !== false) return found;
+    if (Date.now() > end) throw new Error(`it did not come to be: ${what}`);
+    await new Promise((resolve) => setTimeout(resolve, 100));
+  }
+}
+
+const phase = async (namespace: string, name: string) =>
+  (await core.readNamespacedPod({ namespace, name }).catch(() => undefined))?.status?.phase;
+
+/** Runs to its end what prints lines of JSON. */
+async function outcome(namespace: string, name: string, command: readonly string[], account: string) {
+  const body = {
+    metadata: { name },
+    spec: {
+      serviceAccountName: account,
+      restartPolicy: 'Never',
+      containers: [{ name: 'c', image: 'host', command: [...command] }],
+    },
+  };
+  await core.createNamespacedPod({ namespace, body });
+  const end = await eventually(`${name} has ended`, async () => {
+    const now = await phase(namespace, name);
+    return now === 'Succeeded' || now === 'Failed' ? now : undefined;
+  });
+  return { end, text: await ok(['-n', namespace, 'logs', name]) };
+}
+
+const script = `
+import { readFileSync } from 'node:fs';
+import { request } from 'node:https';
+import { CoreV1Api, KubeConfig } from '${clientLibrary}';
+const config = new KubeConfig();
+config.loadFromCluster();
+const api = config.makeApiClient(CoreV1Api);
+const folder = '/var/run/secrets/kubernetes.io/serviceaccount/';
+const namespace = readFileSync(folder + 'namespace', 'utf8');
+const { items } = await api.listNamespacedPod({ namespace });
+const denied = await api.listNamespacedSecret({ namespace }).catch((error) => error.code);
+const elsewhere = await api.listNamespacedPod({ namespace: 'kube-system' }).catch((error) => error.code);
+const ask = (headers, options = {}) => new Promise((resolve, reject) => {
+  const call = request('https://kubernetes.default.svc/api/v1/namespaces/' + namespace + '/pods', { headers, ca: readFileSync(folder + 'ca.crt'), ...options }, (answer) => {
+    answer.resume();
+    resolve(answer.statusCode);
+  });
+  call.on('error', reject);
+  call.end();
+});
+const token = readFileSync(folder + 'token', 'utf8');
+const byName = await ask({ authorization: 'Bearer ' + token });
+const byNobody = await ask({});
+const byForger = await ask({ authorization: 'Bearer ' + token.slice(0, -6) + 'AAAAAA' });
+console.log(JSON.stringify({ namespace, pods: items.map((pod) => pod.metadata.name), denied, elsewhere, byName, byNobody, byForger }));
+`;
+
+test.serial('a program in a pod finds the API, proves who it is, and may what its roles say', async (t) => {
+  await ok(['create', 'namespace', 'team']);
+  await ok(['-n', 'team', 'create', 'serviceaccount', 'robot']);
+  await ok(['-n', 'team', 'create', 'role', 'reader', '--verb=get,list,watch', '--resource=pods']);
+  await ok(['-n', 'team', 'create', 'rolebinding', 'robot', '--role=reader', '--serviceaccount=team:robot']);
+  const command = [podNode, '--input-type=module', '-e', script];
+  const { end, text } = await outcome('team', 'program', command, 'robot');
+  t.is(end, 'Succeeded', text);
+  t.deepEqual(JSON.parse(text), {
+    namespace: 'team',
+    pods: ['program'],
+    denied: 403,
+    elsewhere: 403,
+    byName: 200,
+    byNobody: 401,
+    byForger: 401,
+  });
+});
+
+test.serial('kubectl in a pod needs no configuration', async (t) => {
+  const { end, text } = await outcome('team', 'kubectl', [newest, 'get', 'pods', '-o', 'name'], 'robot');
+  t.is(end, 'Succeeded', text);
+  t.deepEqual(text.trim().split('\n').toSorted(), ['pod/kubectl', 'pod/program']);
+});
+
+test.serial('a token is worth nothing once its pod is gone', async (t) => {
+  const name = 'holder';
+  await core.createNamespacedPod({
+    namespace: 'team',
+    body: {
+      metadata: { name },
+      spec: {
+        terminationGracePeriodSeconds: 1,
+        containers: [{ name: 'c', image: 'host', command: ['sleep', 'infinity'] }],
+      },
+    },
+  });
+  await eventually('it runs', async () => (await phase('team', name)) === 'Running');
+  const exec = ['-n', 'team', 'exec', name, '--', 'cat', '/var/run/secrets/kubernetes.io/serviceaccount/token'];
+  const token = await ok(exec);
+  const { url, certificate } = ((config) => {
+    config.loadFromFile(cluster.kubeconfig);
+    const { server, caData } = config.getCurrentCluster()!;
+    return { url: server, certificate: caData };
+  })(new KubeConfig());
+  const config = new KubeConfig();
+  config.loadFromOptions({
+    clusters: [{ name: 'c', server: url, caData: certificate }],
+    users: [{ name: 'u', token }],
+    contexts: [{ name: 'x', cluster: 'c', user: 'u' }],
+    currentContext: 'x',
+  });
+  const asPod = config.makeApiClient(CoreV1Api);
+  const answer = () =>
+    asPod.listNamespacedPod({ namespace: 'team' }).then(
+      () => 200,
+      (error: { code?: number }) => error.code,
+    );
+  t.is(await answer(), 403, 'known, but without a role');
+  await ok(['-n', 'team', 'delete', 'pod', name]);
+  t.is(await answer(), 401);
+});
+
+for (const [index, binary] of kubectls().entries())
+  test.serial(`${basename(binary)} (${index}): roles, quotas and limits as its users know them`, async (t) => {
+    const namespace = `rules-${index}`;
+    const raw = (argv: readonly string[], input?: string): Promise<Output> =>
+      cluster.kubectl(binary, ['-n', namespace, ...argv], input);
+    const own = (argv: readonly string[], input?: string) => ok(['-n', namespace, ...argv], input, binary);
+    await ok(['create', 'namespace', namespace], undefined, binary);
+    t.is((await raw(['auth', 'can-i', 'create', 'pods', '--as=jane'])).stdout.trim(), 'no');
+    const refused = await raw(['get', 'pods', '--as=jane']);
+    t.regex(
+      refused.stderr,
+      /pods is forbidden: User "jane" cannot list resource "pods" in API group "" in the namespace/,
+    );
+    await own(['create', 'rolebinding', 'jane', '--clusterrole=edit', '--user=jane']);
+    t.is((await own(['auth', 'can-i', 'create', 'pods', '--as=jane'])).trim(), 'yes');
+    t.is((await raw(['auth', 'can-i', 'create', 'roles', '--as=jane'])).stdout.trim(), 'no');
+    t.regex(await own(['auth', 'can-i', '--list', '--as=jane']), /pods\/exec/);
+    await own(['get', 'pods', '--as=jane']);
+    await own(['create', 'quota', 'small', '--hard=pods=1,configmaps=5']);
+    await own(['run', 'one', '--image=host', '--restart=Never', '--', 'true']);
+    const second = await raw(['run', 'two', '--image=host', '--restart=Never', '--', 'sleep', '5']);
+    // The first may have ended by now, and counts no more; a third then has no place beside the second.
+    const third = await raw(['run', 'three', '--image=host', '--restart=Never', '--', 'sleep', '5']);
+    t.regex(
+      `${second.stderr}${third.stderr}`,
+      /exceeded quota: small, requested: pods=1, used: pods=1, limited: pods=1/,
+    );
+    await eventually('the quota tells', async () => /pods\s+1\s+1/.test(await own(['describe', 'quota', 'small'])));
+    t.regex(await own(['describe', 'quota', 'small']), /configmaps\s+1\s+5/);
+    await own(
+      ['apply', '-f', '-'],
+      `{"apiVersion":"v1","kind":"LimitRange","metadata":{"name":"l"},"spec":{"limits":[{"type":"Container","max":{"cpu":"1"},"defaultRequest":{"cpu":"10m"}}]}}`,
+    );
+    t.regex(await own(['describe', 'limitrange', 'l']), /Container\s+cpu\s+-\s+1\s+10m\s+1/);
+    await own(['create', 'cronjob', 'tick', '--image=host', '--schedule=0 0 1 1 *', '--', 'true']);
+    await own(['create', 'pdb', 'b', '--selector=app=x', '--min-available=1']);
+    t.regex(await own(['describe', 'pdb', 'b']), /Min available:\s+1/);
+    await ok(['delete', 'namespace', namespace, '--wait=false'], undefined, binary);
+  });
+
+test.serial('a pod that matters more gets the place of one that matters less', async (t) => {
+  await ok(['create', 'priorityclass', 'important', '--value=1000']);
+  const { items: nodes } = await core.listNode();
+  const most = Math.min(...nodes.map((node) => cpuMillis(node.status!.allocatable!['cpu']!)));
+  const pod = (name: string, priorityClassName?: string) => ({
+    metadata: { name },
+    spec: {
+      ...(priorityClassName && { priorityClassName }),
+      terminationGracePeriodSeconds: 1,
+      containers: [
+        {
+          name: 'c',
+          image: 'host',
+          command: ['sleep', 'infinity'],
+          resources: { requests: { cpu: `${Math.floor(most * 0.7)}m` } },
+        },
+      ],
+    },
+  });
+  const names = nodes.map((_, i) => `low-${i}`);
+  for (const name of names) await core.createNamespacedPod({ namespace: 'default', body: pod(name) });
+  for (const name of names) await eventually(`${name} runs`, async () => (await phase('default', name)) === 'Running');
+  await core.createNamespacedPod({ namespace: 'default', body: pod('high', 'important') });
+  await eventually('high runs', async () => (await phase('default', 'high')) === 'Running');
+  const { items } = await core.listNamespacedPod({ namespace: 'default' });
+  t.is(items.filter(({ metadata }) => metadata?.name?.startsWith('low-')).length, names.length - 1);
+  const event = await eventually('the event', async () =>
+    (await core.listNamespacedEvent({ namespace: 'default' })).items.find(({ reason }) => reason === 'Preempted'),
+  );
+  t.regex(event.message ?? '', /^Preempted by pod \S+ on node node-\d$/);
+});
