@@ -174,6 +174,12 @@ export const builtIns: readonly CatalogueEntry[] = [
   },
   {
     kind: 'runtime',
+    name: 'cri',
+    summary: 'Containers of containerd or CRI-O, in the pod network of Pintle',
+    load: () => import('../plugins/runtimes/cri/index.ts'),
+  },
+  {
+    kind: 'runtime',
     name: 'hollow',
     summary: 'Nothing runs: states and logs as a real runtime would report them, for scale tests',
     load: () => import('../plugins/runtimes/hollow/index.ts'),

@@ -10,7 +10,7 @@
  * - A sandbox or container is on record (it shows in `list`) before anything of it exists, and until nothing of it does.
  * - Containers outlive the agent: after `kill -9` of the agent and a new start, `list` shows every one with its true
  *   state, exit codes of those that ended meanwhile included, and logs have no hole.
- * - `stdout` and `stderr` are written to `logPath` in CRI log form: RFC 3339 time with nanoseconds, stream, F or P, text.
+ * - `stdout` and `stderr` are written to `logPath` in CRI log form: RFC 3339 time with up to nine digits of a second, stream, F or P, text.
  *   With `maxLogBytes` the file is rotated to `logPath.1` ... keeping `maxLogFiles`.
  * - What has been written to stdout and stderr can be told from the log to the byte: of a last line without a newline only
  *   P pieces are there.

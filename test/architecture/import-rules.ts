@@ -114,6 +114,8 @@ export const importRules: readonly ImportRule[] = [
   onlyIn('inversify', 'kernel/composition'),
   onlyIn('tsyringe', 'kernel/adapters'),
   onlyIn('dockerode', 'plugins/runtimes/docker'),
+  onlyIn('@grpc/grpc-js', 'plugins/runtimes/cri'),
+  onlyIn('@grpc/proto-loader', 'plugins/runtimes/cri'),
   onlyIn('netlink', 'netplugins/linux'),
   onlyIn('koffi', 'netplugins/linux'),
   onlyIn('raw-socket', 'netplugins/linux'),

@@ -216,9 +216,11 @@ export function readLog(path: string): {
     .split('\n')
     .slice(0, -1)
     .map((line): LogLine => {
-      const match = /^(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{9}Z) (stdout|stderr) ([FP]) (.*)$/.exec(line);
+      const match = /^(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?Z (stdout|stderr) ([FP]) (.*)$/.exec(line);
       if (match === null) throw new Error(`no line of a CRI log: ${JSON.stringify(line.slice(0, 200))}`);
-      return { time: match[1] ?? '', stream: match[2] ?? '', tag: match[3] ?? '', text: match[4] ?? '' };
+      const [, seconds = '', fraction = '', stream = '', tag = '', text = ''] = match;
+      // All nine digits, so that times compare as texts.
+      return { time: `${seconds}.${fraction.padEnd(9, '0')}Z`, stream, tag, text };
     });
   return {
     lines,

@@ -2,8 +2,8 @@
 import type Docker from 'dockerode';
 import type { ContainerSpec, SandboxSpec } from '../../../kernel/contract/index.ts';
 import { parseImageName } from '../../../kernel/machinery/image-name.ts';
-import type { SandboxFacts } from './labels.ts';
-import type { SandboxPaths } from './sandbox-files.ts';
+import type { SandboxFacts } from '../../../kernel/machinery/engine/engine-labels.ts';
+import type { SandboxPaths } from '../../../kernel/machinery/engine/sandbox-files.ts';
 
 /** Output waits here until it is in the pod's log; an agent may be away for as long as it takes to fill it. */
 export interface EngineLog {

@@ -3,10 +3,10 @@ import { rmSync } from 'node:fs';
 import { join } from 'node:path';
 import type { ContainerInspectInfo } from 'dockerode';
 import type { Logger } from '../../../kernel/contract/index.ts';
+import { removeLogFiles } from '../../../kernel/machinery/engine/log-files.ts';
 import { hasStarted } from './container-state.ts';
-import type { ContainerFacts } from './labels.ts';
+import type { ContainerFacts } from '../../../kernel/machinery/engine/engine-labels.ts';
 import { LogRelay } from './log-relay.ts';
-import { removeLogFiles } from './rotated-log.ts';
 
 /** How often logs are looked at without a hint. */
 const sweepMs = 2_000;
@@ -54,7 +54,7 @@ export class ContainerLogs {
     this.#relays.get(facts.id)?.close();
     this.#relays.delete(facts.id);
     rmSync(join(this.#folder, facts.id), { force: true });
-    removeLogFiles({ path: facts.logPath, maxFiles: facts.maxLogFiles });
+    removeLogFiles(facts.logPath, facts.maxLogFiles);
   }
 
   close(): void {

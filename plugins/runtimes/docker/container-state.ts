@@ -1,15 +1,14 @@
 /** What the engine says about a container, as the contract wants it told. */
-import { readFileSync, statfsSync } from 'node:fs';
 import type { ContainerInspectInfo } from 'dockerode';
 import type { Container, Sandbox } from '../../../kernel/contract/index.ts';
-import { failureOf, type ContainerFacts, type SandboxFacts } from './labels.ts';
-
-/** Exit code of a container that never ran, when the engine gave none. */
-const neverRan = 128;
-const nsfsMagic = 0x6e736673;
+import { startExitCode, startMessage } from '../../../kernel/machinery/engine/start-failure.ts';
+import { visibleNetns } from '../../../kernel/machinery/engine/visible-netns.ts';
+import { failureOf, type ContainerFacts, type SandboxFacts } from '../../../kernel/machinery/engine/engine-labels.ts';
 
 export function describeSandbox(info: ContainerInspectInfo, facts: SandboxFacts): Sandbox {
-  const netns = info.State.Running && !facts.hostNetwork ? netnsOf(info) : undefined;
+  const { SandboxKey } = info.NetworkSettings as { readonly SandboxKey?: string };
+  const isSeen = info.State.Running && !facts.hostNetwork;
+  const netns = isSeen ? visibleNetns(SandboxKey, { pid: info.State.Pid, containerId: info.Id }) : undefined;
   const { id, podNamespace, podName, podUid, labels } = facts;
   return {
     ...{ id, podNamespace, podName, podUid, labels },
@@ -17,29 +16,6 @@ export function describeSandbox(info: ContainerInspectInfo, facts: SandboxFacts)
     netns,
     createdMs: Date.parse(info.Created),
   };
-}
-
-/**
- * Where the namespace can be opened from here: the engine's mount of it, or its process. Undefined when neither is seen
- * (the engine is in other mount and pid namespaces than this agent, or on another machine).
- */
-export function netnsOf(info: ContainerInspectInfo): string | undefined {
-  const { SandboxKey } = info.NetworkSettings as { readonly SandboxKey?: string };
-  try {
-    if (SandboxKey !== undefined && SandboxKey !== '' && statfsSync(SandboxKey).type === nsfsMagic) return SandboxKey;
-  } catch {
-    // not mounted here
-  }
-  return isProcessOf(info.State.Pid, info.Id) ? `/proc/${info.State.Pid}/ns/net` : undefined;
-}
-
-/** True when the process of this number is one of the container: in another pid namespace it would be any other. */
-export function isProcessOf(pid: number, dockerId: string): boolean {
-  try {
-    return pid > 0 && readFileSync(`/proc/${pid}/cgroup`, 'latin1').includes(dockerId);
-  } catch {
-    return false;
-  }
 }
 
 export const hasStarted = (info: ContainerInspectInfo): boolean => timeOf(info.State.StartedAt) !== undefined;
@@ -88,23 +64,6 @@ export function describeContainer(info: ContainerInspectInfo, facts: ContainerFa
     reason: info.State.OOMKilled ? 'OOMKilled' : exitCode === 0 ? 'Completed' : 'Error',
     ...(info.State.Error === '' ? {} : { message: info.State.Error }),
   };
-}
-
-/** Without the names of the programs that pass the error on. */
-export function startMessage(text: string): string {
-  return text
-    .replace(
-      /^(?:failed to create (?:shim )?task(?: for container)?: |OCI runtime (?:exec|create) failed: |runc (?:create|exec) failed: |container_linux\.go:\d+: |unable to start container process: |exec failed: )+/i,
-      '',
-    )
-    .replace(/: unknown$/, '')
-    .trim();
-}
-
-/** As shells have it: 127 when there is no such command, 126 when it cannot be run. */
-export function startExitCode(message: string): number {
-  if (/executable file not found|no such file or directory/i.test(message)) return 127;
-  return /permission denied|is a directory|exec format error/i.test(message) ? 126 : neverRan;
 }
 
 /** Docker's "0001-01-01T00:00:00Z" is no time. */

@@ -3,7 +3,8 @@ import { readFileSync } from 'node:fs';
 import type { Duplex } from 'node:stream';
 import type { ExecInspectInfo } from 'dockerode';
 import { PintleError, type ProcessExit, type ProcessStreams } from '../../../kernel/contract/index.ts';
-import { isProcessOf, startExitCode, startMessage } from './container-state.ts';
+import { startExitCode, startMessage } from '../../../kernel/machinery/engine/start-failure.ts';
+import { isProcessOf } from '../../../kernel/machinery/engine/visible-netns.ts';
 import { statusOf, textOf, type Engine } from './engine.ts';
 import { engineStreams } from './engine-streams.ts';
 

@@ -22,16 +22,10 @@ import {
   type SandboxSpec,
 } from '../../../kernel/contract/index.ts';
 import { CallOrder } from '../../../kernel/machinery/call-order.ts';
+import { startExitCode, startMessage } from '../../../kernel/machinery/engine/start-failure.ts';
 import { EventStream } from '../../../kernel/machinery/event-stream.ts';
 import { containerConfig, hasCommand, sandboxConfig, type EngineLog } from './container-config.ts';
-import {
-  describeContainer,
-  describeSandbox,
-  hasFailed,
-  hasStarted,
-  startExitCode,
-  startMessage,
-} from './container-state.ts';
+import { describeContainer, describeSandbox, hasFailed, hasStarted } from './container-state.ts';
 import { ContainerLogs } from './container-logs.ts';
 import { containerStats } from './container-stats.ts';
 import { attachToContainer, execInContainer } from './container-streams.ts';
@@ -50,18 +44,16 @@ import {
   checkId,
   containerFacts,
   containerLabels,
-  containerName,
   labelKeys,
   ownerOf,
   sandboxFacts,
   sandboxLabels,
-  sandboxName,
   type ContainerFacts,
   type Failure,
   type SandboxFacts,
-} from './labels.ts';
-import { Inventory, type Known } from './inventory.ts';
-import { SandboxFiles } from './sandbox-files.ts';
+} from '../../../kernel/machinery/engine/engine-labels.ts';
+import { Inventory, containerName, sandboxName, type Known } from './inventory.ts';
+import { SandboxFiles } from '../../../kernel/machinery/engine/sandbox-files.ts';
 
 export interface DockerRuntimeOptions {
   readonly engine: EngineAddress;

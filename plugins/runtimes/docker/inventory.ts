@@ -6,18 +6,19 @@ import type { ContainerInspectInfo } from 'dockerode';
 import type { Engine } from './engine.ts';
 import {
   containerFacts,
-  containerName,
   labelKeys,
   sandboxFacts,
-  sandboxName,
   type ContainerFacts,
   type SandboxFacts,
-} from './labels.ts';
+} from '../../../kernel/machinery/engine/engine-labels.ts';
 
 export interface Known<Facts> {
   readonly info: ContainerInspectInfo;
   readonly facts: Facts;
 }
+
+export const sandboxName = (owner: string, id: string): string => `pintle.${owner}.sandbox.${id}`;
+export const containerName = (owner: string, id: string): string => `pintle.${owner}.${id}`;
 
 export class Inventory {
   readonly #engine: Engine;

@@ -3,8 +3,8 @@
  * writes one twice. Written before each batch: where the batch begins in the engine's log, and where in ours. Lines keep
  * the engine's times, so a batch that is written again is the same.
  *
- *   128 bytes: "SOURCE-INODE SOURCE-OFFSET TARGET-INODE TARGET-SIZE OPEN DONE" and blanks
- *   OPEN: streams whose last piece had no newline: "-", "o", "e", "oe".  DONE: "done" when all has been taken over.
+ *   128 bytes: "SOURCE-INODE SOURCE-OFFSET TARGET-INODE TARGET-SIZE DONE" and blanks
+ *   DONE: "done" when all has been taken over
  */
 import { closeSync, mkdirSync, openSync, readFileSync, rmSync, writeSync } from 'node:fs';
 import { dirname } from 'node:path';
@@ -14,7 +14,6 @@ export interface LogPosition {
   readonly sourceOffset: number;
   readonly targetInode: number;
   readonly targetSize: number;
-  readonly open: ReadonlySet<string>;
   readonly isDone: boolean;
 }
 
@@ -33,14 +32,13 @@ export class PositionFile {
     } catch {
       return undefined;
     }
-    const [sourceInode, sourceOffset, targetInode, targetSize, open = '-', done] = text.trim().split(' ');
+    const [sourceInode, sourceOffset, targetInode, targetSize, done] = text.trim().split(' ');
     if (targetSize === undefined) return undefined;
     return {
       sourceInode: Number(sourceInode),
       sourceOffset: Number(sourceOffset),
       targetInode: Number(targetInode),
       targetSize: Number(targetSize),
-      open: new Set([...open].filter((letter) => letter !== '-')),
       isDone: done === 'done',
     };
   }
@@ -53,8 +51,8 @@ export class PositionFile {
       // Opened for appending, a write would ignore its position.
       this.#fd = openSync(this.#path, 'r+');
     }
-    const { sourceInode, sourceOffset, targetInode, targetSize, open, isDone } = position;
-    const words = [sourceInode, sourceOffset, targetInode, targetSize, [...open].join('') || '-', isDone ? 'done' : ''];
+    const { sourceInode, sourceOffset, targetInode, targetSize, isDone } = position;
+    const words = [sourceInode, sourceOffset, targetInode, targetSize, isDone ? 'done' : ''];
     writeSync(this.#fd, words.join(' ').padEnd(128), 0);
   }
 

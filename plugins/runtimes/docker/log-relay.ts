@@ -41,7 +41,6 @@ export class LogRelay {
   #inode = 0;
   /** Up to here everything is in the target. */
   #offset = 0;
-  #open = new Set<string>();
   #isDone: boolean;
   #isClosed = false;
 
@@ -60,7 +59,6 @@ export class LogRelay {
     this.#target.cutBack(known.targetInode, known.targetSize);
     this.#openSource(path);
     this.#offset = known.sourceOffset;
-    this.#open = new Set(known.open);
   }
 
   /** Follows the source until `finish` or `close`. */
@@ -138,28 +136,26 @@ export class LogRelay {
     const began = this.#offset;
     let pieces: Buffer[] = [];
     let size = 0;
-    const open = new Set(this.#open);
     for (let start = 0; start < end;) {
       const stop = buffer.indexOf(newline, start);
-      const piece = Buffer.from(lineOf(buffer.subarray(start, stop), open));
+      const piece = Buffer.from(lineOf(buffer.subarray(start, stop)));
       pieces.push(piece);
       size += piece.length;
       start = stop + 1;
       const isFull = this.#options.target.maxBytes > 0 && this.#target.size + size >= this.#options.target.maxBytes;
       if (!isFull && start < end) continue;
-      this.#append(Buffer.concat(pieces), began + start, new Set(open));
+      this.#append(Buffer.concat(pieces), began + start);
       pieces = [];
       size = 0;
     }
     return true;
   }
 
-  #append(bytes: Buffer, nextOffset: number, open: Set<string>): void {
+  #append(bytes: Buffer, nextOffset: number): void {
     if (this.#target.isFull) this.#target.rotate();
     this.#record();
     this.#target.append(bytes);
     this.#offset = nextOffset;
-    this.#open = open;
   }
 
   #record(): void {
@@ -168,7 +164,6 @@ export class LogRelay {
       sourceOffset: this.#offset,
       targetInode: this.#target.inode,
       targetSize: this.#target.size,
-      open: this.#open,
       isDone: this.#isDone,
     });
   }
@@ -193,7 +188,7 @@ function inodeOf(path: string): number | undefined {
 }
 
 /** One entry in the form of the CRI; nothing for a line that is no entry (a crash of the engine can cut one in two). */
-function lineOf(json: Buffer, open: Set<string>): string {
+function lineOf(json: Buffer): string {
   let entry: Entry;
   try {
     entry = JSON.parse(json.toString('utf8')) as Entry;
@@ -201,9 +196,6 @@ function lineOf(json: Buffer, open: Set<string>): string {
     return '';
   }
   const isWhole = entry.log.endsWith('\n');
-  const letter = entry.stream === 'stderr' ? 'e' : 'o';
-  if (isWhole) open.delete(letter);
-  else open.add(letter);
   const text = isWhole ? entry.log.slice(0, -1) : entry.log;
   return `${nanoTime(entry.time)} ${entry.stream} ${isWhole ? 'F' : 'P'} ${text}\n`;
 }

@@ -1,17 +1,7 @@
 /** A container's log in the pod's folder: lines in the form of the CRI, rotated to PATH.1 ... when it has its full size. */
-import {
-  closeSync,
-  existsSync,
-  fstatSync,
-  ftruncateSync,
-  mkdirSync,
-  openSync,
-  renameSync,
-  rmSync,
-  statSync,
-  writeSync,
-} from 'node:fs';
+import { closeSync, fstatSync, ftruncateSync, mkdirSync, openSync, statSync, writeSync } from 'node:fs';
 import { dirname } from 'node:path';
+import { rotateLogFiles } from '../../../kernel/machinery/engine/log-files.ts';
 
 export interface LogTarget {
   readonly path: string;
@@ -51,12 +41,7 @@ export class RotatedLog {
 
   rotate(): void {
     this.close();
-    const { path, maxFiles } = this.#target;
-    for (let index = Math.max(1, maxFiles) - 1; index >= 1; index--) {
-      const from = index === 1 ? path : `${path}.${index - 1}`;
-      if (existsSync(from)) renameSync(from, `${path}.${index}`);
-    }
-    if (maxFiles <= 1) rmSync(path, { force: true });
+    rotateLogFiles(this.#target.path, this.#target.maxFiles);
   }
 
   /** Takes back what was appended to the file `inode` beyond `size`, wherever rotation has put it since. */
@@ -85,9 +70,4 @@ export class RotatedLog {
     this.#size = size;
     return this.#fd;
   }
-}
-
-export function removeLogFiles({ path, maxFiles }: Pick<LogTarget, 'path' | 'maxFiles'>): void {
-  rmSync(path, { force: true });
-  for (let index = 1; index < Math.max(2, maxFiles); index++) rmSync(`${path}.${index}`, { force: true });
 }

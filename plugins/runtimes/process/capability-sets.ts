@@ -3,6 +3,7 @@
  * device node would be the device), plus and minus what its spec says.
  */
 import { PintleError } from '../../../kernel/contract/index.ts';
+import { linuxCapabilities as known } from '../../../kernel/machinery/linux-capabilities.ts';
 
 const defaults = [
   'audit_write',
@@ -19,38 +20,6 @@ const defaults = [
   'setuid',
   'sys_chroot',
 ] as const;
-
-const known = new Set([
-  ...defaults,
-  'audit_control',
-  'audit_read',
-  'block_suspend',
-  'bpf',
-  'checkpoint_restore',
-  'dac_read_search',
-  'ipc_lock',
-  'ipc_owner',
-  'lease',
-  'linux_immutable',
-  'mac_admin',
-  'mac_override',
-  'mknod',
-  'net_admin',
-  'net_broadcast',
-  'perfmon',
-  'sys_admin',
-  'sys_boot',
-  'sys_module',
-  'sys_nice',
-  'sys_pacct',
-  'sys_ptrace',
-  'sys_rawio',
-  'sys_resource',
-  'sys_time',
-  'sys_tty_config',
-  'syslog',
-  'wake_alarm',
-]);
 
 interface CapabilityWishes {
   readonly privileged: boolean;

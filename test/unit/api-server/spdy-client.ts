@@ -1,7 +1,7 @@
 /** The client's side of SPDY/3.1 for tests: opens streams, collects what comes, and can send junk. */
 import { connect, type Socket } from 'node:net';
 import { constants, createDeflate, createInflate } from 'node:zlib';
-import { spdyDictionary } from '../../../plugins/components/api-server/streams/spdy-dictionary.ts';
+import { spdyDictionary } from '../../../kernel/machinery/spdy/spdy-dictionary.ts';
 
 export interface ClientStream {
   readonly id: number;

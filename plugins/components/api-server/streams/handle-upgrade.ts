@@ -22,7 +22,7 @@ import {
   spdyPortForwardProtocols,
   tunnelledPortForwardProtocol,
 } from './port-forward.ts';
-import { SpdyConnection } from './spdy-connection.ts';
+import { SpdyConnection } from '../../../../kernel/machinery/spdy/spdy-connection.ts';
 import { spdyChannels, spdyProcessProtocols } from './spdy-process.ts';
 import { acceptWebSocket, chooseProtocol, isWebSocket, offeredProtocols } from './web-socket.ts';
 import { processProtocols, webSocketChannels } from './web-socket-channels.ts';

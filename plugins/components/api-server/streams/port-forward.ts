@@ -6,7 +6,7 @@ import type { Duplex, Writable } from 'node:stream';
 import type { WebSocket } from 'ws';
 import type { NodeService } from '../../../../kernel/contract/index.ts';
 import type { PodKey } from './pod-container.ts';
-import type { SpdyConnection, SpdyStream } from './spdy-connection.ts';
+import type { SpdyConnection, SpdyStream } from '../../../../kernel/machinery/spdy/spdy-connection.ts';
 import { bytesOf, channelWriter } from './web-socket-channels.ts';
 
 export const spdyPortForwardProtocols = ['portforward.k8s.io'] as const;

@@ -1,5 +1,5 @@
 /** exec and attach over SPDY/3.1 (kubectl up to 1.29): one SPDY stream a channel, named by its `streamtype` header. */
-import type { SpdyConnection, SpdyStream } from './spdy-connection.ts';
+import type { SpdyConnection, SpdyStream } from '../../../../kernel/machinery/spdy/spdy-connection.ts';
 import { terminalSize, type ClientChannels } from './carry-process.ts';
 
 export const spdyProcessProtocols = ['v4.channel.k8s.io'] as const;

@@ -1,6 +1,6 @@
 /**
  * SPDY/3.1 as Kubernetes' clients speak it after an upgrade (moby/spdystream): streams with headers, data both ways, no
- * flow control. Server side only; runs over any Duplex, a socket or a WebSocket.
+ * flow control. Runs over any Duplex, a socket or a WebSocket. A server takes streams (`onStream`), a client opens them.
  *
  *   control frame  | 1 | version 3 (15) | type (16) | flags (8) | length (24) | payload |
  *   data frame     | 0 | stream id (31)             | flags (8) | length (24) | payload |
@@ -86,8 +86,12 @@ export class SpdyConnection {
   #isWorking = false;
   #unread = 0;
   #lastId = 0;
+  #nextId = 1;
+  /** The compression state goes on from block to block, so streams are opened one after the other. */
+  #opening: Promise<unknown> = Promise.resolve();
   #onStream: (stream: SpdyStream) => void = () => undefined;
   readonly #closeListeners = new Set<() => void>();
+  #hasEnded = false;
   #isClosed = false;
 
   constructor(transport: Duplex) {
@@ -98,12 +102,34 @@ export class SpdyConnection {
       void this.#work();
     });
     transport.on('error', () => this.close());
-    transport.once('end', () => this.close());
-    transport.once('close', () => this.close());
+    // What came before the end is still given to its streams.
+    const onEnd = (): void => {
+      this.#hasEnded = true;
+      void this.#work();
+    };
+    transport.once('end', onEnd);
+    transport.once('close', onEnd);
   }
 
   onStream(listener: (stream: SpdyStream) => void): void {
     this.#onStream = listener;
+  }
+
+  /** Opens a stream, as a client. Data may be written at once. */
+  async open(headers: Readonly<Record<string, string>>): Promise<SpdyStream> {
+    const id = this.#nextId;
+    this.#nextId += 2;
+    const stream = new SpdyStream(this, id, new Map(Object.entries(headers)));
+    this.#streams.set(id, stream);
+    const sent = this.#opening.then(async () => {
+      const head = Buffer.alloc(10);
+      head.writeUInt32BE(id);
+      const block = await through(this.#deflate, headerBlock(headers));
+      this.#sendControl(controlTypes.synStream, Buffer.concat([head, block]));
+    });
+    this.#opening = sent.catch(() => undefined);
+    await sent;
+    return stream;
   }
 
   /** Any number of listeners; one that comes too late is called at once. */
@@ -117,8 +143,7 @@ export class SpdyConnection {
     if (this.#isClosed) return;
     this.#isClosed = true;
     for (const stream of this.#streams.values()) {
-      if (!stream.readableEnded) stream.push(null);
-      stream.destroy();
+      endStream(stream);
     }
     this.#streams.clear();
     this.#inflate.close();
@@ -167,6 +192,7 @@ export class SpdyConnection {
     this.#isWorking = true;
     try {
       while (!this.#isClosed && (await this.#step()));
+      if (this.#hasEnded) this.close();
     } catch {
       this.close();
     } finally {
@@ -214,6 +240,7 @@ export class SpdyConnection {
     switch (type) {
       case controlTypes.synStream:
         return this.#openStream(payload, (flags & finFlag) !== 0);
+      case controlTypes.synReply:
       case controlTypes.headers:
         // The compression state is shared by all blocks: each must be read, also one that nobody needs.
         await this.#readHeaders(payload.subarray(4));
@@ -222,8 +249,7 @@ export class SpdyConnection {
         const stream = this.#streams.get(payload.readUInt32BE(0) & 0x7fffffff);
         if (stream === undefined) return;
         this.#streams.delete(stream.id);
-        if (!stream.readableEnded) stream.push(null);
-        stream.destroy();
+        endStream(stream);
         return;
       }
       case controlTypes.ping:
@@ -303,6 +329,27 @@ export class SpdyConnection {
   #noHeaders(): Promise<Buffer> {
     return through(this.#deflate, Buffer.alloc(4));
   }
+}
+
+/** Servers reset a stream after its last byte. Destroyed at once, it would forget what nobody has read yet. */
+function endStream(stream: SpdyStream): void {
+  if (!stream.readableEnded) stream.push(null);
+  if (stream.readableLength > 0) stream.once('end', () => stream.destroy());
+  else stream.destroy();
+}
+
+function headerBlock(headers: Readonly<Record<string, string>>): Buffer {
+  const number = (value: number): Buffer => {
+    const bytes = Buffer.alloc(4);
+    bytes.writeUInt32BE(value);
+    return bytes;
+  };
+  const text = (value: string): readonly Buffer[] => [number(Buffer.byteLength(value)), Buffer.from(value)];
+  const entries = Object.entries(headers);
+  return Buffer.concat([
+    number(entries.length),
+    ...entries.flatMap(([name, value]) => [...text(name.toLowerCase()), ...text(value)]),
+  ]);
 }
 
 /** One block through a codec whose state goes on from block to block. */

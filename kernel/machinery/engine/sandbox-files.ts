@@ -1,7 +1,7 @@
 /** The files of each sandbox that its containers see in /etc. */
 import { mkdirSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import type { SandboxSpec } from '../../../kernel/contract/index.ts';
+import type { SandboxSpec } from '../../contract/index.ts';
 
 export interface SandboxPaths {
   readonly hosts: string;

@@ -1,9 +1,9 @@
 /**
- * What the engine's containers carry as labels: whose they are, and the facts about sandbox or container that the engine
- * does not keep. The engine is the only record, so that an agent without memory finds everything again.
+ * What the containers of an engine (Docker, containerd, CRI-O) carry as labels: whose they are, and the facts about
+ * sandbox or container that the engine does not keep. So an agent without memory finds everything again.
  */
 import { createHash } from 'node:crypto';
-import { PintleError, type ContainerSpec, type SandboxSpec } from '../../../kernel/contract/index.ts';
+import { PintleError, type ContainerSpec, type SandboxSpec } from '../../contract/index.ts';
 
 export const labelKeys = {
   owner: 'dev.pintle.owner',
@@ -50,9 +50,6 @@ type Labels = Readonly<Record<string, string>>;
 export function ownerOf(stateDir: string): string {
   return createHash('sha256').update(stateDir).digest('hex').slice(0, 12);
 }
-
-export const sandboxName = (owner: string, id: string): string => `pintle.${owner}.sandbox.${id}`;
-export const containerName = (owner: string, id: string): string => `pintle.${owner}.${id}`;
 
 export function sandboxLabels(owner: string, node: string, spec: SandboxSpec): Labels {
   const { id, podNamespace, podName, podUid, labels, hostNetwork, hostIpc, hostPid } = spec;

@@ -1,0 +1,59 @@
+/**
+ * What containerd and CRI-O are given as their CNI network, since they make no network namespace for a pod without one: a
+ * plugin that leaves it empty for the attachment. It tells an address, which they insist on, of a range that is for
+ * documentation (RFC 5737) and belongs to nobody.
+ */
+import { existsSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+
+export const placeholderType = 'pintle-none';
+const version = '0.4.0';
+
+/** Also stands in for the plugin `loopback`, which containerd wants to be there; the attachment brings lo up. */
+export const placeholderScript = `#!/bin/sh
+# CNI plugin ${placeholderType}: does nothing. Pintle's attachment connects the pod.
+case "$CNI_COMMAND $CNI_IFNAME" in
+"ADD lo") printf '{"cniVersion":"${version}"}' ;;
+"ADD "*) printf '{"cniVersion":"${version}","interfaces":[{"name":"%s","sandbox":"%s"}],"ips":[{"version":"4","interface":0,"address":"192.0.2.1/32"}]}' "$CNI_IFNAME" "$CNI_NETNS" ;;
+VERSION*) printf '{"cniVersion":"${version}","supportedVersions":["0.3.1","${version}"]}' ;;
+esac
+`;
+
+export const placeholderConfig = `${JSON.stringify(
+  { cniVersion: version, name: 'pintle', plugins: [{ type: placeholderType }] },
+  undefined,
+  2,
+)}\n`;
+
+export interface CniFolders {
+  readonly confDir: string;
+  readonly binDir: string;
+}
+
+const filesOf = ({ confDir, binDir }: CniFolders) => ({
+  config: join(confDir, '00-pintle.conflist'),
+  script: join(binDir, placeholderType),
+  loopback: join(binDir, 'loopback'),
+});
+
+/** The script first: a runtime reads the configuration as soon as it is there. */
+export function installPlaceholder(folders: CniFolders): void {
+  const { config, script, loopback } = filesOf(folders);
+  mkdirSync(folders.binDir, { recursive: true });
+  mkdirSync(folders.confDir, { recursive: true });
+  write(script, placeholderScript, 0o755);
+  if (!existsSync(loopback)) write(loopback, placeholderScript, 0o755);
+  write(config, placeholderConfig, 0o644);
+}
+
+export function removePlaceholder(folders: CniFolders): void {
+  const { config, script, loopback } = filesOf(folders);
+  if (existsSync(loopback) && readFileSync(loopback, 'latin1') === placeholderScript) rmSync(loopback);
+  rmSync(config, { force: true });
+  rmSync(script, { force: true });
+}
+
+function write(path: string, text: string, mode: number): void {
+  writeFileSync(`${path}.new`, text, { mode });
+  renameSync(`${path}.new`, path);
+}
