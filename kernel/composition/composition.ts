@@ -43,18 +43,22 @@ export function kernelServices(overrides: Overrides): Container {
         startOrder(await choose(selection, askHost, report, log.of('kernel')), provided),
       [tokens.selection, tokens.askHost, tokens.report, tokens.log],
     );
-  container.bind(tokens.lifeCycle).toResolvedValue(
-    (report, clock, log, config, place) =>
-      new LifeCycle({
-        report,
-        clock,
-        log: log.of('kernel'),
-        logOf: (id) => log.of(id),
-        cluster: config.cluster,
-        ...place,
-      }),
-    [tokens.report, tokens.clock, tokens.log, tokens.config, tokens.place],
+  container.bind(tokens.lifeCycleOptions).toResolvedValue(
+    (clock, log, config, place) => ({
+      clock,
+      log: log.of('kernel'),
+      logOf: (id: string) => log.of(id),
+      cluster: config.cluster,
+      ...place,
+    }),
+    [tokens.clock, tokens.log, tokens.config, tokens.place],
   );
+  container
+    .bind(tokens.lifeCycle)
+    .toResolvedValue(
+      (report, options) => new LifeCycle({ report, ...options }),
+      [tokens.report, tokens.lifeCycleOptions],
+    );
   for (const kind of provided) bindOverride(container, kind, overrides[kind]);
   return container;
 }

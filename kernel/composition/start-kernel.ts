@@ -9,6 +9,7 @@ import { startOrder } from '../registry/order.ts';
 import { examine, type Verdict } from '../registry/plan.ts';
 import type { ReportRow } from '../registry/report.ts';
 import { instanceOf, kernelServices, provide, usesOf } from './composition.ts';
+import { leaveFormerPlugins } from './former-plugins.ts';
 import { type Overrides, tokens } from './tokens.ts';
 
 export interface KernelOptions {
@@ -42,6 +43,11 @@ export interface Kernel {
 export async function startKernel(options: KernelOptions): Promise<Kernel> {
   const container = compose(options);
   const plan = await container.getAsync(tokens.plan);
+  await leaveFormerPlugins({
+    plan,
+    catalogue: await container.getAsync(tokens.catalogue),
+    lifeCycle: container.get(tokens.lifeCycleOptions),
+  });
   const lifeCycle = container.get(tokens.lifeCycle);
   const report = container.get(tokens.report);
   await lifeCycle.start(

@@ -3,7 +3,7 @@ import type { ClusterConfiguration } from '../config/cluster-configuration.ts';
 import type { Clock, Host, Kind, Kinds, ManyKind, Role } from '../contract/index.ts';
 import type { Catalogue, CatalogueEntry } from '../registry/catalogue.ts';
 import type { Settings } from '../registry/configure.ts';
-import type { LifeCycle } from '../registry/life-cycle.ts';
+import type { LifeCycle, LifeCycleOptions } from '../registry/life-cycle.ts';
 import type { AskHost, Candidate, PlanOptions, Selection } from '../registry/plan.ts';
 import type { Report } from '../registry/report.ts';
 import type { LogSource } from '../host/logger.ts';
@@ -26,6 +26,7 @@ export const tokens = {
   askHost: token<AskHost>('askHost'),
   selection: token<Selection>('selection'),
   plan: token<readonly Candidate[]>('plan'),
+  lifeCycleOptions: token<Omit<LifeCycleOptions, 'report'>>('lifeCycleOptions'),
   lifeCycle: token<LifeCycle>('lifeCycle'),
 } as const;
 

@@ -7,10 +7,17 @@ export interface KindFacts {
   readonly role: Role;
   /** The methods that an instance must have. */
   readonly verbs: readonly string[];
+  /** The method that removes what outlives the process; undefined: nothing does. */
+  readonly leave?: string;
 }
 
 type Verbs<K extends Kind> = readonly (keyof Kinds[K] & string)[];
-const facts = <K extends Kind>(many: boolean, role: Role, verbs: Verbs<K>): KindFacts => ({ many, role, verbs });
+const facts = <K extends Kind>(many: boolean, role: Role, verbs: Verbs<K>, leave?: Verbs<K>[number]): KindFacts => ({
+  many,
+  role,
+  verbs,
+  ...(leave === undefined ? {} : { leave }),
+});
 
 /** What the kernel knows of each kind beside its types. In the order in which listings show them. */
 export const kindFacts: { readonly [K in Kind]: KindFacts } = {
@@ -20,16 +27,24 @@ export const kindFacts: { readonly [K in Kind]: KindFacts } = {
   ]),
   scheduler: facts<'scheduler'>(true, 'server', ['filter', 'score']),
   controller: facts<'controller'>(true, 'server', ['run']),
-  runtime: facts<'runtime'>(false, 'node', [
-    ...(['status', 'ensureSandbox', 'stopSandbox', 'removeSandbox', 'listSandboxes', 'startContainer'] as const),
-    ...(['stopContainer', 'removeContainer', 'listContainers', 'events', 'exec', 'attach', 'stats'] as const),
-    ...(['imageStatus', 'pullImage', 'listImages', 'removeImage', 'purge'] as const),
-  ]),
-  attachment: facts<'attachment'>(false, 'node', [
-    ...(['configure', 'add', 'remove', 'check', 'list', 'gc', 'status', 'purge'] as const),
-  ]),
-  overlay: facts<'overlay'>(false, 'node', ['join', 'sync', 'status', 'leave']),
-  proxy: facts<'proxy'>(false, 'node', ['sync', 'status', 'purge']),
+  runtime: facts<'runtime'>(
+    false,
+    'node',
+    [
+      ...(['status', 'ensureSandbox', 'stopSandbox', 'removeSandbox', 'listSandboxes', 'startContainer'] as const),
+      ...(['stopContainer', 'removeContainer', 'listContainers', 'events', 'exec', 'attach', 'stats'] as const),
+      ...(['imageStatus', 'pullImage', 'listImages', 'removeImage', 'purge'] as const),
+    ],
+    'purge',
+  ),
+  attachment: facts<'attachment'>(
+    false,
+    'node',
+    [...(['configure', 'add', 'remove', 'check', 'list', 'gc', 'status', 'purge'] as const)],
+    'purge',
+  ),
+  overlay: facts<'overlay'>(false, 'node', ['join', 'sync', 'status', 'leave'], 'leave'),
+  proxy: facts<'proxy'>(false, 'node', ['sync', 'status', 'purge'], 'purge'),
   volume: facts<'volume'>(true, 'node', ['serves', 'publish', 'unpublish']),
   component: facts<'component'>(true, 'any', ['status']),
 };

@@ -41,6 +41,7 @@ export class PodSandboxes {
       await attachment.remove({ sandboxId: sandbox.id });
       record(pod, 'Normal', 'SandboxChanged', 'Pod sandbox changed, it will be killed and re-created.');
     }
+    const isKept = sandbox?.ready === true;
     if (!sandbox?.ready) sandbox = await this.#make(pod, sandbox ? attemptOf(sandbox) + 1 : 0);
     if (!isHost && !memory.attached) {
       memory.attached = await attachment.add({
@@ -50,6 +51,12 @@ export class PodSandboxes {
         netns: sandbox.netns!,
         hostPorts: this.#hostPorts(pod),
       });
+      const known = pod.status?.podIP;
+      if (isKept && known !== undefined && !memory.attached.ips.includes(known)) {
+        // Another attachment than the one it was made with: its processes go by an address that it has no more.
+        await this.#services.runtime.stopSandbox(sandbox.id);
+        return this.ensure(pod, memory, await this.of(uid));
+      }
     }
     return sandbox;
   }

@@ -1,0 +1,175 @@
+/** Another attachment, overlay and proxy on a running cluster: the network works, the old one is gone, what is foreign stays. */
+import { spawnSync } from 'node:child_process';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import test from 'ava';
+import { Agent } from './support/agents.ts';
+import { kubectls, TestCluster } from './support/cluster.ts';
+import { eventually } from './support/pods.ts';
+
+interface Choice {
+  readonly attachment: string;
+  readonly overlay: string;
+  readonly proxy: string;
+}
+const first: Choice = { attachment: 'bridge', overlay: 'vxlan', proxy: 'nftables' };
+/** Each of the three changes at every step. */
+const steps: readonly Choice[] = [
+  { attachment: 'ptp', overlay: 'host-gw', proxy: 'iptables' },
+  { attachment: 'bridge', overlay: 'flannel-udp', proxy: 'userspace' },
+  first,
+];
+const traces: Readonly<Record<string, RegExp>> = {
+  bridge: /\bcni0\b|pintle-bridge/,
+  ptp: /\bptp[0-9a-f]{6}|pintle-ptp/,
+  vxlan: /flannel\.1\b/,
+  'host-gw': /10\.244\.\d+\.0\/24 via 192\.168/,
+  'flannel-udp': /\bflannel0\b/,
+  nftables: /table ip6? pintle-proxy\b/,
+  iptables: /PINTLE-/,
+  userspace: /pintle-userspace/,
+};
+
+const folder = mkdtempSync(join(tmpdir(), 'pintle-switch-'));
+const config = join(folder, 'cluster.yaml');
+const write = (choice: Choice) =>
+  writeFileSync(
+    config,
+    `apiVersion: pintle.dev/v1
+kind: ClusterConfiguration
+plugins: { use: { attachment: ${choice.attachment}, overlay: ${choice.overlay}, proxy: ${choice.proxy} } }
+`,
+  );
+let cluster: TestCluster;
+test.before(async () => {
+  write(first);
+  cluster = await TestCluster.start({ nodes: 2, flags: ['--config', config] });
+});
+test.after.always(async () => {
+  await cluster?.stop();
+  rmSync(folder, { recursive: true, force: true });
+});
+
+async function kubectl(...argv: readonly string[]): Promise<string> {
+  const { code, stdout, stderr } = await cluster.kubectl(kubectls()[0]!, argv);
+  if (code !== 0) throw new Error(`kubectl ${argv.join(' ')}: ${stderr}`);
+  return stdout.trim();
+}
+
+function onNode(agent: Agent, ...argv: readonly string[]): string {
+  const { status, stdout, stderr } = spawnSync('nsenter', ['--target', String(agent.pid), '--net', '--', ...argv], {
+    encoding: 'utf8',
+  });
+  if (status !== 0) throw new Error(`${argv.join(' ')}: ${stderr}`);
+  return stdout;
+}
+
+/** Everything that a network may leave on a node, without counters, and names and numbers that come anew. */
+const networkOf = (agent: Agent): string =>
+  [
+    ['/usr/sbin/nft', '-s', 'list', 'ruleset'],
+    ['iptables-legacy-save'],
+    ['ip6tables-legacy-save'],
+    ['ip', '-o', 'address'],
+    ['ip', '-o', 'link'],
+    ['ip', 'route', 'show', 'table', 'all'],
+    ['ip', 'rule'],
+    ['ip', 'neighbour', 'show', 'nud', 'permanent'],
+    ['sysctl', '-n', 'net.ipv4.ip_forward', 'net.ipv4.conf.eth0.send_redirects', 'net.ipv4.conf.all.route_localnet'],
+  ]
+    .map((argv) => onNode(agent, ...argv))
+    .join('\n')
+    .replaceAll(/^# .*$/gm, '')
+    .replaceAll(/\[\d+:\d+\]/g, '');
+
+/** As a set of lines. Chains and maps that Services of one size share stay in the nftables proxy's table once made. */
+const shape = (text: string): string => {
+  const lines = text
+    .replaceAll(/^\d+: /gm, '')
+    .replaceAll(/([0-9a-f]{2}:){5}[0-9a-f]{2}/g, 'MAC')
+    .replaceAll(/-[ab]\b/g, '-g')
+    .split('\n')
+    .filter((line) => !/\bveth[0-9a-f]|fe80::|^ff00|multicast/.test(line))
+    .filter(
+      (line) =>
+        !/(chain|map) (pick|slot|slots)-\d|numgen random mod|goto slot-\d|map @slots-\d|type ipv4_addr/.test(line),
+    );
+  return [...new Set(lines)].sort().join('\n');
+};
+
+/** Through the Service, from a pod that itself was restarted if it had to be. */
+async function answers(): Promise<boolean> {
+  const ask =
+    'require("http").get("http://web", { timeout: 2000 }, (r) => r.pipe(process.stdout)).on("error", () => process.exit(1))';
+  const { code, stdout } = await cluster.kubectl(kubectls()[0]!, [
+    'exec',
+    'deploy/web',
+    '--',
+    process.execPath,
+    '-e',
+    ask,
+  ]);
+  return code === 0 && stdout === 'hello';
+}
+
+async function makeWeb(): Promise<void> {
+  const server = `require('http').createServer((q, r) => r.end('hello')).listen(8080)`;
+  await kubectl('create', 'deployment', 'web', '--image=host', '--replicas=4', '--', process.execPath, '-e', server);
+  await kubectl('expose', 'deployment', 'web', '--port=80', '--target-port=8080');
+  await kubectl('rollout', 'status', 'deployment/web', '--timeout=120s');
+  await eventually(async () => ((await answers()) ? true : undefined));
+}
+async function removeWeb(): Promise<void> {
+  await kubectl('delete', 'deployment', 'web');
+  await kubectl('delete', 'service', 'web');
+  await kubectl('wait', '--for=delete', 'pod', '-l', 'app=web', '--timeout=60s');
+}
+
+test('bridge, vxlan, nftables to ptp, host-gw, iptables to bridge, flannel-udp, userspace, and back', async (t) => {
+  t.timeout(300_000);
+  const agents = ['node-1', 'node-2'].map((node) => new Agent(cluster, node));
+  for (const agent of agents) {
+    onNode(
+      agent,
+      '/usr/sbin/nft',
+      'add table inet theirs; add chain inet theirs c { type filter hook input priority 5; }',
+    );
+    onNode(agent, 'ip', 'route', 'add', '203.0.113.0/24', 'dev', 'lo');
+  }
+  const before = agents.map((agent) => shape(networkOf(agent)));
+  await makeWeb();
+
+  let last = first;
+  for (const step of steps) {
+    write(step);
+    for (const agent of agents) await agent.kill();
+    for (const agent of agents) agent.start();
+    for (const agent of agents) await eventually(() => agent.pid);
+    await kubectl('wait', '--for=condition=Ready', 'node/node-1', 'node/node-2', '--timeout=60s');
+    const choice = Object.values(step);
+    // A pod of every node asks, and is sent to all of them.
+    await eventually(async () => {
+      for (let count = 0; count < 8; count += 1) if (!(await answers())) return undefined;
+      return true;
+    });
+    for (const agent of agents) {
+      const network = networkOf(agent);
+      for (const name of choice) t.regex(network, traces[name]!, `${name} is there on ${agent.node}`);
+      for (const name of Object.values(last).filter((each) => !choice.includes(each)))
+        t.notRegex(network, traces[name]!, `${name} is gone from ${agent.node}`);
+      t.regex(network, /table inet theirs/);
+      t.regex(network, /203\.0\.113\.0\/24 dev lo/);
+    }
+    last = step;
+  }
+  await removeWeb();
+  // An end, so that what differs is shown.
+  const deadline = Date.now() + 20_000;
+  await eventually(() =>
+    agents.every((agent, index) => shape(networkOf(agent)) === before[index]) || Date.now() > deadline
+      ? true
+      : undefined,
+  );
+  agents.forEach((agent, index) => t.is(shape(networkOf(agent)), before[index]!, agent.node));
+});
