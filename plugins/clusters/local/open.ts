@@ -45,13 +45,14 @@ export async function openLocalCluster(
     options.nodePorts,
   );
   const engine = new Engine(state, strategies(services), clock, log);
-  const roleCollections = {
+  const accessCollections = {
+    pods: state.collection(storagePath('', 'pods')),
     roles: state.collection(storagePath('rbac.authorization.k8s.io', 'roles')),
     clusterRoles: state.collection(storagePath('rbac.authorization.k8s.io', 'clusterroles')),
     roleBindings: state.collection(storagePath('rbac.authorization.k8s.io', 'rolebindings')),
     clusterRoleBindings: state.collection(storagePath('rbac.authorization.k8s.io', 'clusterrolebindings')),
   };
-  engine.access = new Authorizer(roleCollections, options.authorization);
+  engine.access = new Authorizer(accessCollections, options.authorization);
   if (options.serviceAccounts !== undefined) {
     engine.tokens = new ServiceAccountTokens({
       key: openSigningKey(options.serviceAccounts.keyFile),

@@ -4,10 +4,12 @@
  * Files in its state folder: `pki/` (see pki/certificate-store.ts), `admin.kubeconfig` (for kubectl, cluster
  * administrator), and unless configured elsewhere `api.sock`.
  */
+import { isIP } from 'node:net';
 import { join } from 'node:path';
 import { z } from 'zod';
 import { definePlugin, type Component } from '../../../kernel/contract/index.ts';
 import { firstAddress } from './pki/first-address.ts';
+import { reachableAddress } from './publish-server.ts';
 import { startApiServer } from './server.ts';
 
 const config = z.strictObject({
@@ -32,6 +34,8 @@ const config = z.strictObject({
   headersTimeoutSeconds: z.int().min(1).default(15).describe('Time for request headers to arrive'),
 });
 
+const wildcards = ['0.0.0.0', '::'];
+
 export default definePlugin({
   kind: 'component',
   name: 'api-server',
@@ -42,6 +46,7 @@ export default definePlugin({
   needs: ['cluster'],
   async start(context, _signal) {
     const { config: options } = context;
+    const reachable = reachableAddress(options.address, options.advertise);
     const server = await startApiServer({
       cluster: context.uses.cluster,
       log: context.log,
@@ -59,6 +64,8 @@ export default definePlugin({
           ...context.cluster.serviceCidrs.map(firstAddress),
           ...options.names,
           ...(options.advertise === undefined ? [] : [options.advertise]),
+          ...(isIP(options.address) === 0 || wildcards.includes(options.address) ? [] : [options.address]),
+          ...(reachable === undefined ? [] : [reachable]),
         ],
         nodes: options.nodes,
       },

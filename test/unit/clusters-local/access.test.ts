@@ -216,6 +216,19 @@ test('roles and bindings decide, in their namespace, for users, groups and accou
   const patch = (name: string) => server.authorize(node, { verb: 'patch', group: '', resource: 'nodes', name }).allowed;
   t.true(patch('n1'));
   t.false(patch('n2'));
+  const reads = (resource: string, name?: string) =>
+    server.authorize(node, { verb: name ? 'get' : 'list', group: '', resource, namespace: ns, name }).allowed;
+  const env = [{ name: 'A', valueFrom: { secretKeyRef: { name: 'key', key: 'k' } } }];
+  const containers = [{ name: 'main', image: 'host', env }];
+  const volumes = [{ name: 'v', projected: { sources: [{ configMap: { name: 'settings' } }] } }];
+  await cluster.create(types.pods, pod('here', { nodeName: 'n1', containers, volumes }));
+  await cluster.create(types.pods, pod('there', { nodeName: 'n2', imagePullSecrets: [{ name: 'other' }] }));
+  t.true(reads('secrets', 'key'));
+  t.true(reads('configmaps', 'settings'));
+  t.true(reads('configmaps', 'kube-root-ca.crt'), 'of the token volume');
+  t.false(reads('configmaps', 'key'), 'a Secret of that name is not a ConfigMap');
+  t.false(reads('secrets', 'other'), 'of a pod elsewhere');
+  t.false(reads('secrets'), 'all of them');
 });
 
 test('nobody gives away what they do not have', async (t) => {

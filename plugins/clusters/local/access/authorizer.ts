@@ -12,9 +12,11 @@ import type {
   RoleRef,
 } from '../../../../kernel/contract/kubernetes.ts';
 import type { Collection } from '../state/collection.ts';
+import { isNamedByPodOn } from './node-reads.ts';
 import { ruleAllows } from './rules.ts';
 
-export interface RoleCollections {
+export interface AccessCollections {
+  readonly pods: Collection;
   readonly roles: Collection;
   readonly clusterRoles: Collection;
   readonly roleBindings: Collection;
@@ -35,11 +37,11 @@ export function isMaster(user: UserInfo): boolean {
 const accountPrefix = 'system:serviceaccount:';
 
 export class Authorizer {
-  readonly #collections: RoleCollections;
+  readonly #collections: AccessCollections;
   readonly #allowsAll: boolean;
   #grants: Map<string, Grant[]> | undefined;
 
-  constructor(collections: RoleCollections, mode: 'rbac' | 'always-allow') {
+  constructor(collections: AccessCollections, mode: 'rbac' | 'always-allow') {
     this.#collections = collections;
     this.#allowsAll = mode === 'always-allow';
     const forget = () => (this.#grants = undefined);
@@ -52,7 +54,7 @@ export class Authorizer {
     if (this.#allowsAll && !isUnknown)
       return { allowed: true, reason: 'this cluster allows everything to everybody it knows' };
     if (isMaster(user)) return { allowed: true, reason: '' };
-    const refusal = nodeRefusal(user, request);
+    const refusal = nodeRefusal(user, request, this.#collections.pods);
     if (refusal !== undefined) return { allowed: false, reason: refusal };
     for (const grant of this.#grantsOf(user, request.namespace)) {
       if (!this.#rules(grant).some((rule) => ruleAllows(rule, request))) continue;
@@ -130,13 +132,18 @@ function subjectText(user: UserInfo, { binding }: Grant): string {
 const nodePrefix = 'system:node:';
 const changing = new Set(['update', 'patch', 'delete', 'deletecollection']);
 
-/** A node writes its own Node and its own Lease, and no other's. */
-function nodeRefusal(user: UserInfo, request: AccessRequest): string | undefined {
+/** A node writes its own Node and its own Lease, and reads the Secrets and ConfigMaps of its own pods. */
+function nodeRefusal(user: UserInfo, request: AccessRequest, pods: Collection): string | undefined {
   if (!user.groups.includes('system:nodes') || !user.name.startsWith(nodePrefix)) return undefined;
   const own = user.name.slice(nodePrefix.length);
-  const isNode = request.resource === 'nodes' && (request.group ?? '') === '';
-  const isLease = request.resource === 'leases' && request.namespace === 'kube-node-lease';
-  if ((isNode || isLease) && changing.has(request.verb) && request.name !== own)
-    return `node "${own}" is not allowed to modify ${isNode ? 'node' : 'the lease of node'} "${request.name ?? ''}"`;
+  const { resource, namespace, name } = request;
+  if ((resource === 'secrets' || resource === 'configmaps') && (request.group ?? '') === '') {
+    const isNamed = namespace && name && isNamedByPodOn(own, pods, resource, namespace, name);
+    return isNamed ? undefined : `no pod on node "${own}" names this object`;
+  }
+  const isNode = resource === 'nodes' && (request.group ?? '') === '';
+  const isLease = resource === 'leases' && namespace === 'kube-node-lease';
+  if ((isNode || isLease) && changing.has(request.verb) && name !== own)
+    return `node "${own}" is not allowed to modify ${isNode ? 'node' : 'the lease of node'} "${name ?? ''}"`;
   return undefined;
 }

@@ -1,0 +1,50 @@
+/** Which Secrets and ConfigMaps a node may read: those that its own pods name (upstream's node authorizer). */
+import type { Container, Pod, Volume } from '../../../../kernel/contract/kubernetes.ts';
+import type { Collection } from '../state/collection.ts';
+
+export type Readable = 'secrets' | 'configmaps';
+
+/** True when a pod on this node names the object. Looks at the pods of the namespace: a node reads rarely. */
+export function isNamedByPodOn(
+  node: string,
+  pods: Collection,
+  resource: Readable,
+  namespace: string,
+  name: string,
+): boolean {
+  const prefix = `${namespace}/`;
+  let isNamed = false;
+  pods.tree.scan(prefix, (key, object) => {
+    if (!key.startsWith(prefix)) return false;
+    const pod = object as Pod;
+    isNamed = pod.spec.nodeName === node && names(pod, resource).includes(name);
+    return !isNamed;
+  });
+  return isNamed;
+}
+
+function names({ spec }: Pod, resource: Readable): readonly (string | undefined)[] {
+  const isSecret = resource === 'secrets';
+  const containers: readonly Container[] = [
+    ...spec.containers,
+    ...(spec.initContainers ?? []),
+    ...((spec.ephemeralContainers ?? []) as readonly Container[]),
+  ];
+  return [
+    ...containers.flatMap(({ env = [], envFrom = [] }) => [
+      ...env.map(({ valueFrom }) => (isSecret ? valueFrom?.secretKeyRef?.name : valueFrom?.configMapKeyRef?.name)),
+      ...envFrom.map(({ secretRef, configMapRef }) => (isSecret ? secretRef?.name : configMapRef?.name)),
+    ]),
+    ...(spec.volumes ?? []).flatMap((volume) => namesOfVolume(volume, isSecret)),
+    ...(isSecret ? (spec.imagePullSecrets ?? []).map(({ name }) => name) : []),
+  ];
+}
+
+function namesOfVolume(volume: Volume, isSecret: boolean): readonly (string | undefined)[] {
+  const { secret, configMap, projected, csi } = volume;
+  return [
+    isSecret ? secret?.secretName : configMap?.name,
+    ...(projected?.sources ?? []).map((source) => (isSecret ? source.secret?.name : source.configMap?.name)),
+    isSecret ? csi?.nodePublishSecretRef?.name : undefined,
+  ];
+}
