@@ -28,6 +28,9 @@ export const conditions = ['veth', 'wire', 'lossy'] as const;
  */
 export type Condition = (typeof conditions)[number];
 
+/** With which 64 KB of payload and what super-packets add fit into one send. */
+const superMtu = 1452;
+
 const quiet: Logger = { debug: () => {}, info: () => {}, warn: () => {}, error: () => {} };
 const traffic = fileURLToPath(new URL('./traffic.js', import.meta.url));
 const onePacket = fileURLToPath(new URL('./one-packet.js', import.meta.url));
@@ -69,7 +72,7 @@ export class TwoNodes {
     if (mode === 'routed') this.#route();
     else if (mode === 'one-packet') await this.#startOnePacket();
     else await this.#startOverlay(mode);
-    const mtu = { routed: 1500, vxlan: 1450, 'one-packet': 1472 }[mode as string] ?? 1472;
+    const mtu = { routed: 1500, vxlan: 1450, 'one-packet': 1472, super: superMtu }[mode as string] ?? 1472;
     for (const [index, side] of sides.entries())
       this.#with(this.#pods[index]!, (links) => {
         links.setLink('eth0', { up: true, mtu });
@@ -210,6 +213,7 @@ export class TwoNodes {
                 checkSource: true,
               } as const),
               framing: mode === 'super' ? 'auto' : 'plain',
+              mtu: mode === 'super' ? superMtu : undefined,
               path: mode === 'dgram' ? 'dgram' : 'offload',
               stateDir: this.#stateDir(index),
               log: quiet,

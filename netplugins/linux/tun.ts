@@ -9,8 +9,6 @@ import { runInNetns } from './namespaces.ts';
 const device = '/dev/net/tun';
 const TUNSETIFF = 0x400454ca;
 const TUNSETOFFLOAD = 0x400454d0;
-const F_SETFL = 4;
-const O_NONBLOCK = 0o4000;
 const IFF_TUN = 0x0001;
 const IFF_NO_PI = 0x1000;
 const IFF_VNET_HDR = 0x4000;
@@ -52,10 +50,4 @@ export function createTun({ name, netns, vnetHeader }: NewTun): number {
 /** Whether the kernel can leave all of `offloads` (bits of `tunOffloads`) to the reader. */
 export function setTunOffloads(fd: number, offloads: number): boolean {
   return libc().ioctlNumber(fd, TUNSETOFFLOAD, offloads) === 0;
-}
-
-/** Whether reads of an open descriptor wait. */
-export function setBlocking(fd: number, isBlocking: boolean): void {
-  if (libc().fcntl(fd, F_SETFL, isBlocking ? 0 : O_NONBLOCK) < 0)
-    throw kernelRefused('Changing how the TUN device is read', libc().errno());
 }

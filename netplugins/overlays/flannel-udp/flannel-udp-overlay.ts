@@ -40,6 +40,8 @@ export interface FlannelUdpOptions {
   readonly udpSegment: boolean;
   readonly udpGro: boolean;
   readonly checkSource: boolean;
+  /** No more than this, whatever the underlay allows. */
+  readonly mtu?: number | undefined;
   /** Where the data path's process is found. */
   readonly stateDir: string;
   readonly log: Logger;
@@ -262,7 +264,7 @@ export class FlannelUdpOverlay implements Overlay, AsyncDisposable {
     try {
       const underlay = underlayOf(this.#links, place.local, 'flannel-udp');
       this.#underlay = underlay.index;
-      this.#mtuBytes = underlay.mtu - overheadBytes;
+      this.#mtuBytes = Math.min(underlay.mtu - overheadBytes, this.#options.mtu ?? Infinity);
       const { device, changed } = this.#ensureProcess(place);
       this.#device = device.index;
       const done = changed + this.#ensureDevice(place, device);

@@ -28,6 +28,7 @@ const config = z
       .default(true)
       .describe('Path offload: let the kernel cut datagrams (UDP_SEGMENT) where it can'),
     udpGro: z.boolean().default(true).describe('Path offload: let the kernel gather datagrams (UDP_GRO) where it can'),
+    mtu: z.int().min(1280).max(65_535).optional().describe("At most this MTU; else the underlay's less 28"),
     checkSource: z
       .boolean()
       .default(true)

@@ -50,13 +50,8 @@ export function openOverlay(node: Place): VxlanOverlay {
   return new VxlanOverlay({ vni: 1, port: 8472, txChecksumOffload: 'auto', log: quiet, netns: node.netns });
 }
 
-export function openFlannelUdp(
-  node: Place,
-  folder: string,
-  options: Partial<FlannelUdpOptions> = {},
-): FlannelUdpOverlay {
-  const stateDir = `${folder}/flannel-udp-${node.netns.split('/').at(-1)}`;
-  const defaults = {
+export function flannelUdpOptions(node: Place, folder: string): Omit<FlannelUdpOptions, 'log' | 'netns'> {
+  return {
     port: 8285,
     path: 'offload',
     inject: 'auto',
@@ -65,8 +60,16 @@ export function openFlannelUdp(
     udpSegment: true,
     udpGro: true,
     checkSource: true,
-  } as const;
-  return new FlannelUdpOverlay({ ...defaults, ...options, stateDir, log: quiet, netns: node.netns });
+    stateDir: `${folder}/flannel-udp-${node.netns.split('/').at(-1)}`,
+  };
+}
+
+export function openFlannelUdp(
+  node: Place,
+  folder: string,
+  options: Partial<FlannelUdpOptions> = {},
+): FlannelUdpOverlay {
+  return new FlannelUdpOverlay({ ...flannelUdpOptions(node, folder), ...options, log: quiet, netns: node.netns });
 }
 
 const openers = { vxlan: openOverlay, 'host-gw': openHostGw, 'flannel-udp': openFlannelUdp } as const;

@@ -4,9 +4,9 @@
  */
 import type { Memory } from '../../../linux/batch-io.ts';
 
-/** To 16 bits. Sums of up to 2^53 are exact. */
+/** To 16 bits, from up to 2^48. */
 export function fold(sum: number): number {
-  let folded = sum > 0xffff_ffff ? (sum % 0x1_0000_0000) + Math.floor(sum / 0x1_0000_0000) : sum;
+  let folded = sum > 0xffff_ffff ? (sum % 0x1_0000) + Math.floor(sum / 0x1_0000) : sum;
   while (folded > 0xffff) folded = (folded & 0xffff) + (folded >>> 16);
   return folded;
 }

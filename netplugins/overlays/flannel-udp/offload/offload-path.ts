@@ -5,7 +5,6 @@
  */
 import { MessageChannel, Worker, type MessagePort } from 'node:worker_threads';
 import { batchIoProblem } from '../../../linux/batch-io.ts';
-import { setBlocking } from '../../../linux/tun.ts';
 import { openUdpSocket } from '../../../linux/udp-socket.ts';
 import type { DataPath } from '../data-path.ts';
 import type { Counters, DataPathSettings } from '../data-path-protocol.ts';
@@ -24,8 +23,6 @@ export function openOffloadPath(settings: DataPathSettings, tun: number, onEnd: 
   const ports: MessagePort[] = [];
   const counters: Float64Array[] = [];
   const roles = settings.threads === 1 ? (['both'] as const) : (['send', 'receive'] as const);
-  // A thread that serves both directions waits for either.
-  setBlocking(tun, roles.length > 1);
   for (const role of roles) {
     const { port1, port2 } = new MessageChannel();
     const shared = new SharedArrayBuffer(8 * counterNames.length);

@@ -42,9 +42,11 @@ function carryBoth(): never {
 }
 
 function carryOne(): never {
+  const polled = io.allocate(8);
+  polled.words.set([settings.tun, POLLIN]);
   for (;;) {
-    if (settings.role === 'send') fromTun.step();
-    else fromPeers.step(true);
+    if (settings.role === 'receive') fromPeers.step(true);
+    else if (!fromTun.step()) io.poll(polled.address, 1, -1);
     counters[failedAt] = fromTun.failed + fromPeers.failed;
   }
 }

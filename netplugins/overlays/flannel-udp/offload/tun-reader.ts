@@ -22,6 +22,10 @@ const sentAt = counterNames.indexOf('sentPackets');
 const noRouteAt = counterNames.indexOf('noRoute');
 const expiredAt = counterNames.indexOf('expired');
 
+/** Packets that are in memory at once, while segments of them wait to be sent. */
+const slots = 3;
+const slotBytes = 65_536 + 64;
+
 export class TunReader {
   readonly #io: BatchIo;
   readonly #tun: number;
@@ -30,11 +34,12 @@ export class TunReader {
   readonly #sender: SegmentSender;
   readonly #icmp: IcmpSender;
   readonly #counters: Float64Array;
+  #slot = 0;
 
   constructor(io: BatchIo, settings: WorkerSettings, peers: FollowedPeers, counters: Float64Array) {
     this.#io = io;
     this.#tun = settings.tun;
-    this.#memory = io.allocate(packetAt + longestPacket + 1);
+    this.#memory = io.allocate(slots * slotBytes);
     this.#peers = peers;
     this.#sender = new SegmentSender(io, settings.socket, settings.port, this.#memory, settings.segments);
     this.#icmp = new IcmpSender(settings.sources);
@@ -45,51 +50,65 @@ export class TunReader {
     return this.#sender.failed;
   }
 
-  /** False: nothing was there (of a descriptor that does not block). Throws when the device has gone. */
+  /** False: nothing was there. Throws when the device has gone. */
   step(): boolean {
-    const got = this.#io.read(this.#tun, this.#memory.address + vnetAt, vnetHeaderBytes + longestPacket);
+    const start = this.#slot * slotBytes;
+    const address = this.#memory.address + start + vnetAt;
+    const got = this.#io.read(this.#tun, address, vnetHeaderBytes + longestPacket);
     if (got < 0) {
       const errno = this.#io.errno();
       if (errno === EBADF || errno === EFAULT || errno === EBADFD) throw new Error('the TUN device has gone');
+      this.#sender.flush();
       return false;
     }
     this.#peers.follow();
-    if (got > vnetHeaderBytes) this.#carry(got - vnetHeaderBytes);
+    if (got > vnetHeaderBytes) this.#carry(start, got - vnetHeaderBytes);
+    this.#chooseSlot();
     return true;
   }
 
-  #carry(length: number): void {
+  /** The next packet goes where nothing waits: as few places in turn as can be, which stay in the processor's cache. */
+  #chooseSlot(): void {
+    const { waitingFrom } = this.#sender;
+    if (waitingFrom < 0) return;
+    this.#slot = (this.#slot + 1) % slots;
+    if (Math.floor(waitingFrom / slotBytes) === this.#slot) this.#sender.flush();
+  }
+
+  #carry(start: number, length: number): void {
     const { bytes, view } = this.#memory;
-    const version = versionOf(bytes, packetAt, length);
+    const at = start + packetAt;
+    const vnet = start + vnetAt;
+    const version = versionOf(bytes, at, length);
     if (version === undefined) return;
     const { table } = this.#peers;
-    const peer = version === 4 ? table.find4(bytes, packetAt + 16) : table.find6(bytes, packetAt + 24);
-    if (peer === undefined) return this.#refuse(length, 'no-route');
-    if (!countDown(bytes, packetAt)) return this.#refuse(length, 'expired');
+    const peer = version === 4 ? table.find4(bytes, at + 16) : table.find6(bytes, at + 24);
+    if (peer === undefined) return this.#refuse(at, length, 'no-route');
+    if (!countDown(bytes, at)) return this.#refuse(at, length, 'expired');
     this.#counters[sentAt]! += 1;
-    const type = bytes[vnetAt + 1]!;
+    const type = bytes[vnet + 1]!;
     if (type === VNET_GSO_TCPV4 || type === VNET_GSO_TCPV6) {
-      const tcp = view.getUint16(vnetAt + 6, true);
-      const size = view.getUint16(vnetAt + 4, true);
-      if (peer.framing !== 'super' || !this.#sender.sendSuper(peer, length, tcp, size))
-        this.#sender.sendSegments(peer, length, tcp, size);
+      const tcp = view.getUint16(vnet + 6, true);
+      const size = view.getUint16(vnet + 4, true);
+      if (peer.framing !== 'super' || !this.#sender.sendSuper(peer, at, length, tcp, size))
+        this.#sender.sendSegments(peer, at, length, tcp, size);
     } else {
-      if ((bytes[vnetAt]! & VNET_NEEDS_CSUM) !== 0) this.#completeChecksum(length);
-      this.#sender.sendWhole(peer, length);
+      if ((bytes[vnet]! & VNET_NEEDS_CSUM) !== 0) this.#completeChecksum(vnet, at, length);
+      this.#sender.sendWhole(peer, at, length);
     }
   }
 
-  #refuse(length: number, reason: IcmpReason): void {
+  #refuse(at: number, length: number, reason: IcmpReason): void {
     this.#counters[reason === 'no-route' ? noRouteAt : expiredAt]! += 1;
-    this.#icmp.answer(this.#memory.bytes.subarray(packetAt, packetAt + length), reason);
+    this.#icmp.answer(this.#memory.bytes.subarray(at, at + length), reason);
   }
 
   /** The kernel has left the sum of the pseudo header in the checksum's place; the rest is added here. */
-  #completeChecksum(length: number): void {
+  #completeChecksum(vnet: number, at: number, length: number): void {
     const { view } = this.#memory;
-    const start = packetAt + view.getUint16(vnetAt + 6, true);
-    const place = start + view.getUint16(vnetAt + 8, true);
-    const end = packetAt + length;
+    const start = at + view.getUint16(vnet + 6, true);
+    const place = start + view.getUint16(vnet + 8, true);
+    const end = at + length;
     if (place + 2 > end) return;
     const sum = ~fold(sumOf(this.#memory, start, end - start)) & 0xffff;
     // Zero would say "none" in UDP.

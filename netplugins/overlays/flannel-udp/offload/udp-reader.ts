@@ -26,6 +26,8 @@ const mostSlots = 64;
 const fewestBatch = 4;
 /** A batch of more than this was of gathered datagrams: fewer slots keep the memory in the processor's cache. */
 const largeBatch = 256 << 10;
+/** A super-packet cannot take much more than this: to wait for more would only use more memory. */
+const enough = 60 << 10;
 const nameBytes = 16;
 const controlBytes = 64;
 const EBADF = 9;
@@ -50,6 +52,8 @@ export class UdpReader {
   #batch = fewestBatch;
   /** The first slot that is free; those before hold payloads of what is still being gathered. */
   #next = 0;
+  /** Bytes in those before. */
+  #gathered = 0;
   #lastSource = 0;
   #isLastKnown = false;
   #lastTable: FollowedPeers['table'] | undefined;
@@ -107,8 +111,9 @@ export class UdpReader {
     if (got === room && total < largeBatch) this.#batch = Math.min(this.#batch * 2, mostSlots);
     else if (total > largeBatch) this.#batch = Math.max(this.#batch >> 1, fewestBatch);
     this.#next += got;
+    this.#gathered += total;
     const isOpen = this.#coalescer.isOpen || this.#gatherer.isOpen;
-    if (!isOpen || this.#next === mostSlots) this.#flush();
+    if (!isOpen || this.#next === mostSlots || this.#gathered >= enough) this.#flush();
     return true;
   }
 
@@ -116,6 +121,7 @@ export class UdpReader {
     this.#coalescer.flush();
     this.#gatherer.flush();
     this.#next = 0;
+    this.#gathered = 0;
   }
 
   #take(slot: number): number {
