@@ -2,7 +2,13 @@
  * /api/v1/nodes/NAME/proxy/...: what monitoring asks a node's agent. The agent has no port of its own, so that what it says
  * comes through its tunnel, and only these paths are there.
  */
-import { PintleError, type Cluster, type ClusterServer, type NetworkQuestion, type NodeService } from '../../../../kernel/contract/index.ts';
+import {
+  PintleError,
+  type Cluster,
+  type ClusterServer,
+  type NetworkQuestion,
+  type NodeService,
+} from '../../../../kernel/contract/index.ts';
 import { resources } from '../../../../kernel/machinery/resources.ts';
 import { send, type Exchange } from '../http-exchange.ts';
 import { noSuchPath } from '../status.ts';
