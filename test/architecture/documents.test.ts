@@ -153,3 +153,20 @@ test('the plugin of the guide for authors runs as it is printed', async (t) => {
   t.deepEqual(scores, [0, 100]);
   await kernel.stop();
 });
+
+test('tests that documents name are there, with the titles that they quote', (t) => {
+  const named = documents.flatMap(({ path, text }) =>
+    [...text.matchAll(/`(test\/[\w/-]+\.test\.ts)`((?:(?!`test\/)[^|\n])*)/g)].map(([, file, rest]) => ({
+      path,
+      file: file!,
+      titles: [...rest!.matchAll(/"([^"]{12,})"/g)].map((match) => match[1]!),
+    })),
+  );
+  t.true(named.length > 20);
+  for (const { path, file, titles } of named) {
+    const source = join(root, file);
+    t.true(existsSync(source), `${path} names ${file}`);
+    const text = existsSync(source) ? readFileSync(source, 'utf8') : '';
+    for (const title of titles) t.true(text.includes(title), `${path}: ${file} has a test "${title}"`);
+  }
+});
