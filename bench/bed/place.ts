@@ -52,7 +52,8 @@ export class Place {
       child.once('close', resolve);
     });
     signal?.removeEventListener('abort', stop);
-    if (code === 0) return out();
+    // Some tools say their results on standard error.
+    if (code === 0) return out() === '' ? err() : out();
     const what = typeof code === 'object' && code !== null ? code.message : `exit code ${code}`;
     const said = (err() || out()).trim().split('\n').slice(-3).join(' ');
     throw new PintleError('BENCH_FAILED', `${command} ${argv.join(' ')}: ${what}: ${said}`);

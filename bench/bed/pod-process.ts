@@ -125,8 +125,15 @@ async function connections({ host, port, durationMs, warmUpMs, width, hosts }: L
 function open({ host, port }: Target): Promise<Socket> {
   return new Promise((resolve, reject) => {
     const socket = connect({ host, port, noDelay: true });
-    socket.once('error', reject);
-    socket.once('connect', () => resolve(socket));
+    const late = setTimeout(() => socket.destroy(Object.assign(new Error('TIMEOUT'), { code: 'TIMEOUT' })), timeoutMs);
+    socket.once('error', (error) => {
+      clearTimeout(late);
+      reject(error);
+    });
+    socket.once('connect', () => {
+      clearTimeout(late);
+      resolve(socket);
+    });
   });
 }
 

@@ -13,20 +13,21 @@ function read(path: string): string | undefined {
 }
 
 /** User and system time of a process and of its children that have ended (proc(5), fields 14 to 17). */
-export function cpuSecondsOf(pid: number): number {
+export function cpuSecondsOf(pid: number, onlyChildren = false): number {
   const stat = read(`/proc/${pid}/stat`);
   if (stat === undefined) return 0;
   const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
-  return fields.slice(11, 15).reduce((sum, ticks) => sum + Number(ticks), 0) / ticksPerSecond;
+  return fields.slice(onlyChildren ? 13 : 11, 15).reduce((sum, ticks) => sum + Number(ticks), 0) / ticksPerSecond;
 }
 
-/** Of all processes of this pid namespace but this one, which only watches. What ended is in its parent's figures. */
+/**
+ * Of all processes of this pid namespace; of this one, which only watches, the part of its children that have ended. So
+ * what a process used does not go when it ends.
+ */
 export function labCpuSeconds(): number {
-  const own = process.cpuUsage();
-  const total = readdirSync('/proc')
+  return readdirSync('/proc')
     .filter((name) => /^\d+$/.test(name))
-    .reduce((sum, pid) => sum + cpuSecondsOf(Number(pid)), 0);
-  return total - (own.user + own.system) / 1e6;
+    .reduce((sum, pid) => sum + cpuSecondsOf(Number(pid), Number(pid) === process.pid), 0);
 }
 
 /** Busy time of all processors: the whole machine's, other people's work included; stolen time left out. */

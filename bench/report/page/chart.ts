@@ -1,0 +1,24 @@
+/** A chart as data: made by the report, drawn by the page. */
+export interface Point {
+  readonly series: string;
+  /** Of a dot chart: the cell's name; of a line chart: where on the horizontal axis. */
+  readonly at: string | number;
+  readonly median: number;
+  readonly low: number;
+  readonly high: number;
+}
+
+export interface Chart {
+  readonly id: string;
+  readonly title: string;
+  /** What is good, in words. */
+  readonly note: string;
+  readonly unit: string;
+  readonly kind: 'bars' | 'dots' | 'lines';
+  /** Of the axis of values. */
+  readonly isLogarithmic: boolean;
+  readonly horizontal: string;
+  /** Every series that charts of this suite know, so that each keeps its colour. */
+  readonly series: readonly string[];
+  readonly points: readonly Point[];
+}

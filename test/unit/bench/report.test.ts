@@ -1,0 +1,80 @@
+import test from 'ava';
+import { chartsOf } from '../../../bench/report/charts.ts';
+import { comparisonText, csvOf, htmlOf, markdownOf } from '../../../bench/index.ts';
+import { compareResults } from '../../../bench/method/compare-results.ts';
+import { resultSchema } from '../../../bench/method/result.ts';
+import { resultOf, suiteOf } from './results.ts';
+
+const routed = { speed: [10, 11, 9, 10, 10], delay: [50, 51, 49, 50, 50] };
+const a = { speed: [9, 10, 8, 9, 9], delay: [60, 61, 59, 60, 60] };
+const b = { speed: [6, 7, 5, 6, 6], delay: [70, 71, 69, 70, 70] };
+
+test('results are what their schema says', (t) => {
+  const result = resultOf(suiteOf({ routed, a }));
+  t.deepEqual(resultSchema.parse(JSON.parse(JSON.stringify(result))), result);
+  t.false(resultSchema.safeParse({ ...result, more: 1 }).success);
+  t.false(resultSchema.safeParse({ ...result, format: 'pintle.dev/bench/v0' }).success);
+});
+
+test('Markdown: shares of the baseline, the winner in bold', (t) => {
+  const text = markdownOf(resultOf(suiteOf({ routed, a, b })));
+  t.true(
+    text.includes(
+      '| speed, Gb/s, more is better | 10.0 (9.00 to 11.0) Gb/s | **90.0 % (88.9 % to 90.9 %)** | 60.0 % (55.6 % to 63.6 %) |',
+    ),
+    text,
+  );
+});
+
+test('CSV: every sample', (t) => {
+  const lines = csvOf(resultOf(suiteOf({ routed, 'a, "b"': a })))
+    .trim()
+    .split('\n');
+  t.is(lines.length, 1 + 20);
+  t.true(lines.includes('net,"a, ""b""",routed,speed,Gb/s,more,2,10'));
+});
+
+test('a comparison is told in words', (t) => {
+  const changes = compareResults(resultOf(suiteOf({ routed, a })), resultOf(suiteOf({ routed, a: b })));
+  t.deepEqual(comparisonText(changes), [
+    'worse: net: a: speed: 90.0 % (88.9 % to 90.9 %) of baseline, then 60.0 % (55.6 % to 63.6 %) of baseline',
+    'worse: net: a: delay: 120 % (120 % to 120 %) of baseline, then 140 % (139 % to 141 %) of baseline',
+  ]);
+});
+
+test('the page needs no network, and its raw data are the result', (t) => {
+  const result = resultOf(suiteOf({ routed, '</script><b>': a }));
+  const page = htmlOf(result);
+  const raw = /<script type="application\/json" id="result">(.*?)<\/script>/s.exec(page)?.[1] ?? '';
+  t.deepEqual(JSON.parse(raw), result);
+  t.notRegex(page, /<script[^>]*\ssrc=|<link[^>]*href="(?!data:)|@import|url\(http/);
+});
+
+test('a figure against a number is drawn as lines, others as rows', (t) => {
+  const rows = chartsOf(suiteOf({ routed, a, b }));
+  t.deepEqual(
+    rows.map(({ kind, points }) => [kind, points.length]),
+    [
+      ['bars', 3],
+      ['bars', 3],
+    ],
+  );
+  const suite = suiteOf({ routed, 'a x 1': a, 'a x 100': b });
+  const factors = [
+    { proxy: 'routed', services: '' },
+    { proxy: 'a', services: '1' },
+    { proxy: 'a', services: '100' },
+  ];
+  for (const [index, cell] of suite.cells.entries()) Object.assign(cell, { factors: factors[index] });
+  const [chart] = chartsOf(suite);
+  t.is(chart?.kind, 'lines');
+  t.deepEqual(
+    chart?.points.map(({ series, at, median }) => [series, at, median]),
+    [
+      ['routed', 1, 10],
+      ['routed', 100, 10],
+      ['a', 1, 9],
+      ['a', 100, 6],
+    ],
+  );
+});
