@@ -10,6 +10,7 @@ import { containerSpec, type SpecSources } from './container-spec.ts';
 import type { ContainerStops } from './container-stops.ts';
 import { hookName, runHook } from './lifecycle-hooks.ts';
 import { etcHosts } from './pod-files.ts';
+import { ImagePulls } from './image-pulls.ts';
 import { retryDelay, type PodMemory, type PodWorkerServices, type PodWorkerSettings } from './pod-memory.ts';
 import { attemptsOf, isSidecar, restarts } from './pod-status.ts';
 import type { PreparedVolume } from './volumes.ts';
@@ -31,10 +32,12 @@ export class ContainerStarts {
   readonly #settings: PodWorkerSettings;
   readonly #services: PodWorkerServices;
   readonly #stops: ContainerStops;
+  readonly #images: ImagePulls;
 
   constructor(settings: PodWorkerSettings, services: PodWorkerServices, stops: ContainerStops) {
     this.#settings = settings;
     this.#services = services;
+    this.#images = new ImagePulls(services);
     this.#stops = stops;
   }
 
@@ -156,7 +159,7 @@ export class ContainerStarts {
       this.#services.again(uid, retryDelay(memory, `target/${name}`, this.#services.clock.now()));
       return false;
     }
-    if (!(await this.#ensureImage(pod, memory, definition))) return false;
+    if (!(await this.#images.ensure(pod, memory, definition))) return false;
     const id = `${uid}_${name}_${attempt}`;
     try {
       const mounts = [...(await volumes.mounts(pod, definition, prepared, sources))];
@@ -242,49 +245,5 @@ export class ContainerStarts {
     const path = join(folder, 'etc-hosts');
     await writeFile(path, etcHosts(pod, podIps, this.#settings.dns.clusterDomain), { mode: 0o644 });
     return path;
-  }
-
-  async #ensureImage(pod: Pod, memory: PodMemory, definition: ContainerDefinition): Promise<boolean> {
-    const { runtime } = this.#services;
-    const image = definition.image ?? '';
-    const present = await runtime.imageStatus(image);
-    const policy = definition.imagePullPolicy ?? 'IfNotPresent';
-    if (present && policy !== 'Always') return true;
-    if (!present && policy === 'Never') {
-      const message = `Container image "${image}" is not present with pull policy of Never`;
-      this.#services.record(pod, 'Warning', 'ErrImageNeverPull', message);
-      memory.problems.set(definition.name, { reason: 'ErrImageNeverPull', message });
-      this.#services.again(
-        pod.metadata.uid,
-        retryDelay(memory, `image/${definition.name}`, this.#services.clock.now()),
-      );
-      return false;
-    }
-    const waiting = memory.backoff.get(`image/${definition.name}`);
-    if (waiting && waiting.untilMs > this.#services.clock.now()) {
-      memory.problems.set(definition.name, {
-        reason: 'ImagePullBackOff',
-        message: `Back-off pulling image "${image}"`,
-      });
-      this.#services.again(pod.metadata.uid, waiting.untilMs - this.#services.clock.now());
-      return false;
-    }
-    try {
-      if (!present) this.#services.record(pod, 'Normal', 'Pulling', `Pulling image "${image}"`);
-      await runtime.pullImage(image);
-      if (!present) this.#services.record(pod, 'Normal', 'Pulled', `Successfully pulled image "${image}"`);
-      memory.backoff.delete(`image/${definition.name}`);
-      return true;
-    } catch (error) {
-      if (!isPintleError(error)) throw error;
-      const message = `Failed to pull image "${image}": ${error.message}`;
-      this.#services.record(pod, 'Warning', 'Failed', message);
-      memory.problems.set(definition.name, { reason: 'ErrImagePull', message });
-      this.#services.again(
-        pod.metadata.uid,
-        retryDelay(memory, `image/${definition.name}`, this.#services.clock.now()),
-      );
-      return false;
-    }
   }
 }

@@ -51,6 +51,8 @@ export interface PodMemory {
   readonly probes: Map<string, { readonly containerId: string; readonly live: ContainerProbes }>;
   /** Container name → when it may be started again, and the delay that led there. */
   readonly backoff: Map<string, { readonly untilMs: number; readonly delayMs: number }>;
+  /** Container name → how its image's pull stands; "pulled" until a container is made of it. */
+  readonly pulls: Map<string, 'pulling' | 'pulled'>;
   /** Ids of containers that are being stopped. */
   readonly stopping: Map<string, ContainerStop>;
   /** Ids of containers whose postStart hook is under way; it is given up with its controller. */
@@ -72,6 +74,7 @@ export function newPodMemory(): PodMemory {
     problems: new Map(),
     probes: new Map(),
     backoff: new Map(),
+    pulls: new Map(),
     stopping: new Map(),
     starting: new Map(),
     tried: new Set(),

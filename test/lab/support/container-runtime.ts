@@ -8,26 +8,28 @@ import { closeSync, existsSync, mkdirSync, openSync, readFileSync, writeFileSync
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { makeImageArchive } from './image-archive.ts';
+import { OwnRun } from './own-run.ts';
 
 export const containerdProgram = '/usr/bin/containerd';
 const sandboxImage = 'pintle.test/sandbox:1';
-const enter = 'mkdir -p /run && mount -t tmpfs tmpfs /run && exec "$@"';
 const execute = promisify(execFile);
 
 export class ContainerRuntime {
   readonly folder: string;
   readonly socket: string;
   readonly cni: { readonly confDir: string; readonly binDir: string };
+  readonly #run: OwnRun;
   #child: ChildProcess | undefined;
 
-  private constructor(folder: string) {
+  private constructor(folder: string, run: OwnRun) {
+    this.#run = run;
     this.folder = folder;
     this.socket = join(folder, 'containerd.sock');
     this.cni = { confDir: join(folder, 'cni/net.d'), binDir: join(folder, 'cni/bin') };
   }
 
   static async start(folder: string, rootfsTar: string): Promise<ContainerRuntime> {
-    const runtime = new ContainerRuntime(folder);
+    const runtime = new ContainerRuntime(folder, await OwnRun.make());
     for (const path of [runtime.cni.confDir, runtime.cni.binDir]) mkdirSync(path, { recursive: true });
     writeFileSync(join(folder, 'config.toml'), runtime.#config());
     await runtime.start();
@@ -57,7 +59,8 @@ state = "${join(this.folder, 'state')}"
   async start(): Promise<void> {
     const log = openSync(join(this.folder, 'containerd.log'), 'a');
     const argv = [containerdProgram, '--config', join(this.folder, 'config.toml')];
-    const child = spawn('unshare', ['--mount', '--propagation', 'private', 'sh', '-c', enter, 'runtime', ...argv], {
+    const [command, ...args] = this.#run.within(argv);
+    const child = spawn(command, args, {
       stdio: ['ignore', log, log],
       env: { PATH: process.env['PATH'], HOME: this.folder },
     });
@@ -91,6 +94,7 @@ state = "${join(this.folder, 'state')}"
 
   async stop(): Promise<void> {
     await this.#end('SIGTERM');
+    await this.#run.end();
   }
 
   async #end(signal: NodeJS.Signals): Promise<void> {

@@ -1,53 +1,57 @@
 /**
- * Debian's dockerd, started privately: own socket, data, exec root and mount namespace (with a /run of its own, where
- * containerd's shims keep their sockets), no network of its own, no packet filter. It shares the pid and network
- * namespaces of the test, which must be private ones.
+ * Debian's dockerd with a containerd of its own, started privately: own socket, data, exec root and mount namespace, no
+ * network of its own, no packet filter. They share the pid and network namespaces of the test, which must be private ones.
  */
 import { spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
-import { closeSync, existsSync, openSync, readFileSync, writeFileSync } from 'node:fs';
-import { createReadStream, mkdirSync } from 'node:fs';
+import { closeSync, createReadStream, existsSync, mkdirSync, openSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import Docker from 'dockerode';
 import { progressLines } from '../../../plugins/runtimes/docker/images.ts';
+import { OwnRun } from './own-run.ts';
 
 export const dockerProgram = '/usr/sbin/dockerd';
-
-const enter = 'mkdir -p /run && mount -t tmpfs tmpfs /run && exec "$@"';
 
 export class DockerEngine {
   readonly folder: string;
   readonly socket: string;
   readonly docker: Docker;
+  readonly #run: OwnRun;
+  #containerd: ChildProcess | undefined;
   #child: ChildProcess | undefined;
 
-  private constructor(folder: string) {
+  private constructor(folder: string, run: OwnRun) {
+    this.#run = run;
     this.folder = folder;
     this.socket = join(folder, 'docker.sock');
     this.docker = new Docker({ socketPath: this.socket, host: undefined });
   }
 
   static async start(folder: string): Promise<DockerEngine> {
-    const engine = new DockerEngine(folder);
+    const engine = new DockerEngine(folder, await OwnRun.make());
     mkdirSync(folder, { recursive: true });
     writeFileSync(join(folder, 'daemon.json'), '{}');
+    const containerd = join(folder, 'containerd');
+    const settings = [
+      ...['version = 2', `root = "${containerd}/root"`, `state = "${containerd}/state"`],
+      ...['disabled_plugins = ["io.containerd.grpc.v1.cri"]', `[grpc]`, `address = "${containerd}.sock"`],
+      ...['[plugins."io.containerd.internal.v1.opt"]', `path = "${containerd}/opt"`],
+    ];
+    writeFileSync(`${containerd}.toml`, settings.join('\n'));
+    // Not left to dockerd: killed, dockerd would take it along.
+    engine.#containerd = engine.#spawn('containerd', ['containerd', '--config', `${containerd}.toml`]);
     await engine.start();
     return engine;
   }
 
   async start(): Promise<void> {
-    const log = openSync(join(this.folder, 'dockerd.log'), 'a');
-    const argv = [
+    const child = this.#spawn('dockerd', [
       ...[dockerProgram, '--config-file', join(this.folder, 'daemon.json'), '--host', `unix://${this.socket}`],
       ...['--data-root', join(this.folder, 'data'), '--exec-root', join(this.folder, 'exec')],
+      ...['--containerd', join(this.folder, 'containerd.sock')],
       ...['--pidfile', join(this.folder, 'docker.pid'), '--live-restore'],
       ...['--iptables=false', '--ip6tables=false', '--bridge=none', '--ip-forward=false', '--ip-masq=false'],
-    ];
-    const child = spawn('unshare', ['--mount', '--propagation', 'private', 'sh', '-c', enter, 'engine', ...argv], {
-      stdio: ['ignore', log, log],
-      env: { PATH: process.env['PATH'], HOME: this.folder },
-    });
-    closeSync(log);
+    ]);
     this.#child = child;
     for (;;) {
       if (child.exitCode !== null || child.signalCode !== null)
@@ -59,13 +63,15 @@ export class DockerEngine {
 
   /** As a crash would: what runs goes on (live restore). */
   async kill(): Promise<void> {
-    await this.#end('SIGKILL');
+    await end(this.#child, 'SIGKILL');
   }
 
   async stop(): Promise<void> {
-    const all = await this.docker.listContainers({ all: true });
+    const all = await this.docker.listContainers({ all: true }).catch(() => []);
     await Promise.all(all.map(({ Id }) => this.docker.getContainer(Id).remove({ force: true, v: true })));
-    await this.#end('SIGTERM');
+    await end(this.#child, 'SIGTERM');
+    await end(this.#containerd, 'SIGTERM');
+    await this.#run.end();
   }
 
   async import(tar: string, name: string): Promise<void> {
@@ -79,11 +85,21 @@ export class DockerEngine {
     for await (const line of progressLines(stream)) if (line.error !== undefined) throw new Error(line.error);
   }
 
-  async #end(signal: NodeJS.Signals): Promise<void> {
-    const child = this.#child;
-    if (child === undefined || child.exitCode !== null || child.signalCode !== null) return;
-    const ended = once(child, 'exit');
-    child.kill(signal);
-    await ended;
+  #spawn(name: string, argv: readonly string[]): ChildProcess {
+    const log = openSync(join(this.folder, `${name}.log`), 'a');
+    const [command, ...args] = this.#run.within(argv);
+    const child = spawn(command, args, {
+      stdio: ['ignore', log, log],
+      env: { PATH: process.env['PATH'], HOME: this.folder },
+    });
+    closeSync(log);
+    return child;
   }
+}
+
+async function end(child: ChildProcess | undefined, signal: NodeJS.Signals): Promise<void> {
+  if (child === undefined || child.exitCode !== null || child.signalCode !== null) return;
+  const ended = once(child, 'exit');
+  child.kill(signal);
+  await ended;
 }
