@@ -44,8 +44,14 @@ export async function runKernel(cli: Cli, options: RunOptions): Promise<ExitCode
       catalogue: builtIns,
       signal: signals.start,
     });
-    const writeReport = (): void =>
-      saveReport(stateDir, { role, pid: process.pid, nodeName, plugins: kernel.report() });
+    const writeReport = (): void => {
+      try {
+        saveReport(stateDir, { role, pid: process.pid, nodeName, plugins: kernel.report() });
+      } catch (error) {
+        // A full disk: what the process is for goes on, only `plugins ls` is not told.
+        log.of('kernel').warn('the report for plugins ls could not be written', { error: String(error) });
+      }
+    };
     writeReport();
     cli.terminal.line(`${options.ready} (${Math.round(performance.now() - began)} ms)`);
     const cause = await signals.stop;

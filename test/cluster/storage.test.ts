@@ -70,7 +70,12 @@ const until = (t: ExecutionContext, kind: string, name: string, path: string, va
 const event = (name: string, text: RegExp) =>
   eventually(async () => (await pods.events(name)).find((each) => text.test(`${each.reason}: ${each.message}`)));
 
-const exec = (t: ExecutionContext, pod: string, command: string) => kubectl(t, 'exec', pod, '--', 'sh', '-c', command);
+/** An agent that has just been started may not be connected for streams yet. */
+const exec = (pod: string, command: string): Promise<string> =>
+  eventually(async () => {
+    const { code, stdout } = await pods.kubectl(['exec', pod, '--', 'sh', '-c', command]);
+    return code === 0 ? stdout : undefined;
+  });
 
 /** Folders of volumes that a node has. */
 const volumesOf = (agent: Agent) => {
@@ -115,7 +120,7 @@ spec:
 `,
   );
   await Promise.all(['db-0', 'db-1'].map((name) => pods.ready(name)));
-  t.deepEqual([await exec(t, 'db-0', 'cat /data/log'), await exec(t, 'db-1', 'cat /data/log')], ['db-0\n', 'db-1\n']);
+  t.deepEqual([await exec('db-0', 'cat /data/log'), await exec('db-1', 'cat /data/log')], ['db-0\n', 'db-1\n']);
   t.is(await field(t, 'pvc', 'data-db-0', '.status.phase'), 'Bound');
   t.is(await field(t, 'pvc', 'data-db-0', '.status.capacity.storage'), '1Gi');
   const first = (await pods.get('db-0'))!;
@@ -127,13 +132,13 @@ spec:
   await pods.delete('db-0');
   const second = await again(first.metadata!.uid!);
   t.is(second.spec?.nodeName, node);
-  t.is(await exec(t, 'db-0', 'cat /data/log'), 'db-0\ndb-0\n');
+  t.is(await exec('db-0', 'cat /data/log'), 'db-0\ndb-0\n');
 
   await agent.kill();
   agent.start();
   await pods.delete('db-0');
   const third = await again(second.metadata!.uid!);
-  t.is(await exec(t, 'db-0', 'cat /data/log'), 'db-0\n'.repeat(3));
+  t.is(await exec('db-0', 'cat /data/log'), 'db-0\n'.repeat(3));
 
   await agent.kill();
   await until(t, 'node', node, '.status.conditions[?(@.type=="Ready")].status', 'Unknown');
@@ -151,7 +156,7 @@ spec:
   agent.start();
   const last = await again(third.metadata!.uid!);
   t.is(last.spec?.nodeName, node);
-  t.is(await exec(t, 'db-0', 'cat /data/log'), 'db-0\n'.repeat(4));
+  t.is(await exec('db-0', 'cat /data/log'), 'db-0\n'.repeat(4));
 
   await kubectl(t, 'delete', 'statefulset', 'db');
   await Promise.all(['db-0', 'db-1'].map((name) => pods.gone(name)));
@@ -179,7 +184,7 @@ allowVolumeExpansion: true
     securityContext: { fsGroup: 4321, supplementalGroups: [] },
   });
   await pods.ready('uses');
-  if (process.getuid!() === 0) t.is(await exec(t, 'uses', 'stat -c %g /v/file'), '4321\n');
+  if (process.getuid!() === 0) t.is(await exec('uses', 'stat -c %g /v/file'), '4321\n');
   const resize = '{"spec":{"resources":{"requests":{"storage":"3Mi"}}}}';
   await kubectl(t, 'patch', 'pvc', 'data', '-p', resize);
   await until(t, 'pvc', 'data', '.status.capacity.storage', '3Mi');
@@ -189,7 +194,7 @@ allowVolumeExpansion: true
 
   await kubectl(t, 'delete', 'pvc', 'data', '--wait=false');
   t.regex(await kubectl(t, 'get', 'pvc', 'data'), /Terminating/);
-  t.is(await exec(t, 'uses', 'cat /v/file'), 'kept\n');
+  t.is(await exec('uses', 'cat /v/file'), 'kept\n');
   await pods.delete('uses');
   await until(t, 'pvc', 'data', '.metadata.name', '');
   await until(t, 'pv', volume, '.status.phase', 'Released');
@@ -342,7 +347,7 @@ test.serial(
       volumes: [{ name: 'v', emptyDir: { sizeLimit: '1Mi' } }],
     });
     await pods.ready('scratch');
-    t.is(await exec(t, 'scratch', 'cat /whole/of-scratch/file'), 'x\n');
+    t.is(await exec('scratch', 'cat /whole/of-scratch/file'), 'x\n');
     t.is(await field(t, 'pvc', 'scratch-v', '.metadata.ownerReferences[0].name'), 'scratch');
     await pods.delete('scratch');
     await until(t, 'pvc', 'scratch-v', '.metadata.name', '');

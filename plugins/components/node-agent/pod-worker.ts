@@ -78,9 +78,11 @@ export class PodWorker {
       const graceSeconds = graceSecondsOf(pod);
       const graceMs = (memory.failure?.reason === 'Evicted' ? Math.min(1, graceSeconds) : graceSeconds) * 1000;
       const isDown = await this.#release(memory, sandboxes, containers, graceMs);
-      if (containers.length === 0 && hasEnded) return;
-      const sandbox = isDown ? undefined : sandboxes[0];
-      await this.#statuses.write(pod, memory, { sandbox, containers, podIps: [] });
+      if (containers.length > 0 || !hasEnded) {
+        const sandbox = isDown ? undefined : sandboxes[0];
+        await this.#statuses.write(pod, memory, { sandbox, containers, podIps: [] });
+      }
+      if (isDown && hasEnded) await this.#services.volumes.clear(uid);
       return;
     }
     const now = await this.#run(pod, memory, sandboxes, containers);

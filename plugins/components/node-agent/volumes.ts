@@ -3,6 +3,7 @@
  * the pod. emptyDir with medium Memory is a tmpfs mount, unmounted before its folder is removed.
  */
 import { execFile } from 'node:child_process';
+import { existsSync } from 'node:fs';
 import { readFile, readdir, rm } from 'node:fs/promises';
 import { isAbsolute, join, sep } from 'node:path';
 import { promisify } from 'node:util';
@@ -38,6 +39,9 @@ export interface PodVolumes {
   folder(podUid: string): string;
   /** Uids of pods with a folder. */
   list(): Promise<readonly string[]>;
+  /** Takes the volumes of a pod away whose containers have ended for good; its logs stay. */
+  clear(podUid: string): Promise<void>;
+  /** Takes everything of a pod away. */
   remove(podUid: string): Promise<void>;
 }
 
@@ -73,12 +77,31 @@ export function createPodVolumes(root: string, options: PodVolumesOptions): PodV
     return { path, isReadOnly: true };
   }
 
+  async function clear(uid: string): Promise<void> {
+    await claims.release(uid);
+    const path = join(folder(uid), 'volumes');
+    if (!existsSync(path)) return;
+    const table = await readFile('/proc/self/mountinfo', 'utf8');
+    const below = table
+      .split('\n')
+      .map((line) => line.split(' ')[4])
+      .filter((point): point is string => point !== undefined && point.startsWith(path + sep));
+    for (const point of below.reverse()) await run('umount', ['-l', point]);
+    await rm(path, { recursive: true, force: true });
+  }
+
   return {
     folder,
     list,
     async prepare(pod, sources) {
       const prepared = new Map<string, PreparedVolume>();
-      for (const volume of pod.spec.volumes ?? []) prepared.set(volume.name, await prepareOne(pod, volume, sources));
+      for (const volume of pod.spec.volumes ?? [])
+        try {
+          prepared.set(volume.name, await prepareOne(pod, volume, sources));
+        } catch (error) {
+          // A full disk, a file in the way, a mount that the kernel refuses: the pod waits with it as its reason.
+          throw isPintleError(error) ? error : notMountable(volume.name, textOf(error));
+        }
       return prepared;
     },
     async mounts(pod, container, prepared, sources) {
@@ -97,16 +120,14 @@ export function createPodVolumes(root: string, options: PodVolumesOptions): PodV
       }
       return mounts;
     },
+    clear,
     async remove(uid) {
-      const path = folder(uid);
-      await claims.release(uid);
-      const table = await readFile('/proc/self/mountinfo', 'utf8');
-      const below = table
-        .split('\n')
-        .map((line) => line.split(' ')[4])
-        .filter((point): point is string => point !== undefined && point.startsWith(path + sep));
-      for (const point of below.reverse()) await run('umount', ['-l', point]);
-      await rm(path, { recursive: true, force: true });
+      await clear(uid);
+      await rm(folder(uid), { recursive: true, force: true });
     },
   };
+}
+
+function textOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
 }

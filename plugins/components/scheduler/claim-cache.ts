@@ -78,7 +78,7 @@ export class ClaimCache {
   }
 
   /** Undefined for a pod without claims. */
-  needsOf(key: string, pod: Pod): VolumeNeeds | undefined {
+  needsOf(pod: Pod): VolumeNeeds | undefined {
     const uses = claimsOfPod(pod);
     if (uses.length === 0) return undefined;
     const bound: VolumeNeeds['bound'][number][] = [];
@@ -90,7 +90,7 @@ export class ClaimCache {
       const claim = this.claims.get(claimKey);
       blocked ??= whyNot(pod, name, isEphemeral, claim);
       if (claim === undefined || blocked !== undefined) continue;
-      if (claim.spec.accessModes?.includes('ReadWriteOncePod') && this.#isUsed(key, claim)) conflict = inUse;
+      if (claim.spec.accessModes?.includes('ReadWriteOncePod') && this.#isUsed(pod, claim)) conflict = inUse;
       if (isBound(claim)) {
         const volume = this.volumes.get(claim.spec.volumeName!);
         if (volume === undefined) blocked = lost(claim);
@@ -124,12 +124,13 @@ export class ClaimCache {
     };
   }
 
-  #isUsed(podKey: string, claim: PersistentVolumeClaim): boolean {
+  /** By another pod: the place that preemption keeps for the pod itself is no other. */
+  #isUsed(asking: Pod, claim: PersistentVolumeClaim): boolean {
     const { namespace, name } = claim.metadata;
     for (const { pods } of this.#nodes.nodes.values())
-      for (const [key, pod] of pods)
+      for (const pod of pods.values())
         if (
-          key !== podKey &&
+          pod.metadata.uid !== asking.metadata.uid &&
           pod.metadata.namespace === namespace &&
           claimsOfPod(pod).some((use) => use.claim === name)
         )

@@ -191,7 +191,7 @@ export class SchedulingLoop {
   #volumesOf(key: string, pod: Pod): VolumeNeeds | undefined {
     if (claimsOfPod(pod).length === 0) return undefined;
     this.#withClaims.add(key);
-    return this.#claims?.needsOf(key, pod);
+    return this.#claims?.needsOf(pod);
   }
 
   #volumesChanged(): void {

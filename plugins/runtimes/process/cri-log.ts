@@ -6,14 +6,30 @@
  * waited in memory would be lost with the agent. It goes to a journal as it is first: giving 64 KiB their form takes a
  * millisecond, in which an agent can be killed; the next one then finds them there. A piece without a newline is written with tag P (partial); readers join
  * P lines with the F line that ends them.
+ *
+ * On a full disk a container goes on and its output is lost; once there is room again, a line says how much.
  */
-import { closeSync, existsSync, fstatSync, mkdirSync, openSync, renameSync, rmSync, writeSync } from 'node:fs';
+import {
+  closeSync,
+  existsSync,
+  fstatSync,
+  ftruncateSync,
+  mkdirSync,
+  openSync,
+  renameSync,
+  rmSync,
+  writeSync,
+} from 'node:fs';
 import { dirname } from 'node:path';
 import { LogJournal, takeJournal } from './log-journal.ts';
 
 /** Longer lines are cut, as containerd and CRI-O do. */
 const maxTextBytes = 16 * 1024;
 const newline = 0x0a;
+const lossReasons: ReadonlyMap<string, string> = new Map([
+  ['ENOSPC', 'no space was left on the device'],
+  ['EDQUOT', 'the disk quota was used up'],
+]);
 
 export class CriLog {
   readonly #path: string;
@@ -22,6 +38,8 @@ export class CriLog {
   #fd: number | undefined;
   #size = 0;
   readonly #journal: LogJournal | undefined;
+  #lostBytes = 0;
+  #lostTo = '';
 
   /** With a journal, what an earlier one had taken and not written is written now. */
   constructor(path: string, maxBytes: number, maxFiles: number, journalPath?: string) {
@@ -35,6 +53,21 @@ export class CriLog {
   }
 
   write(stream: 'stdout' | 'stderr', chunk: Buffer): void {
+    try {
+      if (this.#lostBytes > 0) {
+        this.#write(
+          'stderr',
+          Buffer.from(`pintle: about ${this.#lostBytes} bytes of output are lost: ${this.#lostTo}\n`),
+        );
+        this.#lostBytes = 0;
+      }
+      this.#write(stream, chunk);
+    } catch (error) {
+      this.#lose(chunk, error as NodeJS.ErrnoException);
+    }
+  }
+
+  #write(stream: 'stdout' | 'stderr', chunk: Buffer): void {
     this.#note(stream, chunk);
     const time = rfc3339Nano();
     let pieces: Buffer[] = [];
@@ -64,6 +97,20 @@ export class CriLog {
     }
     if (pieces.length > 0) flush(chunk.subarray(chunk.length));
     this.#journal?.done();
+  }
+
+  /** The file keeps whole lines only, and the journal nothing that would be written twice. */
+  #lose(chunk: Buffer, error: NodeJS.ErrnoException): void {
+    const reason = lossReasons.get(error.code ?? '');
+    if (reason === undefined) throw error;
+    this.#lostBytes += chunk.length;
+    this.#lostTo = reason;
+    try {
+      if (this.#fd !== undefined) ftruncateSync(this.#fd, this.#size);
+      this.#journal?.done();
+    } catch {
+      // An empty journal has no room for a mark, and needs none.
+    }
   }
 
   close(): void {

@@ -8,6 +8,7 @@ import {
   rmSync,
   statSync,
   symlinkSync,
+  writeFileSync,
 } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -230,4 +231,26 @@ test('an emptyDir of a medium that the node lacks is refused', async (t) => {
   const volumes = createPodVolumes(folder(t));
   const definition = pod([{ name: 'e', emptyDir: { medium: 'HugePages' } }]);
   await t.throwsAsync(volumes.prepare(definition, sources), { message: /medium HugePages is not supported/ });
+});
+
+test('the volumes of a pod that has ended go, what else it has stays', async (t) => {
+  const volumes = createPodVolumes(folder(t));
+  const paths = await volumes.prepare(pod([{ name: 'e', emptyDir: {} }]), sources);
+  const log = join(volumes.folder('u'), 'c_0.log');
+  writeFileSync(log, 'x');
+  await volumes.clear('u');
+  await volumes.clear('u');
+  t.false(existsSync(paths.get('e')!.path));
+  t.true(existsSync(log));
+  await volumes.clear('never');
+});
+
+test('what the file system refuses is the reason that a volume is not there', async (t) => {
+  const root = folder(t);
+  const volumes = createPodVolumes(root);
+  writeFileSync(join(root, 'u'), 'a file in the way');
+  await t.throwsAsync(volumes.prepare(pod([{ name: 'e', emptyDir: {} }]), sources), {
+    code: 'CONTAINER_INVALID',
+    message: /^MountVolume.SetUp failed for volume "e": ENOTDIR/,
+  });
 });
