@@ -61,7 +61,10 @@ export interface Attached {
 export interface Attachment {
   /** Those that the plugin declares, so that the agent asks for nothing else. */
   readonly capabilities: readonly AttachmentCapability[];
-  /** Prepares the node side (bridge, masquerade, forwarding). Level-triggered: may be called again with other values. */
+  /**
+   * Prepares the node side (bridge, masquerade, forwarding). Level-triggered: may be called again with other values; another
+   * MTU is given to the pods that are attached too.
+   */
   configure(network: NodeNetwork): Promise<void>;
   add(request: AttachmentRequest): Promise<Attached>;
   remove(request: { readonly sandboxId: string; readonly netns?: string | undefined }): Promise<void>;

@@ -260,6 +260,20 @@ test.serial('doctor: a pod that has lost its address; trace shows it too', async
   t.is((await doctor()).code, 0);
 });
 
+test.serial('an underlay whose MTU falls takes overlay and pods along, and back', async (t) => {
+  for (const mtu of ['1400', '1500']) {
+    for (const node of ['node-1', 'node-2']) onNode(node, 'ip', 'link', 'set', 'eth0', 'mtu', mtu);
+    const inner = String(Number(mtu) - 50);
+    const read = 'cat /sys/class/net/eth0/mtu';
+    for (const name of ['web-node-1', 'web-node-2'])
+      await eventually(async () =>
+        (await kubectl('exec', name, '--', 'sh', '-c', read)).trim() === inner ? true : undefined,
+      );
+    await eventually(async () => ((await doctor()).code === 0 ? true : undefined));
+  }
+  t.pass();
+});
+
 test.serial('doctor: an agent that is gone', async (t) => {
   const agent = new Agent(cluster, 'node-2');
   await agent.kill();

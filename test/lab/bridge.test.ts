@@ -49,6 +49,33 @@ test('pods of one node reach each other, the node and the outside, and purge lea
   t.is(snapshot(node), before);
 });
 
+test('another MTU reaches the pods that are there, which keep their addresses and connections', async (t) => {
+  const { nodes, pod, folder } = createTopology(t, 1);
+  const node = nodes[0]!;
+  const attachment = open(node, `${folder}/state`);
+  await attachment.configure(network);
+  const [a, b] = [pod('a'), pod('b')];
+  const one = await attachment.add(request('sandbox-a', a));
+  await attachment.add(request('sandbox-b', b));
+  await b.serve(8080, 'b');
+  t.deepEqual(await a.tcp('10.244.1.3', 8080), { answer: 'b 10.244.1.2 0' });
+  for (const mtuBytes of [1350, 8900]) {
+    await attachment.configure({ ...network, mtuBytes });
+    const name = hostInterfaceOf('veth', 'sandbox-a');
+    for (const [place, link] of [
+      [a, 'eth0'],
+      [node, name],
+      [node, 'cni0'],
+    ] as const)
+      t.regex(place.run('ip', 'link', 'show', link), new RegExp(` mtu ${mtuBytes} `));
+    t.deepEqual(await attachment.check({ sandboxId: 'sandbox-a', netns: a.netns }), []);
+    t.deepEqual(await attachment.add(request('sandbox-a', a)), one);
+    t.deepEqual(await a.tcp('10.244.1.3', 8080), { answer: 'b 10.244.1.2 0' });
+  }
+  await attachment.purge();
+  await attachment[Symbol.asyncDispose]();
+});
+
 test('IPv6 pods reach each other and the outside', async (t) => {
   const { nodes, pod, folder, underlay } = createTopology(t, 1);
   const node = nodes[0]!;

@@ -72,6 +72,20 @@ export function connectPod(
   }
 }
 
+/** Both ends of a pod's link. A pod whose namespace is gone, or has no link yet, has nothing to set. */
+export function setPodMtu(host: Rtnetlink, name: string, { netns }: Lease, mtuBytes: number): void {
+  const port = host.getLink(name);
+  if (port === undefined || !isNetns(netns)) return;
+  if (port.mtu !== mtuBytes) host.setLink(port.index, { mtu: mtuBytes });
+  const pod = openRtnetlink({ netns });
+  try {
+    const link = pod.getLink(podInterface);
+    if (link !== undefined && link.mtu !== mtuBytes) pod.setLink(link.index, { mtu: mtuBytes });
+  } finally {
+    pod.close();
+  }
+}
+
 /** What differs in the pod from what `connectPod` made, in words. */
 export function checkPod(hostEnd: Link | undefined, lease: Lease, mtuBytes: number): string[] {
   const { netns } = lease;

@@ -27,7 +27,15 @@ import { doCollide, hasLoopback, renderHostPorts } from './host-ports.ts';
 import { LeaseStore, type Lease } from './lease-store.ts';
 import { renderMasquerade, renderRemovals } from './masquerade.ts';
 import { nodeView, type NodeSide } from './node-side.ts';
-import { checkPod, connectPod, hostInterfaceOf, isHostInterface, macOf, podInterface } from './pod-interface.ts';
+import {
+  checkPod,
+  connectPod,
+  hostInterfaceOf,
+  isHostInterface,
+  macOf,
+  podInterface,
+  setPodMtu,
+} from './pod-interface.ts';
 
 export interface VethOptions {
   readonly stateDir: string;
@@ -82,6 +90,8 @@ export class VethAttachment implements Attachment, AsyncDisposable {
       this.#network = network;
       this.#holdSettings(network);
       this.#side.prepare(network, this.#leases.list());
+      for (const lease of this.#leases.list())
+        setPodMtu(this.#host, this.#linkOf(lease.sandboxId), lease, network.mtuBytes);
       await this.#withLoopback(() => this.#nft(this.#renderMasquerade(network) + this.#renderPorts()));
       this.#watch();
       await this.#lookAtForwarding();

@@ -15,6 +15,8 @@ import {
 import { resources } from '../../../kernel/machinery/resources.ts';
 import type { Informer } from '../../../kernel/machinery/informer.ts';
 
+const mtuLookMs = 1_000;
+
 export interface NetworkServices {
   readonly cluster: Cluster;
   readonly overlay: Overlay;
@@ -50,6 +52,8 @@ export class NodeNetwork {
   readonly #services: NetworkServices;
   #problem: string | undefined = 'waiting for a pod CIDR';
   #joined = '';
+  /** What the attachment was configured with. */
+  #mtuBytes = 0;
   #annotations: Readonly<Record<string, string>> = {};
   #wake: () => void = () => {};
 
@@ -73,6 +77,13 @@ export class NodeNetwork {
       this.#wake();
     });
     signal.addEventListener('abort', () => this.#wake(), { once: true });
+    // The underlay's MTU may change at any time, and the overlay follows it by itself.
+    const look = setInterval(() => {
+      if (this.#mtuBytes === 0 || this.#services.overlay.status().mtuBytes === this.#mtuBytes) return;
+      isDirty = true;
+      this.#wake();
+    }, mtuLookMs);
+    look.unref();
     for (let delayMs = 200; !signal.aborted;) {
       if (!isDirty) {
         await new Promise<void>((resolve) => {
@@ -93,6 +104,7 @@ export class NodeNetwork {
         delayMs = Math.min(delayMs * 2, 10_000);
       }
     }
+    clearInterval(look);
     stop();
   }
 
@@ -114,9 +126,14 @@ export class NodeNetwork {
     const key = JSON.stringify([podCidrs, addresses, clusterCidrs]);
     if (key !== this.#joined) {
       const joined = await overlay.join({ name: nodeName, podCidrs, clusterCidrs, addresses });
-      await attachment.configure({ podCidrs, clusterCidrs, mtuBytes: joined.mtuBytes });
       this.#annotations = joined.annotations;
       this.#joined = key;
+      this.#mtuBytes = 0;
+    }
+    const { mtuBytes } = overlay.status();
+    if (mtuBytes > 0 && mtuBytes !== this.#mtuBytes) {
+      await attachment.configure({ podCidrs, clusterCidrs, mtuBytes });
+      this.#mtuBytes = mtuBytes;
     }
     await this.#publish(self);
     const peers = nodes
