@@ -21,6 +21,7 @@ interface AgentFlags extends LogFlags {
   readonly nodeIp?: readonly string[];
   readonly server?: string;
   readonly kubeconfig?: string;
+  readonly sharedHost?: true;
 }
 
 export function agentCommand(cli: Cli): Command {
@@ -37,7 +38,11 @@ export function agentCommand(cli: Cli): Command {
       ),
     )
     .addOption(new Option('--server <url>', 'the API: https://host:port or unix:/path').argParser(parseServer))
-    .addOption(new Option('--kubeconfig <file>', 'where the API is, and who this node is to it'));
+    .addOption(new Option('--kubeconfig <file>', 'where the API is, and who this node is to it'))
+    .option(
+      '--shared-host',
+      'other nodes run on this machine too: a disk that is nearly full is no trouble of this node',
+    );
   for (const option of logOptions()) command.addOption(option);
   return command.action(
     cli.action(async (flags: AgentFlags) => {
@@ -47,7 +52,7 @@ export function agentCommand(cli: Cli): Command {
         import('../read-config.ts'),
         import('../run-kernel.ts'),
       ]);
-      const { nodeName, nodeIp, server, kubeconfig } = flags;
+      const { nodeName, nodeIp, server, kubeconfig, sharedHost } = flags;
       const endpoint = {
         ...(server === undefined ? {} : { server }),
         ...(kubeconfig === undefined ? {} : { kubeconfig: resolve(kubeconfig) }),
@@ -60,7 +65,10 @@ export function agentCommand(cli: Cli): Command {
         logFlags: flags,
         settings: {
           ...(Object.keys(endpoint).length === 0 ? {} : { 'cluster/remote': endpoint }),
-          ...(nodeIp === undefined ? {} : { 'component/node-agent': { addresses: nodeIp } }),
+          'component/node-agent': {
+            ...(nodeIp === undefined ? {} : { addresses: nodeIp }),
+            ...(sharedHost === undefined ? {} : { sharedHost }),
+          },
         },
         ready: `pintle agent ${nodeName} is ready`,
       });

@@ -50,7 +50,7 @@ function told(): Promise<boolean> {
 
 function agentCommand(node: LabNode, socket: string, flags: readonly string[]): readonly string[] {
   return [
-    ...[process.execPath, program, 'agent', '--node-name', node.name, '--node-ip', node.address],
+    ...[process.execPath, program, 'agent', '--shared-host', '--node-name', node.name, '--node-ip', node.address],
     ...['--server', `unix:${socket}`, '--state-dir', join(node.stateDir, 'agent'), ...flags],
   ];
 }

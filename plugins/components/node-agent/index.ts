@@ -3,7 +3,16 @@ import { join } from 'node:path';
 import { z } from 'zod';
 import { definePlugin } from '../../../kernel/contract/index.ts';
 import { connectInNetns } from '../../../netplugins/linux/connect.ts';
+import { isQuantity } from '../../../kernel/machinery/quantity.ts';
+import { isThresholdValue, signals } from './eviction/thresholds.ts';
 import { startNodeAgent } from './node-agent.ts';
+
+const thresholds = z
+  .partialRecord(
+    z.enum(signals),
+    z.string().refine(isThresholdValue, 'expected a quantity such as 100Mi or a share such as 10%'),
+  )
+  .default({});
 
 const label = z.record(z.string(), z.string());
 
@@ -39,11 +48,28 @@ export default definePlugin({
     maxBackoffSeconds: z.number().positive().default(300),
     /** How often files follow the ConfigMaps and Secrets that they come from, and emptyDirs are measured. */
     volumeSeconds: z.number().positive().default(10),
-    /** Below this much free space the node reports DiskPressure. */
-    minFreeBytes: z
-      .int()
-      .min(0)
-      .default(100 * 1024 * 1024),
+    /** What of the machine is not for pods: `allocatable` is less by it. */
+    reserved: z
+      .strictObject({
+        cpu: z.string().refine(isQuantity, 'expected a quantity such as 500m').default('0'),
+        memory: z.string().refine(isQuantity, 'expected a quantity such as 1Gi').default('0'),
+      })
+      .prefault({}),
+    /** Below how much the node counts as in trouble and ends pods; signals that are not named keep their default. */
+    eviction: z
+      .strictObject({
+        hard: thresholds,
+        soft: thresholds,
+        softGraceSeconds: z.partialRecord(z.enum(signals), z.number().min(0)).default({}),
+        minimumReclaim: thresholds,
+        /** A pressure is over when it has not been seen for so long. */
+        pressureTransitionSeconds: z.number().min(0).default(300),
+        /** Most that a pod may take to end when a soft threshold is crossed. */
+        maxPodGraceSeconds: z.number().min(0).default(0),
+      })
+      .prefault({}),
+    /** Several nodes share this machine: disk thresholds are amounts by default, no shares. */
+    sharedHost: z.boolean().default(false),
     /** How often the usage of node and containers is sampled. */
     usageSeconds: z.number().min(0.1).default(10),
   }),

@@ -11,9 +11,13 @@ import {
 } from '../../../kernel/contract/index.ts';
 import { eventRecorder } from '../../../kernel/machinery/event-recorder.ts';
 import { informersFor, type Informer } from '../../../kernel/machinery/informer.ts';
+import { byteCount, cpuMillis } from '../../../kernel/machinery/quantity.ts';
 import { reportedVersion } from '../../../kernel/machinery/release.ts';
 import { resources } from '../../../kernel/machinery/resources.ts';
 import { createWorkQueue } from '../../../kernel/machinery/work-queue.ts';
+import { refusalOf } from './eviction/admit-pod.ts';
+import { amountOf, sharedHostHard, upstreamHard, type EvictionSettings } from './eviction/thresholds.ts';
+import { watchPressure } from './eviction/watch-pressure.ts';
 import { networkView } from './network/network-view.ts';
 import { NodeNetwork, peerOf, podCidrsOf } from './node-network.ts';
 import { NodeRegistration } from './node-registration.ts';
@@ -37,7 +41,9 @@ export interface NodeAgentConfig {
   readonly maxLogFiles: number;
   readonly backoffSeconds: number;
   readonly maxBackoffSeconds: number;
-  readonly minFreeBytes: number;
+  readonly reserved: { readonly cpu: string; readonly memory: string };
+  readonly eviction: EvictionSettings;
+  readonly sharedHost: boolean;
   readonly usageSeconds: number;
   readonly volumeSeconds: number;
 }
@@ -147,6 +153,7 @@ export async function startNodeAgent(
       },
     },
   );
+  const hard = { ...(config.sharedHost ? sharedHostHard : upstreamHard), ...config.eviction.hard };
   const registration = new NodeRegistration(
     {
       nodeName,
@@ -158,9 +165,17 @@ export async function startNodeAgent(
       statusSeconds: config.statusSeconds,
       version: reportedVersion,
       stateDir,
-      minFreeBytes: config.minFreeBytes,
+      reserved: { cpuMillis: cpuMillis(config.reserved.cpu), memoryBytes: byteCount(config.reserved.memory) },
+      hardThresholds: (signal, capacity) => amountOf(hard[signal], capacity),
     },
-    { cluster, runtime, clock, log, networkProblem: () => network.problem() },
+    {
+      cluster,
+      runtime,
+      clock,
+      log,
+      networkProblem: () => network.problem(),
+      pressures: () => pressure.monitor.pressures,
+    },
   );
 
   const volumes = createPodVolumes(join(stateDir, 'pods'), {
@@ -199,6 +214,7 @@ export async function startNodeAgent(
       record,
       desired: (uid) => pods.byIndex('uid', uid)[0],
       networkProblem: () => network.problem(),
+      refusal: (pod) => refusalOf(pod, pressure.monitor.pressures),
       again: (uid, afterMs = 0) => (afterMs > 0 ? queue.addAfter(uid, afterMs) : queue.add(uid)),
     },
   );
@@ -217,7 +233,25 @@ export async function startNodeAgent(
     log,
     periodMs: config.usageSeconds * 1000,
     host: () => readHostUsage(stateDir),
+    storage: () => pressure.monitor.storage,
   });
+  const pressure = watchPressure(
+    { ...config.eviction, hard },
+    {
+      nodeName,
+      reservedMemoryBytes: byteCount(config.reserved.memory),
+      runtime,
+      clock,
+      log,
+      pods: () => pods.list(),
+      node: () => nodes.get(nodeName),
+      podFolder: (uid) => volumes.folder(uid),
+      worker,
+      record,
+      changed: () => bell.ring(),
+    },
+  );
+  usage.onSample((sampled) => pressure.monitor.heed(sampled));
 
   const view = networkView({
     nodeName,

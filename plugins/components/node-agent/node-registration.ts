@@ -6,7 +6,9 @@ import { arch, cpus, totalmem } from 'node:os';
 import { readFile, statfs } from 'node:fs/promises';
 import type { Lease, Node, NodeCondition, NodeStatus } from '../../../kernel/contract/kubernetes.ts';
 import { isPintleError, type Clock, type Cluster, type Logger, type Runtime } from '../../../kernel/contract/index.ts';
+import { canonicalQuantity } from '../../../kernel/machinery/quantity.ts';
 import { resources } from '../../../kernel/machinery/resources.ts';
+import type { PressureCondition } from './eviction/thresholds.ts';
 
 export interface NodeSettings {
   readonly nodeName: string;
@@ -18,7 +20,15 @@ export interface NodeSettings {
   readonly statusSeconds: number;
   readonly version: string;
   readonly stateDir: string;
-  readonly minFreeBytes: number;
+  /** What of the machine is not for pods. */
+  readonly reserved: Reserved;
+  /** Amounts of memory and disk that must be left; pods may not be promised them. */
+  readonly hardThresholds: (signal: 'memory.available' | 'nodefs.available', capacity: number) => number;
+}
+
+export interface Reserved {
+  readonly cpuMillis: number;
+  readonly memoryBytes: number;
 }
 
 export interface NodeServices {
@@ -28,6 +38,8 @@ export interface NodeServices {
   readonly log: Logger;
   /** Why the node's network is not ready; undefined when it is. */
   networkProblem(): string | undefined;
+  /** What the node is short of. */
+  pressures(): readonly PressureCondition[];
 }
 
 const leaseNamespace = 'kube-node-lease';
@@ -40,10 +52,6 @@ const text = (path: string) =>
 
 async function osImage(): Promise<string> {
   return /^PRETTY_NAME="?([^"\n]*)/m.exec(await text('/etc/os-release'))?.[1] ?? 'Linux';
-}
-
-async function availableBytes(): Promise<number> {
-  return Number(/^MemAvailable:\s+(\d+)/m.exec(await text('/proc/meminfo'))?.[1] ?? 0) * 1024;
 }
 
 export class NodeRegistration {
@@ -165,7 +173,6 @@ export class NodeRegistration {
     const { addresses, nodeName, maxPods, stateDir } = this.#settings;
     const disk = await statfs(stateDir);
     const diskBytes = disk.bsize * disk.blocks;
-    const freeBytes = disk.bsize * disk.bavail;
     const capacity = {
       cpu: String(cpus().length),
       memory: `${Math.floor(totalmem() / 1024)}Ki`,
@@ -174,7 +181,14 @@ export class NodeRegistration {
       'hugepages-1Gi': '0',
       'hugepages-2Mi': '0',
     };
-    this.allocatable = capacity;
+    const { reserved, hardThresholds } = this.#settings;
+    const left = (bytes: number): string => `${Math.floor(Math.max(0, bytes) / 1024)}Ki`;
+    this.allocatable = {
+      ...capacity,
+      cpu: canonicalQuantity(`${Math.max(0, cpus().length * 1000 - reserved.cpuMillis)}m`),
+      memory: left(totalmem() - reserved.memoryBytes - hardThresholds('memory.available', totalmem())),
+      'ephemeral-storage': left(diskBytes - hardThresholds('nodefs.available', diskBytes)),
+    };
     this.#facts ??= {
       machineID: await text('/etc/machine-id'),
       systemUUID: (await text('/sys/class/dmi/id/product_uuid')) || (await text('/etc/machine-id')),
@@ -200,24 +214,28 @@ export class NodeRegistration {
       const lastTransitionTime = before?.status === status ? (before.lastTransitionTime ?? nowIso) : nowIso;
       return { type, status, reason, message, lastHeartbeatTime: nowIso, lastTransitionTime };
     };
-    const lowMemory = (await availableBytes()) < 100 * 1024 * 1024;
-    const lowDisk = freeBytes < this.#settings.minFreeBytes;
+    const pressures = this.#services.pressures();
+    const pressure = (type: PressureCondition, trouble: string, fine: string): NodeCondition => {
+      const isThere = pressures.includes(type);
+      const [reason, ...words] = (isThere ? trouble : fine).split(' ');
+      return condition(type, isThere, reason!, `kubelet ${words.join(' ')}`);
+    };
     const own = [
-      condition(
+      pressure(
         'MemoryPressure',
-        lowMemory,
-        lowMemory ? 'KubeletHasInsufficientMemory' : 'KubeletHasSufficientMemory',
-        lowMemory ? 'less than 100 MiB of memory is available' : 'kubelet has sufficient memory available',
+        'KubeletHasInsufficientMemory has insufficient memory available',
+        'KubeletHasSufficientMemory has sufficient memory available',
       ),
-      condition(
+      pressure(
         'DiskPressure',
-        lowDisk,
-        lowDisk ? 'KubeletHasDiskPressure' : 'KubeletHasNoDiskPressure',
-        lowDisk
-          ? `only ${Math.floor(freeBytes / 2 ** 20)} MiB are free below ${stateDir}`
-          : 'kubelet has no disk pressure',
+        'KubeletHasDiskPressure has disk pressure',
+        'KubeletHasNoDiskPressure has no disk pressure',
       ),
-      condition('PIDPressure', false, 'KubeletHasSufficientPID', 'kubelet has sufficient PID available'),
+      pressure(
+        'PIDPressure',
+        'KubeletHasInsufficientPID has insufficient PID available',
+        'KubeletHasSufficientPID has sufficient PID available',
+      ),
       ...(runtimeStatus.limitations.length > 0
         ? [
             condition(
@@ -239,7 +257,7 @@ export class NodeRegistration {
     const images = await runtime.listImages();
     return {
       capacity,
-      allocatable: capacity,
+      allocatable: this.allocatable,
       conditions: [...(node?.status?.conditions ?? []).filter((each) => !ownTypes.has(each.type)), ...own],
       addresses: [
         ...addresses.map((address) => ({ type: 'InternalIP', address })),

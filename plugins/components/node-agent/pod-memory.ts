@@ -31,6 +31,8 @@ export interface PodWorkerServices {
   desired(uid: string): Pod | undefined;
   /** Undefined when pods can be connected; otherwise why not yet. */
   networkProblem(): string | undefined;
+  /** Why a pod that was bound to this node may not run on it now; undefined: it may. */
+  refusal(pod: Pod): Problem | undefined;
   /** Ask for another `sync` of this pod. */
   again(uid: string, afterMs?: number): void;
 }

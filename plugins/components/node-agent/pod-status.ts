@@ -14,6 +14,10 @@ import type { Container } from '../../../kernel/contract/index.ts';
 export interface Problem {
   readonly reason: string;
   readonly message?: string | undefined;
+  /** The node ended the pod for its own sake: condition DisruptionTarget tells Jobs that it was no fault of the pod's. */
+  readonly isDisruption?: boolean | undefined;
+  /** How long its containers may take to end, when that is not as the pod says. */
+  readonly graceSeconds?: number | undefined;
 }
 
 export interface PodObservation {
@@ -268,6 +272,14 @@ export function podStatus(pod: Pod, observed: PodObservation): PodStatus {
     condition(pod, 'Ready', containersReady && failedGates.length === 0, nowMs, whyNotReady ?? whyGate),
     condition(pod, 'ContainersReady', containersReady, nowMs, whyNotReady),
     condition(pod, 'PodScheduled', true, nowMs),
+    ...(observed.failure?.isDisruption === true
+      ? [
+          condition(pod, 'DisruptionTarget', true, nowMs, {
+            reason: 'TerminationByKubelet',
+            message: observed.failure.message,
+          }),
+        ]
+      : []),
   ];
   const ownTypes = new Set(own.map((each) => each.type));
   const foreign = (pod.status?.conditions ?? []).filter((each) => !ownTypes.has(each.type));

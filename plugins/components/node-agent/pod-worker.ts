@@ -74,9 +74,11 @@ export class PodWorker {
     }
     const hasEnded = isTerminalPhase(pod.status?.phase);
     if (!hasEnded) containers = await this.#forgetLostStarts(pod, memory, containers);
+    if (!hasEnded) this.#refuse(pod, memory, sandboxes);
     if (hasEnded || memory.failure || this.#isPastDeadline(pod, memory) || isOver(pod, containers)) {
       const graceSeconds = graceSecondsOf(pod);
-      const graceMs = (memory.failure?.reason === 'Evicted' ? Math.min(1, graceSeconds) : graceSeconds) * 1000;
+      const shortSeconds = memory.failure?.reason === 'Evicted' ? 1 : graceSeconds;
+      const graceMs = Math.min(graceSeconds, memory.failure?.graceSeconds ?? shortSeconds) * 1000;
       const isDown = await this.#release(memory, sandboxes, containers, graceMs);
       if (containers.length > 0 || !hasEnded) {
         const sandbox = isDown ? undefined : sandboxes[0];
@@ -127,6 +129,21 @@ export class PodWorker {
 
   #podIps(pod: Pod, memory: PodMemory): readonly string[] {
     return pod.spec.hostNetwork ? this.#settings.hostIps : (memory.attached?.ips ?? []);
+  }
+
+  /** It has failed, and not all of it has ended. */
+  isFailing(uid: string): boolean {
+    const memory = this.#memory.get(uid);
+    return memory?.failure !== undefined && !isTerminalPhase(memory.written?.status?.phase);
+  }
+
+  /** Only what is new to this node is judged: a start time says that it was taken. */
+  #refuse(pod: Pod, memory: PodMemory, sandboxes: readonly Sandbox[]): void {
+    if (pod.status?.startTime !== undefined || sandboxes.length > 0 || memory.failure !== undefined) return;
+    const refusal = this.#services.refusal(pod);
+    if (refusal === undefined) return;
+    memory.failure = refusal;
+    this.#services.record(pod, 'Warning', refusal.reason, refusal.message ?? '');
   }
 
   /** spec.activeDeadlineSeconds, counted from the pod's start on this node. */

@@ -45,7 +45,7 @@ export class UsageSampler {
   #hostMark: Mark | undefined;
   #latest: NodeUsage | undefined;
   #bootMs: number | undefined;
-  #listeners: ((usage: NodeUsage) => void)[] = [];
+  readonly #listeners: ((usage: NodeUsage) => Promise<void>)[] = [];
 
   constructor(options: UsageSamplerOptions) {
     this.#options = options;
@@ -58,7 +58,8 @@ export class UsageSampler {
     });
   }
 
-  onSample(listener: (usage: NodeUsage) => void): void {
+  /** Called after each sampling; the next waits for it. */
+  onSample(listener: (usage: NodeUsage) => Promise<void>): void {
     this.#listeners.push(listener);
   }
 
@@ -68,7 +69,7 @@ export class UsageSampler {
       const began = clock.now();
       try {
         const usage = await this.sample();
-        for (const listener of this.#listeners) listener(usage);
+        for (const listener of this.#listeners) await listener(usage);
       } catch (error) {
         log.warn('usage could not be sampled', { error: String(error) });
       }
