@@ -44,6 +44,8 @@ export interface SandboxSpec {
   readonly hostNetwork: boolean;
   readonly hostIpc: boolean;
   readonly hostPid: boolean;
+  /** Its containers see each other's processes: one pid namespace for all of them, whose pid 1 is the runtime's. */
+  readonly sharedPid?: boolean | undefined;
   /** Written to /etc/resolv.conf and /etc/hosts of every container. */
   readonly resolvConf: string;
   readonly etcHosts: string;

@@ -2,9 +2,10 @@
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import type { V1EphemeralContainer } from '@kubernetes/client-node';
 import test from 'ava';
 import { TestCluster } from './support/cluster.ts';
-import { eventually, Pods, shell, statusOf } from './support/pods.ts';
+import { eventually, isPodReady, Pods, shell, statusOf } from './support/pods.ts';
 
 const configuration = `
 apiVersion: pintle.dev/v1
@@ -179,3 +180,58 @@ test.serial(
     await pods.delete('sides');
   },
 );
+
+/** As `kubectl debug` from 1.23 on does; before, the API was another. */
+async function debug(name: string, container: V1EphemeralContainer): Promise<void> {
+  const body = (await pods.get(name))!;
+  body.spec!.ephemeralContainers = [...(body.spec!.ephemeralContainers ?? []), container];
+  await pods.core.replaceNamespacedPodEphemeralcontainers({ name, namespace: 'default', body });
+}
+
+test.serial('kubectl debug: a container beside the others, that sees the processes of one of them', async (t) => {
+  await pods.create('target', { containers: [shell('c', `echo here > /tmp/mine; ${sleep}`)] });
+  await pods.ready('target');
+  const looks = shell('d1', `ps -ef; cat /proc/*/root/tmp/mine; ${sleep}`);
+  await debug('target', { ...looks, targetContainerName: 'c' });
+  const pod = await pods.until('target', (each) =>
+    (each.status?.ephemeralContainerStatuses ?? []).some((status) => status.state?.running !== undefined),
+  );
+  t.true(isPodReady(pod));
+  const printed = await eventually(async () => {
+    const { stdout } = await pods.kubectl(['logs', 'target', '-c', 'd1']);
+    return stdout.includes('here') ? stdout : undefined;
+  });
+  t.regex(printed, /sleep infinity/);
+  const inside = await pods.kubectl(['exec', 'target', '-c', 'd1', '--', 'sh', '-c', 'ls /tmp; hostname']);
+  t.is(inside.stdout, 'target\n', 'a file system of its own');
+
+  // One that ends is not started again; one of which the target is gone waits.
+  await debug('target', shell('d2', 'exit 4'));
+  const ended = await pods.until('target', (each) =>
+    (each.status?.ephemeralContainerStatuses ?? []).some((status) => status.state?.terminated !== undefined),
+  );
+  t.like(
+    ended.status?.ephemeralContainerStatuses?.find(({ name }) => name === 'd2'),
+    { restartCount: 0, state: { terminated: { exitCode: 4 } } },
+  );
+  await pods.delete('target');
+  await pods.gone('target');
+});
+
+test.serial('shared process namespace: one sees and signals the other, and each restarts alone', async (t) => {
+  await pods.create('shared', {
+    shareProcessNamespace: true,
+    containers: [
+      shell('a', 'until [ -e /tmp/go ]; do sleep 0.05; done; ps -e -o args; pkill -x -TERM tail; exec sleep infinity'),
+      { name: 'b', image: 'host', command: ['tail', '-f', '/dev/null'] },
+    ],
+  });
+  await pods.ready('shared');
+  await pods.kubectl(['exec', 'shared', '-c', 'a', '--', 'touch', '/tmp/go']);
+  const again = await pods.until('shared', (pod) => (pod.status?.containerStatuses?.[1]?.restartCount ?? 0) >= 1);
+  t.is(statusOf(again, 'a').restartCount, 0);
+  t.is(statusOf(again, 'b').lastState?.terminated?.exitCode, 143);
+  t.regex(await pods.logs('shared', '-c', 'a'), /^tail -f \/dev\/null$/m);
+  await pods.delete('shared');
+  await pods.gone('shared');
+});

@@ -34,6 +34,13 @@ const echo = (first: number, count: number) => [
   `for (let i = 0; i < ${count}; i++) require('net').createServer({ allowHalfOpen: true }, (s) => s.on('error', () => {}).pipe(s)).listen(${first} + i)`,
 ];
 
+/** Answers once, and ends the connection. */
+const sayer = (port: number) => [
+  process.execPath,
+  '-e',
+  `require('net').createServer((s) => s.on('error', () => {}).once('data', () => s.end('said'))).listen(${port})`,
+];
+
 function openSocket(path: string, protocol: string): WebSocket {
   return new WebSocket(`ws+unix:${cluster.socket}:${base}/${path}`, [protocol]);
 }
@@ -180,6 +187,7 @@ for (const [index, binary] of kubectls().entries()) {
         restartPolicy: 'Never',
         containers: [
           { name: 'c', image: 'host', command: echo(9000, 12) },
+          { name: 'says', image: 'host', command: sayer(9012) },
           shell('talks', 'i=0; while [ $i -lt 400 ]; do i=$((i+1)); echo "line $i"; done; printf end; exit 0'),
         ],
       },
@@ -187,7 +195,7 @@ for (const [index, binary] of kubectls().entries()) {
     );
     await pods.until(name, (pod) => pod.status?.containerStatuses?.[0]?.ready === true);
 
-    const ports = Array.from({ length: 12 }, (_, port) => `:${9000 + port}`);
+    const ports = Array.from({ length: 13 }, (_, port) => `:${9000 + port}`);
     const env = { PATH: process.env['PATH'], HOME: folder, KUBECONFIG: cluster.kubeconfig };
     const forward = spawn(binary, ['port-forward', `pod/${name}`, ...ports], { env });
     t.teardown(() => forward.kill('SIGKILL'));
@@ -195,9 +203,16 @@ for (const [index, binary] of kubectls().entries()) {
     forward.stdout.on('data', (chunk: Buffer) => (printed += chunk.toString('utf8')));
     const local = await eventually(() => {
       const found = [...printed.matchAll(/127\.0\.0\.1:(\d+) ->/g)].map((match) => Number(match[1]));
-      return found.length === 12 ? found : undefined;
+      return found.length === 13 ? found : undefined;
     });
-    const answers = local.map(async (port, at) => {
+    for (let round = 0; round < 20; round++) {
+      const socket = connect(local[12]!, '127.0.0.1', () => socket.write('?'));
+      let said = '';
+      socket.on('data', (chunk: Buffer) => (said += chunk.toString('utf8')));
+      await once(socket, 'end');
+      t.is(said, 'said');
+    }
+    const answers = local.slice(0, 12).map(async (port, at) => {
       const bytes = randomBytes(100_000 + at);
       const socket: Socket = connect(port, '127.0.0.1');
       const back: Buffer[] = [];

@@ -71,10 +71,8 @@ async function answer(stream: ServerHttp2Stream, path: string, service: NodeServ
       return answerWhole(stream, (signal) => service.metrics(signal));
     case '/port-forward': {
       const connection = await service.portForward(request as never);
-      connection.on('error', () => stream.close());
       begin(stream);
-      pipeline(stream, connection, () => undefined);
-      pipeline(connection, stream, () => undefined);
+      carryConnection(stream, connection);
       return;
     }
     case '/exec':
@@ -93,6 +91,22 @@ async function answerWhole(stream: ServerHttp2Stream, work: (signal: AbortSignal
   begin(stream);
   stream.resume();
   if (!stream.destroyed) stream.end(text);
+}
+
+/**
+ * Both ways, each with an end of its own. Not by pipeline(): a connection that its peer ends closes at once, which would
+ * reset the stream before what came on it, and its end, have been read.
+ */
+function carryConnection(stream: ServerHttp2Stream, connection: Duplex): void {
+  connection.pipe(stream);
+  stream.pipe(connection);
+  connection.on('error', () => stream.close());
+  connection.once('close', () => {
+    if (!stream.destroyed && !stream.writableEnded) stream.end();
+    // What the client still sends has nowhere to go.
+    stream.resume();
+  });
+  stream.once('close', () => connection.destroy());
 }
 
 function begin(stream: ServerHttp2Stream): void {

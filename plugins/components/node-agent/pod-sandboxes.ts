@@ -74,6 +74,7 @@ export class PodSandboxes {
       hostNetwork: isHost,
       hostIpc: pod.spec.hostIPC ?? false,
       hostPid: pod.spec.hostPID ?? false,
+      sharedPid: pod.spec.shareProcessNamespace ?? false,
       resolvConf: dnsConfig(pod, this.#settings.dns),
       etcHosts: etcHosts(pod, [], this.#settings.dns.clusterDomain),
       sysctls: Object.fromEntries((pod.spec.securityContext?.sysctls ?? []).map((each) => [each.name, each.value])),

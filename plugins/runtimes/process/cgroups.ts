@@ -104,6 +104,13 @@ export class Cgroups {
       .filter((path) => existsSync(path));
   }
 
+  /** Pids of all processes of a container; none where there is no cgroup. */
+  processes(sandboxId: string, containerId: string): readonly number[] {
+    const [file] = this.procsFiles(sandboxId, containerId);
+    const text = file === undefined ? undefined : readText(file);
+    return (text ?? '').split('\n').filter(Boolean).map(Number);
+  }
+
   wasOutOfMemory(sandboxId: string, containerId: string): boolean {
     const memory = this.#hierarchies.find((one) => one.controllers.has('memory'));
     if (memory === undefined) return false;

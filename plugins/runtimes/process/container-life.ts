@@ -117,15 +117,8 @@ export class ContainerLife {
   }
 
   async #start(launch: Launch): Promise<void> {
-    const { spec, hostPid } = this.record;
-    const words = [
-      hostPid ? 'host' : 'own',
-      this.#exitFile,
-      launch.propagation,
-      ...launch.procsFiles,
-      '--',
-      ...launch.nsenter,
-    ];
+    const { spec } = this.record;
+    const words = [this.#pids, this.#exitFile, launch.propagation, ...launch.procsFiles, '--', ...launch.nsenter];
     const child = await spawned(['dash', '-c', 'eval "$PINTLE_LAUNCH"', 'pintle-launch', ...words], {
       cwd: this.folder,
       env: {
@@ -136,7 +129,7 @@ export class ContainerLife {
         PINTLE_INIT: initScript,
         // A terminal without input is silent; it has not ended.
         PINTLE_STDIN: spec.stdin && spec.stdinOnce === true ? 'once' : spec.stdin || spec.tty ? 'kept' : 'none',
-        PINTLE_PIDS: hostPid ? 'host' : 'own',
+        PINTLE_PIDS: this.#pids,
         PINTLE_LD: toolLoader.join(' '),
         PINTLE_COMMAND: launch.command,
         PINTLE_PATH: launch.path,
@@ -259,6 +252,12 @@ export class ContainerLife {
     }
   }
 
+  /** Only the end of an own pid namespace ends all processes in it. */
+  get #pids(): 'own' | 'shared' | 'host' {
+    if (this.record.hostPid) return 'host';
+    return this.record.sharedPid === true ? 'shared' : 'own';
+  }
+
   #observe(): Observed {
     return observe(this.folder, this.#exitFile);
   }
@@ -283,7 +282,7 @@ export class ContainerLife {
 
   async #end(): Promise<void> {
     const { spec } = this.record;
-    if (this.record.hostPid) await this.#killAll();
+    if (this.#pids !== 'own') await this.#killAll();
     if (this.#cgroups.wasOutOfMemory(spec.sandboxId, this.id)) writeFileSync(join(this.folder, 'out-of-memory'), '');
     // The shim keeps the FIFOs open until it is released; after that they end when all has been read.
     releaseShim(this.folder);
@@ -295,13 +294,17 @@ export class ContainerLife {
     this.#onEnd(this);
   }
 
-  /** SIGKILL to its init; the kernel ends the rest of the pid namespace. Resolves when the shim has seen it. */
+  /** SIGKILL to its init; the kernel ends the rest of an own pid namespace. Resolves when the shim has seen it. */
   async #killAll(): Promise<void> {
     const init = this.initProcess;
     const mounts = init === undefined ? undefined : namespaceOf(init.pid, 'mnt');
     signalProcess(init, 'SIGKILL');
-    if (this.record.hostPid && mounts !== undefined && mounts !== namespaceOf(process.pid, 'mnt'))
-      for (const pid of allPids()) if (namespaceOf(pid, 'mnt') === mounts) signalProcess(statOf(pid), 'SIGKILL');
+    if (this.#pids !== 'own') {
+      if (mounts !== undefined && mounts !== namespaceOf(process.pid, 'mnt'))
+        for (const pid of allPids()) if (namespaceOf(pid, 'mnt') === mounts) signalProcess(statOf(pid), 'SIGKILL');
+      for (const pid of this.#cgroups.processes(this.record.spec.sandboxId, this.id))
+        signalProcess(statOf(pid), 'SIGKILL');
+    }
     const shim = recordedProcess(join(this.folder, 'claim'));
     for (let waited = 0; waited < 10_000; waited += 5) {
       if (existsSync(this.#exitFile) || (!isAlive(init) && !isAlive(shim))) return;

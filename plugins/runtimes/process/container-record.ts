@@ -13,6 +13,8 @@ export interface ContainerRecord {
   readonly imageId: string;
   readonly stopSignal: string | undefined;
   readonly hostPid: boolean;
+  /** In a pid namespace with other containers: the pod's, or that of its target. */
+  readonly sharedPid?: boolean | undefined;
   readonly createdMs: number;
 }
 

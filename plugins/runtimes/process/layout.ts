@@ -3,6 +3,7 @@
  *
  *   sandboxes/ID/sandbox.json    the record: written before anything exists, removed after everything is gone
  *                ns/{net,uts,ipc} namespaces kept by bind mounts;  shm: the pod's /dev/shm;  stopped: a marker
+ *                pause           the same line as below of pid 1 of a pid namespace that containers share
  *   containers/ID/container.json the record
  *                claim           "PID (comm) S ... starttime ..." of the shim, made once (O_EXCL)
  *                init, main      the same line of the container's init and of its command (inner pid)

@@ -173,21 +173,40 @@ export class ProcessRuntime implements Runtime, AsyncDisposable {
           `container ${spec.name}: sandbox ${spec.sandboxId} ${sandbox === undefined ? 'does not exist' : 'is stopped'}: ensure it first`,
         );
       const image = this.#image(spec.image);
+      const target = this.#targetOf(spec, sandbox);
       const life = this.#track({
         spec,
         imageId: image.id,
         stopSignal: spec.stopSignal ?? image.config.stopSignal,
         hostPid: sandbox.spec.hostPid,
+        sharedPid: sandbox.spec.sharedPid === true || target !== undefined,
         createdMs: this.#options.clock.now(),
       });
       life.persist();
-      await this.#launch(life, sandbox, image);
+      await this.#launch(life, sandbox, image, target);
       this.#events.push({ type: 'container-started', sandboxId: spec.sandboxId, containerId: spec.id });
       return life.describe();
     });
   }
 
-  async #launch(life: ContainerLife, sandbox: SandboxLife, image: LocalImage): Promise<void> {
+  /** Path of the pid namespace that the container enters besides those of its sandbox. */
+  #targetOf(spec: ContainerSpec, sandbox: SandboxLife): string | undefined {
+    if (spec.targetContainerId === undefined || sandbox.spec.hostPid || sandbox.spec.sharedPid === true)
+      return undefined;
+    const init = this.#containers.get(spec.targetContainerId)?.initProcess;
+    if (init !== undefined) return `/proc/${init.pid}/ns/pid`;
+    throw new PintleError(
+      'CONTAINER_INVALID',
+      `container ${spec.name}: its target ${spec.targetContainerId} does not run: start that first`,
+    );
+  }
+
+  async #launch(
+    life: ContainerLife,
+    sandbox: SandboxLife,
+    image: LocalImage,
+    target: string | undefined,
+  ): Promise<void> {
     const { spec } = life.record;
     let launch: Launch;
     try {
@@ -207,7 +226,7 @@ export class ProcessRuntime implements Runtime, AsyncDisposable {
       const bidirectional = spec.mounts.some(({ propagation }) => propagation === 'Bidirectional');
       launch = {
         propagation: bidirectional ? 'unchanged' : 'slave',
-        nsenter: sandbox.nsenter,
+        nsenter: [...sandbox.nsenter, ...(target === undefined ? [] : [`--pid=${target}`])],
         procsFiles: this.#cgroups.makeContainer(spec.sandboxId, spec.id, spec.limits),
         invocation: invocation(spec, command, command.words, {
           tty: spec.tty,

@@ -8,7 +8,8 @@ import { PintleError, type Sandbox, type SandboxSpec } from '../../../kernel/con
 import { hostCommand, tryHostCommand } from './host-command.ts';
 import { readRecord, writeRecord, type Layout } from './layout.ts';
 import { isMountPoint, isNamespaceFile } from './mount-table.ts';
-import { sandboxScript } from './scripts.ts';
+import { isAlive, recordedProcess, signalProcess } from './procfs.ts';
+import { pidNamespaceScript, sandboxScript } from './scripts.ts';
 
 export interface SandboxRecord {
   readonly spec: SandboxSpec;
@@ -18,9 +19,11 @@ export interface SandboxRecord {
 export class SandboxLife {
   readonly record: SandboxRecord;
   readonly folder: string;
+  readonly #tools: string;
 
   constructor(layout: Layout, record: SandboxRecord) {
     this.record = record;
+    this.#tools = layout.tools;
     this.folder = join(layout.sandboxes, record.spec.id);
   }
 
@@ -63,11 +66,36 @@ export class SandboxLife {
       spec.hostIpc ? '' : memory,
       ...sysctls,
     ]);
+    if (spec.sharedPid === true) await this.#makePidNamespace();
     writeFileSync(join(this.folder, 'built'), '');
   }
 
+  async #makePidNamespace(): Promise<void> {
+    const root = join(this.folder, 'pause-root');
+    mkdirSync(root, { recursive: true });
+    writeFileSync(this.#file('pid'), '');
+    const script = ['dash', '-c', pidNamespaceScript, 'pintle-pid-namespace'];
+    const files = [this.#file('pid'), this.#pauseFile, this.#tools, root];
+    await hostCommand(['setpriv', '--pdeathsig=KILL', 'unshare', '--pid', '--', ...script, ...files]);
+    if (!this.#isPausing)
+      throw new PintleError(
+        'HOST_COMMAND_FAILED',
+        `sandbox ${this.spec.id}: the first process of its pid namespace ended at once`,
+      );
+  }
+
+  get #pauseFile(): string {
+    return join(this.folder, 'pause');
+  }
+
+  get #isPausing(): boolean {
+    return isAlive(recordedProcess(this.#pauseFile)) && isNamespaceFile(this.#file('pid'));
+  }
+
   get isReady(): boolean {
-    return existsSync(join(this.folder, 'built')) && this.#kinds().every((kind) => isNamespaceFile(this.#file(kind)));
+    if (!existsSync(join(this.folder, 'built'))) return false;
+    if (this.spec.sharedPid === true && !this.#isPausing) return false;
+    return this.#kinds().every((kind) => isNamespaceFile(this.#file(kind)));
   }
 
   /** True once it has been stopped; it is not built again then. */
@@ -92,7 +120,8 @@ export class SandboxLife {
 
   /** Options of nsenter that lead into it. */
   get nsenter(): readonly string[] {
-    return this.#kinds().map((kind) => `--${kind}=${this.#file(kind)}`);
+    const kinds = [...this.#kinds(), ...(this.spec.sharedPid === true ? ['pid'] : [])];
+    return kinds.map((kind) => `--${kind}=${this.#file(kind)}`);
   }
 
   get sharedMemory(): string {
@@ -130,9 +159,10 @@ export class SandboxLife {
 
   async #release(): Promise<void> {
     rmSync(join(this.folder, 'built'), { force: true });
+    signalProcess(recordedProcess(this.#pauseFile), 'SIGKILL');
     // More than one layer is there when a crash came between a mount and the note that it was made.
     for (let round = 0; round < 10; round++) {
-      const mounted = ['net', 'ipc', 'uts'].map((kind) => this.#file(kind)).filter(isNamespaceFile);
+      const mounted = ['net', 'ipc', 'uts', 'pid'].map((kind) => this.#file(kind)).filter(isNamespaceFile);
       if (isMountPoint(this.sharedMemory)) mounted.push(this.sharedMemory);
       if (mounted.length === 0) return;
       const { exitCode, stderr } = await tryHostCommand(['umount', '--lazy', '--', ...mounted]);

@@ -67,7 +67,6 @@ fail() {
 }
 read -r stat </proc/self/stat
 printf '%s\\n' "$stat" >init
-self=\${stat%% *}
 exec 7>outcome 9>main
 mount -a -T fstab || fail 128 'its file system could not be set up'
 cd root || fail 128 'its root folder is missing'
@@ -108,12 +107,30 @@ exec 3>&-
   exec "$@" 2>&6 6>&- 9>&-
 )
 code=$?
-if [ "$PINTLE_PIDS" = host ]; then
+if [ "$PINTLE_PIDS" != own ]; then
   for entry in $(set +f; echo /proc/[0-9]*); do
-    if [ "$entry/ns/mnt" -ef /proc/self/ns/mnt ] && [ "$entry" != "/proc/$self" ]; then kill -9 "\${entry#/proc/}"; fi
+    if [ "$entry/ns/mnt" -ef /proc/self/ns/mnt ] && [ "$entry" != "/proc/$$" ]; then kill -9 "\${entry#/proc/}"; fi
   done
 fi
 exit "$code"
+`;
+
+/**
+ * Makes a pid namespace that several containers share. Its pid 1 reaps what they leave (a parent that ignores SIGCHLD has no
+ * zombies); what they see of it through /proc is a root that holds a few programs. It is ready when it lets go of stdout.
+ * Arguments: file for the namespace, file for its pid 1, folder of the tools, an empty folder.
+ */
+export const pidNamespaceScript = `
+( exec unshare --mount --propagation private -- dash -c '
+  mount --bind "$1" "$2" && mount -t proc proc "$2/proc" && cd "$2" && pivot_root . old && cd / || exit 1
+  /ld.so --inhibit-cache --library-path / /umount -l /old || exit 1
+  exec /ld.so --inhibit-cache --library-path / /env -i --ignore-signal=CHLD \
+    /ld.so --inhibit-cache --library-path / /sleep infinity <&- >&- 2>&-
+  ' pintle-pause "$3" "$4"
+) &
+read -r stat </proc/$!/stat
+printf '%s\\n' "$stat" >"$2"
+mount --bind "/proc/$!/ns/pid" "$1"
 `;
 
 /** Runs inside the new net, uts and ipc namespaces. Arguments: host name, folder for /dev/shm or "", then name and value of each sysctl. */

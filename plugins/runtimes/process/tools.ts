@@ -23,7 +23,7 @@ import { PintleError } from '../../../kernel/contract/index.ts';
 import { hostCommand, hostEnvironment } from './host-command.ts';
 import { readText, writeRecord, type Layout } from './layout.ts';
 
-const programs = ['setpriv', 'env', 'umount', 'mkdir', 'dash', 'script'] as const;
+const programs = ['setpriv', 'env', 'umount', 'mkdir', 'dash', 'script', 'sleep'] as const;
 
 /** The mount point of the tools in every container. */
 export const toolsPath = '/.pintle';
@@ -49,7 +49,8 @@ export async function prepareTools(layout: Layout): Promise<void> {
   const stamp = JSON.stringify(paths.map((path) => [path, statSync(path).mtimeMs, statSync(path).size]));
   const stampFile = join(layout.tools, 'stamp.json');
   if (existsSync(stampFile) && readText(stampFile) === JSON.stringify(stamp)) return;
-  mkdirSync(join(layout.tools, 'old'), { recursive: true });
+  // Where a process that has these tools for its root puts the old one, and what umount wants to read.
+  for (const name of ['old', 'proc']) mkdirSync(join(layout.tools, name), { recursive: true });
   chmodSync(layout.tools, 0o755);
   const linker = realpathSync(interpreterOf(paths[0] ?? ''));
   const listed = await Promise.all(paths.map((path) => hostCommand([linker, '--list', path])));

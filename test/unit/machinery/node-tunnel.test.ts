@@ -11,6 +11,19 @@ import type { NodeService, ProcessStreams } from '../../../kernel/contract/index
 import { openNodeTunnel } from '../../../kernel/machinery/node-tunnel/tunnel-client.ts';
 import { serveNodeTunnel } from '../../../kernel/machinery/node-tunnel/tunnel-server.ts';
 
+const web = createServer((socket) => {
+  socket.on('error', () => undefined).once('data', () => socket.end('answer', () => socket.destroy()));
+});
+const webFolder = mkdtempSync(join(tmpdir(), 'pintle-tunnel-'));
+test.before(async () => {
+  web.listen(join(webFolder, 's'));
+  await once(web, 'listening');
+});
+test.after.always(() => {
+  web.close();
+  rmSync(webFolder, { recursive: true, force: true });
+});
+
 /** `echo` gives back what it gets; `flood` prints for ever. */
 const node = {
   async exec({ command }) {
@@ -20,6 +33,12 @@ const node = {
     const exited = once(stdin, 'end').then(() => ({ exitCode: 0 }));
     const close = () => void stdout.destroy();
     return { stdin, stdout, stderr: undefined, exited, close, resize: () => undefined };
+  },
+  /** To a server that answers once and closes. */
+  async portForward() {
+    const socket = connect(join(webFolder, 's'));
+    await once(socket, 'connect');
+    return socket;
   },
 } as Partial<NodeService> as NodeService;
 
@@ -73,4 +92,21 @@ test('clients that do not read hold up nobody else', async (t) => {
   const bytes = randomBytes(1_000_000);
   t.true((await through(service, bytes)).equals(bytes));
   for (const each of silent) each.close();
+});
+
+test('a connection that the pod ends ends for the client, after all that it said', async (t) => {
+  const service = await openTunnel(t);
+  for (let round = 0; round < 50; round++) {
+    const connection = await service.portForward({ namespace: 'd', pod: 'p', port: 1 });
+    let text = '';
+    connection.on('data', (chunk: Buffer) => (text += chunk.toString()));
+    connection.write('request');
+    const isWhole = await Promise.race([
+      once(connection, 'end').then(() => true),
+      once(connection, 'close').then(() => false),
+    ]);
+    t.true(isWhole, `round ${round}: closed without an end`);
+    t.is(text, 'answer');
+    connection.destroy();
+  }
 });

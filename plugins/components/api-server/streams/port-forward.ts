@@ -63,7 +63,12 @@ async function forwardPair(
   try {
     const target = await service.portForward({ namespace: pod.namespace, pod: pod.name, port });
     connections.add(target);
-    target.once('close', () => connections.delete(target));
+    // Without an end before it, it was reset; the user's connection ends all the same.
+    target.once('close', () => {
+      connections.delete(target);
+      data.end();
+      error.end();
+    });
     target.on('error', () => data.end());
     data.once('close', () => target.destroy());
     data.pipe(target);
