@@ -240,6 +240,12 @@ export const builtIns: readonly CatalogueEntry[] = [
   },
   {
     kind: 'proxy',
+    name: 'ipvs',
+    summary: "Service proxy by IPVS, the kernel's layer-4 balancer, with its schedulers",
+    load: () => import('../netplugins/proxies/ipvs/index.ts'),
+  },
+  {
+    kind: 'proxy',
     name: 'userspace',
     summary: 'Service proxy in the agent itself, round robin over its own sockets: for odd hosts and for comparison',
     load: () => import('../netplugins/proxies/userspace/index.ts'),

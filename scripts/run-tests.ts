@@ -5,6 +5,7 @@
 import { spawn } from 'node:child_process';
 import { existsSync, readdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
+import { kernelProblem } from '../lab/kernels/run-on.ts';
 import { judgeLane, type LaneRun, summary } from './judge-lane.ts';
 import type { TapResult } from './tap.ts';
 
@@ -13,6 +14,8 @@ interface Lane {
   readonly argv: readonly string[];
   /** A tool that reports by its exit code counts as one check; the others speak TAP. */
   readonly isTool: boolean;
+  /** Why this host cannot run it; undefined: it can. */
+  problem?(): string | undefined;
 }
 
 const laneDeadlineMs = 20 * 60_000;
@@ -33,8 +36,22 @@ const lanes: readonly Lane[] = [
   { name: 'unit', argv: ava('ava.config.js'), isTool: false },
   { name: 'lab', argv: inPrivateNamespaces(ava('ava.lab.config.js')), isTool: false },
   { name: 'cluster', argv: ava('ava.cluster.config.js'), isTool: false },
+  secondKernel('vm', ava('ava.vm.config.js')),
   ...otherNode(process.env['PINTLE_TEST_NODE']),
 ];
+
+/** On a kernel that has what this one may lack. */
+function secondKernel(target: 'uml' | 'vm', argv: readonly string[]): Lane {
+  return {
+    name: target,
+    argv: [process.execPath, 'out/lab/kernels/run-on.js', '--target', target, '--', ...argv],
+    isTool: false,
+    problem: () => {
+      const problem = kernelProblem(target);
+      return problem === undefined ? undefined : `${problem.reason}; ${problem.fix}`;
+    },
+  };
+}
 
 /** With another Node named in PINTLE_TEST_NODE: the pure tests and a cluster scenario run on that one too. */
 function otherNode(node: string | undefined): readonly Lane[] {
@@ -103,7 +120,12 @@ function removeOrphans(): void {
     if (name.endsWith('.js') && !existsSync(join('test', name.replace(/\.js$/, '.ts')))) rmSync(join('out/test', name));
 }
 
-async function runLane({ name, argv, isTool }: Lane): Promise<TapResult> {
+async function runLane({ name, argv, isTool, problem }: Lane): Promise<TapResult> {
+  const reason = problem?.();
+  if (reason !== undefined) {
+    console.log(`skipped: lane ${name}: ${reason}`);
+    return { passed: 0, failures: [], skips: [`lane ${name}: ${reason}`] };
+  }
   const began = performance.now();
   const result = judgeLane(name, isTool, await run(argv));
   for (const failure of result.failures) console.log(failure);

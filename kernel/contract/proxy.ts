@@ -15,8 +15,9 @@
  * Ordering and concurrency: one sync at a time (the caller's duty).
  * Restart: the first sync of a new instance replaces what is there without a gap.
  * Errors: HOST_COMMAND_FAILED, KERNEL_REFUSED; a failed sync is retried by the caller and must then be complete.
- * Capabilities: `ipv4`, `ipv6`, `tcp`, `udp`, `sctp`, `node-port`, `affinity`, `source-ranges`; `client-address`: the
- *   endpoint sees the client's address where the semantics keep it; `outlives-agent`: the rules work while no instance runs
+ * Capabilities: `ipv4`, `ipv6`, `tcp`, `udp`, `sctp`, `node-port`, `affinity`, `source-ranges`; `affinity-time-out`: a client
+ *   that stays away as long as its affinity lasts is drawn an endpoint anew (without it: it may keep, or get again, the one
+ *   it had); `client-address`: the endpoint sees the client's address where the semantics keep it; `outlives-agent`: the rules work while no instance runs
  *   and a new one takes over without a gap (without it: a listener of the process is part of the path, and clients are
  *   refused, or time out, until the next instance has synced).
  */
@@ -28,6 +29,7 @@ export type ProxyCapability =
   | 'sctp'
   | 'node-port'
   | 'affinity'
+  | 'affinity-time-out'
   | 'source-ranges'
   | 'client-address'
   | 'outlives-agent';

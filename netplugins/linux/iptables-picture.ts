@@ -1,5 +1,5 @@
-/** Chains of ours in the tables nat and filter, as data: the difference of two pictures and its iptables-restore text. Pure. */
-export const tables = ['filter', 'nat'] as const;
+/** Chains of ours in tables, as data: the difference of two pictures and its iptables-restore text. Pure. */
+export const tables = ['mangle', 'filter', 'nat'] as const;
 export type TableName = (typeof tables)[number];
 
 export interface Hook {
@@ -18,7 +18,10 @@ export interface TablePicture {
   readonly hooks: readonly Hook[];
 }
 
-export type Picture = Readonly<Record<TableName, TablePicture>>;
+/** A table that is not in it has no chains of ours. */
+export type Picture = Readonly<Record<'filter' | 'nat', TablePicture> & Partial<Record<TableName, TablePicture>>>;
+
+export const emptyTable: TablePicture = { chains: new Map(), lists: new Map(), hooks: [] };
 
 /** In the order in which it is safe: packets meet the old rules or the new ones between any two steps. */
 export interface TableChange {

@@ -94,6 +94,9 @@ const errnoNames = new Map<number, string>(
 );
 // Names that Node's table lacks or gives to the same number.
 errnoNames.set(11, 'EAGAIN').set(95, 'EOPNOTSUPP').set(512, 'ERESTARTSYS').set(524, 'ENOTSUPP');
+// ipset has numbers of its own.
+errnoNames.set(4098, 'IPSET_NO_SUCH_TYPE').set(4099, 'IPSET_TOO_MANY_SETS').set(4100, 'IPSET_BUSY');
+errnoNames.set(4102, 'IPSET_TYPE_MISMATCH').set(4103, 'IPSET_EXISTS').set(4352, 'IPSET_FULL');
 
 export function errnoName(errno: number): string {
   return errnoNames.get(errno) ?? `errno ${errno}`;

@@ -1,5 +1,5 @@
 /**
- * The chains of one owner in the tables nat and filter of one address family and one iptables back end, and the in-memory
+ * The chains of one owner in some tables (nat and filter, unless told otherwise) of one address family and one iptables back end, and the in-memory
  * picture of them. Owns every chain whose name begins with its prefix and the rules that lead into those; touches no other.
  * Reads the tables only when it begins and after somebody else changed them.
  */
@@ -7,12 +7,12 @@ import { isPintleError } from '../../kernel/contract/index.ts';
 import { openIptables, sectionLines, type Iptables, type IptablesOptions } from './iptables.ts';
 import {
   changeText,
+  emptyTable,
   isWhole,
   readSave,
   rebuild,
   removalText,
   tableDifference,
-  tables,
   type Found,
   type MadeChain,
   type Picture,
@@ -22,6 +22,8 @@ import { deleteEmptyTable, nftChains } from './nf-tables.ts';
 import type { IpFamily } from './service-addresses.ts';
 import { tableLayout } from './xtables-info.ts';
 
+const nothingFound: Found = { chains: new Map(), hooks: [] };
+
 export class OwnedChains {
   readonly family: IpFamily;
   readonly #options: IptablesOptions;
@@ -29,16 +31,18 @@ export class OwnedChains {
   readonly #iptables: Iptables;
   /** Its rules name what was not there before us: built-in chains and tables that the nft back end made. */
   readonly #made: string;
+  readonly #tables: readonly TableName[];
   readonly #limit: number;
   #picture: Picture | undefined;
   #isInDoubt = false;
   #damages = 0;
   #layouts = '';
 
-  constructor(prefix: string, options: IptablesOptions) {
+  constructor(prefix: string, options: IptablesOptions & { readonly tables?: readonly TableName[] }) {
     this.family = options.family;
     this.#prefix = prefix;
     this.#options = options;
+    this.#tables = options.tables ?? ['filter', 'nat'];
     this.#iptables = openIptables(options);
     this.#limit = sectionLines(options.backend);
     this.#made = `${prefix}MADE`;
@@ -78,14 +82,16 @@ export class OwnedChains {
     if (current === undefined) return this.#rebuild(desired);
     const filter = tableDifference(current.filter, desired.filter);
     const nat = tableDifference(current.nat, desired.nat);
-    const changed = filter.size + nat.size;
+    const mangle = tableDifference(current.mangle ?? emptyTable, desired.mangle ?? emptyTable);
+    const changed = filter.size + nat.size + mangle.size;
     if (changed === 0) return 0;
     // Until all is in, the picture is not what the kernel has.
     this.#picture = undefined;
     // The filter judges what nat leaves untranslated: it gains rules before nat loses any, and loses them after nat gains.
     const limit = this.#limit;
     await this.#iptables.restore(
-      changeText('filter', filter, limit, 'additions') +
+      changeText('mangle', mangle, limit) +
+        changeText('filter', filter, limit, 'additions') +
         changeText('nat', nat, limit) +
         changeText('filter', filter, limit, 'removals'),
     );
@@ -96,10 +102,10 @@ export class OwnedChains {
   async #rebuild(desired: Picture): Promise<number> {
     const damages = this.#damages;
     const before = await this.#find();
-    const parts = tables.map((table) => ({
-      table,
-      change: rebuild(desired[table], before[table], this.#madeChain(table, desired, before[table])),
-    }));
+    const parts = this.#tables.map((table) => {
+      const found = before.get(table) ?? nothingFound;
+      return { table, change: rebuild(desired[table] ?? emptyTable, found, this.#madeChain(table, desired, found)) };
+    });
     await this.#iptables.restore(parts.map(({ table, change }) => changeText(table, change, this.#limit)).join(''));
     this.#settle(desired, damages);
     return parts.reduce((sum, { change }) => sum + change.size, 0);
@@ -115,10 +121,10 @@ export class OwnedChains {
   async remove(): Promise<void> {
     this.#picture = undefined;
     const found = await this.#find();
-    for (const table of tables) {
-      if (found[table].chains.size === 0 && found[table].hooks.length === 0) continue;
-      const made = found[table].chains.has(this.#made) ? await this.#readMade(table) : [];
-      await this.#iptables.restore(removalText(table, found[table], this.#limit));
+    for (const [table, ours] of found) {
+      if (ours.chains.size === 0 && ours.hooks.length === 0) continue;
+      const made = ours.chains.has(this.#made) ? await this.#readMade(table) : [];
+      await this.#iptables.restore(removalText(table, ours, this.#limit));
       for (const name of made) {
         if (name === 'table') continue;
         // Refused when it is in use by others.
@@ -139,20 +145,20 @@ export class OwnedChains {
     if (picture === undefined) return false;
     const layouts = this.#layout();
     const found = await this.#find();
-    const whole = tables.every((table) => isWhole(picture[table], found[table], this.#made));
+    const whole = [...found].every(([table, ours]) => isWhole(picture[table] ?? emptyTable, ours, this.#made));
     if (whole && this.#picture === picture) this.#layouts = layouts;
     return whole;
   }
 
   #layout(): string {
     if (this.#options.backend !== 'legacy') return '';
-    return tables.map((table) => tableLayout(this.#options.family, table, this.#options)).join();
+    return this.#tables.map((table) => tableLayout(this.#options.family, table, this.#options)).join();
   }
 
-  async #find(): Promise<Record<TableName, Found>> {
-    const read = async (table: TableName): Promise<Found> =>
-      readSave(await this.#iptables.save(table), table, this.#prefix);
-    return { filter: await read('filter'), nat: await read('nat') };
+  async #find(): Promise<ReadonlyMap<TableName, Found>> {
+    const found = new Map<TableName, Found>();
+    for (const table of this.#tables) found.set(table, readSave(await this.#iptables.save(table), table, this.#prefix));
+    return found;
   }
 
   /** What the nft back end will have to make in `table`; nothing when a predecessor noted it already. */
@@ -160,7 +166,7 @@ export class OwnedChains {
     const name = this.#made;
     if (this.#options.backend === 'legacy' || found.chains.has(name)) return { name, rules: undefined };
     const present = nftChains(this.#options.family, table, this.#options);
-    const needed = new Set(desired[table].hooks.map(({ chain }) => chain));
+    const needed = new Set((desired[table] ?? emptyTable).hooks.map(({ chain }) => chain));
     const made = [...needed].filter((chain) => present?.includes(chain) !== true);
     if (present === undefined) made.push('table');
     return { name, rules: made.map((each) => `-m comment --comment ${each}`).join('\n') };

@@ -40,6 +40,7 @@ export function readLink(payload: Buffer): Link {
     peer: number(found.get(5)),
     kind,
     vxlan: kind === 'vxlan' && data !== undefined ? readVxlan(data) : undefined,
+    alias: text(found.get(20)),
   };
 }
 

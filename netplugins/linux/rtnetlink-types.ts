@@ -28,6 +28,8 @@ export interface Link {
   /** veth, bridge, vxlan, tun ...; undefined for physical links and loopback. */
   readonly kind: string | undefined;
   readonly vxlan: Vxlan | undefined;
+  /** A note for people and for whoever made it (IFLA_IFALIAS). */
+  readonly alias: string | undefined;
 }
 
 export interface Address {
@@ -107,6 +109,7 @@ export interface NewVxlan {
 export interface LinkChange {
   readonly up?: boolean | undefined;
   readonly name?: string | undefined;
+  readonly alias?: string | undefined;
   readonly mac?: string | undefined;
   readonly mtu?: number | undefined;
   /** Index of a bridge; 0: none. */

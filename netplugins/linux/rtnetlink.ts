@@ -75,6 +75,8 @@ export interface Rtnetlink {
     readonly mtu?: number | undefined;
   }): void;
   createVxlan(vxlan: NewVxlan): void;
+  /** A link that leads nowhere: a place for addresses. */
+  createDummy(dummy: { readonly name: string }): void;
   setLink(which: string | number, change: LinkChange): void;
   deleteLink(which: string | number): boolean;
 
@@ -106,6 +108,9 @@ export interface Rtnetlink {
   replaceFdb(entry: { readonly link: number; readonly mac: string; readonly destination: string }): void;
   deleteFdb(entry: { readonly link: number; readonly mac: string; readonly destination?: string | undefined }): boolean;
 
+  /** Adds or deletes many addresses of a link; what is so already is left so. */
+  changeAddresses(index: number, added: readonly string[], deleted: readonly string[]): void;
+
   /** Many changes in few system calls; one result each, in order. */
   apply(changes: readonly RtChange[]): (PintleError | undefined)[];
 
@@ -136,7 +141,7 @@ export function openRtnetlink(options: { readonly netns?: string | undefined } =
 
   const links: Pick<
     Rtnetlink,
-    'listLinks' | 'getLink' | 'createVeth' | 'createBridge' | 'createVxlan' | 'setLink' | 'deleteLink'
+    'listLinks' | 'getLink' | 'createVeth' | 'createBridge' | 'createVxlan' | 'createDummy' | 'setLink' | 'deleteLink'
   > = {
     listLinks: () => dump(MessageType.GETLINK, linkBody({}), 'Listing links').map(({ payload }) => readLink(payload)),
 
@@ -202,7 +207,9 @@ export function openRtnetlink(options: { readonly netns?: string | undefined } =
       );
     },
 
-    setLink(which, { up, name, mac, mtu, master, hairpin, netns }) {
+    createDummy: ({ name }) => newLink({ ifname: name, linkinfo: linkInfo('dummy') }, `Creating dummy link ${name}`),
+
+    setLink(which, { up, name, alias, mac, mtu, master, hairpin, netns }) {
       const fd = netns === undefined ? undefined : openNetns(netns);
       try {
         const index = typeof which === 'number' ? which : indexOf(which);
@@ -211,6 +218,7 @@ export function openRtnetlink(options: { readonly netns?: string | undefined } =
           up,
           attrs: {
             ...(name === undefined ? {} : { ifname: name }),
+            ...(alias === undefined ? {} : { ifalias: alias }),
             ...hardware(mac, mtu),
             ...(master === undefined ? {} : { master }),
             ...(hairpin === undefined ? {} : { linkinfo: bridgePortInfo({ hairpin }) }),
@@ -283,6 +291,15 @@ export function openRtnetlink(options: { readonly netns?: string | undefined } =
       change(addressRequest(MessageType.NEWADDR, create, index, cidr, options), 'EEXIST'),
     deleteAddress: (index, cidr) =>
       change(addressRequest(MessageType.DELADDR, 0, index, cidr, {}), 'EADDRNOTAVAIL', 'ENODEV'),
+
+    changeAddresses(index, added, deleted) {
+      const errors = socket.transact([
+        ...added.map((cidr) => addressRequest(MessageType.NEWADDR, create, index, cidr, {})),
+        ...deleted.map((cidr) => addressRequest(MessageType.DELADDR, 0, index, cidr, {})),
+      ]);
+      const failed = errors.find((error) => error !== undefined && !isRefused(error, 'EEXIST', 'EADDRNOTAVAIL'));
+      if (failed !== undefined) throw failed;
+    },
 
     listRoutes: ({ family = 0, table, link } = {}) =>
       dump(

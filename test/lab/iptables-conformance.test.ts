@@ -15,6 +15,7 @@ for (const backend of ['nft', 'legacy'] as const) {
       'sctp',
       'node-port',
       'affinity',
+      'affinity-time-out',
       'source-ranges',
       'client-address',
       'outlives-agent',

@@ -17,6 +17,7 @@ proxyConformance(test, {
     'sctp',
     'node-port',
     'affinity',
+    'affinity-time-out',
     'source-ranges',
     'client-address',
     'outlives-agent',

@@ -21,7 +21,7 @@ const damages = {
 for (const redirect of ['nft', 'iptables'] as const)
   proxyConformance(test, {
     name: `userspace (${redirect})`,
-    capabilities: ['ipv4', 'ipv6', 'tcp', 'udp', 'node-port', 'affinity', 'source-ranges'],
+    capabilities: ['ipv4', 'ipv6', 'tcp', 'udp', 'node-port', 'affinity', 'affinity-time-out', 'source-ranges'],
     open: (t) =>
       openProxyBed(t, {
         open: async (node) => openUserspaceProxy(node, redirect),

@@ -41,6 +41,7 @@ export default definePlugin({
     'sctp',
     'node-port',
     'affinity',
+    'affinity-time-out',
     'source-ranges',
     'client-address',
     'outlives-agent',

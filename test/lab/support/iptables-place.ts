@@ -3,6 +3,7 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { IptablesBackend } from '../../../netplugins/linux/iptables.ts';
+import type { IpFamily } from '../../../netplugins/linux/service-addresses.ts';
 import { IptablesProxy } from '../../../netplugins/proxies/iptables/iptables-proxy.ts';
 import { quiet, snapshot, type Place } from './topology.ts';
 
@@ -13,9 +14,13 @@ process.on('exit', () => rmSync(folder, { recursive: true, force: true }));
 export const lockFile = join(folder, 'lock');
 process.env['XTABLES_LOCKFILE'] = lockFile;
 
-export function openIptablesProxy(node: Place, backend: IptablesBackend | 'auto' = 'nft'): IptablesProxy {
+export function openIptablesProxy(
+  node: Place,
+  backend: IptablesBackend | 'auto' = 'nft',
+  families: readonly IpFamily[] = ['ip', 'ip6'],
+): IptablesProxy {
   return new IptablesProxy({
-    families: ['ip', 'ip6'],
+    families,
     backend,
     markBit: 12,
     log: quiet,

@@ -16,15 +16,34 @@ export interface ProxyBedOptions {
   /** Commands that do harm on the node: what stands between semicolons is run one after the other. */
   readonly damages: readonly string[];
   traces(node: Place): string;
+  readonly slowdown?: number;
 }
 
-export async function openProxyBed(t: Scope, options: ProxyBedOptions): Promise<ProxyBed> {
+export interface ProxyBedNetwork {
+  readonly one: Member;
+  readonly two: Member;
+  readonly underlay: Place;
+}
+
+export async function createProxyBedNetwork(t: Scope): Promise<ProxyBedNetwork> {
   const { members, topology } = await createCluster(t, 2);
   const [one, two] = members as [Member, Member];
   topology.underlay.run('ip', 'route', 'add', '198.51.100.0/24', 'via', nodeAddress(0));
+  return { one, two, underlay: topology.underlay };
+}
+
+/** On a network of its own, or on one that other cases have used before: then the proxy is purged at the end. */
+export async function openProxyBed(t: Scope, options: ProxyBedOptions, shared?: ProxyBedNetwork): Promise<ProxyBed> {
+  const { one, two, underlay } = shared ?? (await createProxyBedNetwork(t));
   let running = await options.open(one.node);
-  t.teardown(() => running[Symbol.asyncDispose]());
-  const clients = { local: one.pod, node: one.node, outside: topology.underlay };
+  t.teardown(async () => {
+    await running[Symbol.asyncDispose]();
+    if (shared === undefined) return;
+    const last = await options.open(one.node);
+    await last.purge();
+    await last[Symbol.asyncDispose]();
+  });
+  const clients = { local: one.pod, node: one.node, outside: underlay };
   return {
     proxy: () => running,
     restart: async () => {
@@ -52,6 +71,7 @@ export async function openProxyBed(t: Scope, options: ProxyBedOptions): Promise<
     externalAddress: external,
     balancerAddress: balancer,
     traces: async () => options.traces(one.node),
+    slowdown: options.slowdown,
     damages: options.damages.map((what) => ({
       what,
       inflict: async () => {

@@ -11,6 +11,7 @@ async function failedCases(flaw: ProxyFlaw | undefined, only?: RegExp): Promise<
     'udp',
     'node-port',
     'affinity',
+    'affinity-time-out',
     'source-ranges',
     'client-address',
     'outlives-agent',
