@@ -273,7 +273,13 @@ spec:
 test.serial(
   'files follow their ConfigMaps and Secrets, whole sets at a time; a subPath and the environment do not',
   async (t) => {
-    await kubectl(t, 'create', 'configmap', 'live', '--from-literal=a=1', '--from-literal=b=1');
+    await kubectl(
+      t,
+      'create',
+      'configmap',
+      'live',
+      ...['a=1', 'b=1', '1st.key=odd'].map((each) => `--from-literal=${each}`),
+    );
     await kubectl(t, 'create', 'secret', 'generic', 'live', '--from-literal=s=1');
     const mount = (name: string, subPath?: string) => ({ name, mountPath: `/${name}${subPath ?? ''}`, subPath });
     // Whoever opens the set once and reads both files from it never sees a mixture.
@@ -285,6 +291,7 @@ test.serial(
           envFrom: [{ configMapRef: { name: 'live' } }],
           volumeMounts: [mount('map'), mount('all'), mount('later'), mount('map', 'a')],
         }),
+        { name: 'environment', image: 'host', command: ['env'], envFrom: [{ configMapRef: { name: 'live' } }] },
         shell('watcher', `${watch} 2>/dev/null`, { volumeMounts: [mount('map')] }),
       ],
       volumes: [

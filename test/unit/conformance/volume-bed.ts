@@ -34,6 +34,7 @@ export async function volumeBed(
   let driver = await open(state);
   t.teardown(() => driver[Symbol.asyncDispose]());
   const own = new Set<string>();
+  const places = new Map<string, string>();
   let serial = 0;
   return {
     driver: () => driver,
@@ -46,13 +47,13 @@ export async function volumeBed(
       const path = join(byHand, name);
       await mkdir(path);
       own.add(path);
+      places.set(name, path);
       const metadata = { name, uid: name, resourceVersion: '1', creationTimestamp: '' };
       const spec = { ...sourceOf(path), capacity: { storage: '1Gi' }, accessModes: ['ReadWriteOnce'] };
       return { apiVersion: 'v1', kind: 'PersistentVolume', metadata, spec } satisfies PersistentVolume;
     },
     lose: async (volume) => {
-      const path = volume.spec.local?.path ?? volume.spec.hostPath?.path ?? '';
-      await rm(path, { recursive: true });
+      await rm(places.get(volume.metadata.name)!, { recursive: true });
     },
     podsFolder: pods,
     traces: async () => namesBelow(root, new Set([...own, ...(await dataFolders(state))])),
