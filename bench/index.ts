@@ -3,7 +3,7 @@ export { compareResults, type Comparison } from './method/compare-results.ts';
 export { readResult, resultSchema, type Result } from './method/result.ts';
 export { sizes, type Size } from './method/suite.ts';
 export type { BenchEvent, BenchPlan, SuitePlan } from './run/plan.ts';
-export { labTarget, runBench, type BenchTarget } from './run/run-bench.ts';
+export { hostTarget, labTarget, runBench, type BenchTarget } from './run/run-bench.ts';
 export { runPlan } from './run/run-plan.ts';
 export { servePlugins } from './bed/plugin-process.ts';
 export { suiteNames } from './suites/suites.ts';

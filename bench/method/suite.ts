@@ -38,6 +38,8 @@ export interface Suite {
   /** Of this machine and of the tools that it uses. */
   readonly versions: Readonly<Record<string, string>>;
   open(cell: CellPlan): Promise<Bed>;
+  /** After the last round: what all cells shared. */
+  close?(): Promise<void>;
 }
 
 /** How long measurements last: smoke shows that they run, standard fits all suites into ten minutes. */

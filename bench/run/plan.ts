@@ -18,6 +18,8 @@ export interface BenchPlan {
   readonly configs: Readonly<Record<string, Readonly<Record<string, unknown>>>>;
   /** The command line program, for processes that run plugins. */
   readonly program: string;
+  /** In namespaces of its own, whose loopback is to be brought up. */
+  readonly isPrivate: boolean;
 }
 
 /** What the laboratory tells, one JSON object a line. */

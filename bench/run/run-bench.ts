@@ -6,7 +6,7 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { once } from 'node:events';
-import type { ChildProcess } from 'node:child_process';
+import { spawn, type ChildProcess } from 'node:child_process';
 import { PintleError } from '../../kernel/contract/errors.ts';
 import { enterLab, labProblem } from '../../lab/enter-lab.ts';
 import { resultFormat, type Result, type SuiteResult } from '../method/result.ts';
@@ -31,6 +31,14 @@ export const labTarget: BenchTarget = {
     return problem === undefined ? undefined : `${problem.reason}\nfix: ${problem.fix}`;
   },
   enter: (command) => enterLab(command, { isRoot: isRoot() }),
+};
+
+/** This host as it is: for what happens elsewhere, on the nodes of a cluster, and is only asked for from here. */
+export const hostTarget: BenchTarget = {
+  name: 'host',
+  problem: () => Promise.resolve(undefined),
+  // Ctrl-C in a terminal reaches the whole process group; the order of the stop is the parent's.
+  enter: ([command = '', ...argv]) => spawn(command, argv, { stdio: ['pipe', 'pipe', 'pipe'], detached: true }),
 };
 
 export interface RunOptions {

@@ -19,9 +19,11 @@ export async function runPlan(
   tell: (event: BenchEvent) => void,
   signal: AbortSignal,
 ): Promise<void> {
-  const lo = openRtnetlink();
-  lo.setLink('lo', { up: true });
-  lo.close();
+  if (plan.isPrivate) {
+    const links = openRtnetlink();
+    links.setLink('lo', { up: true });
+    links.close();
+  }
   const source = { program: plan.program, modules: plan.modules, directory: plan.directory };
   const opened: Opened[] = [];
   for (const { name, rounds, size, options } of plan.suites) {
@@ -38,27 +40,31 @@ export async function runPlan(
     }
   }
   const clock = new StepClock(opened);
-  for (const one of opened) {
-    if (signal.aborted) break;
-    const done = (): void => tell({ type: 'suite', result: one.result });
-    await runMatrix(
-      one.suite,
-      one.result,
-      {
-        begin: (step) => tell({ type: 'begin', ...step, ...clock.begin() }),
-        end: () => {
-          clock.end(one, 1);
-          done();
+  try {
+    for (const one of opened) {
+      if (signal.aborted) break;
+      const done = (): void => tell({ type: 'suite', result: one.result });
+      await runMatrix(
+        one.suite,
+        one.result,
+        {
+          begin: (step) => tell({ type: 'begin', ...step, ...clock.begin() }),
+          end: () => {
+            clock.end(one, 1);
+            done();
+          },
+          drop: (step: Step, reason) => {
+            clock.end(one, step.rounds - step.round + 1);
+            tell({ type: 'dropped', suite: step.suite, cell: step.cell, reason });
+            done();
+          },
         },
-        drop: (step: Step, reason) => {
-          clock.end(one, step.rounds - step.round + 1);
-          tell({ type: 'dropped', suite: step.suite, cell: step.cell, reason });
-          done();
-        },
-      },
-      signal,
-    );
-    done();
+        signal,
+      );
+      done();
+    }
+  } finally {
+    for (const { suite } of opened) await suite.close?.();
   }
 }
 

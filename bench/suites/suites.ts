@@ -5,7 +5,10 @@ import type { SuiteContext } from './selection.ts';
 type Open = (context: SuiteContext) => Promise<Suite>;
 
 export const suites: Readonly<Record<string, Open>> = {
-  net: async (context) => (await import('./net/net-suite.ts')).netSuite(context),
+  net: async (context) =>
+    context.options['cluster'] === undefined
+      ? (await import('./net/net-suite.ts')).netSuite(context)
+      : (await import('./cluster/cluster-suite.ts')).clusterSuite(context),
   proxy: async (context) => (await import('./proxy/proxy-suite.ts')).proxySuite(context),
   store: async (context) => (await import('./store/store-suite.ts')).storeSuite(context),
   scheduler: async (context) => (await import('./scheduler/scheduler-suite.ts')).schedulerSuite(context),

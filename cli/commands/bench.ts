@@ -23,6 +23,8 @@ interface RunFlags {
 /** Options that only some suites know; names of the matrix, and its dimensions. */
 const suiteOptions: Readonly<Record<string, readonly (readonly [flag: string, says: string])[]>> = {
   net: [
+    ['cluster', 'on the nodes of a running cluster: its kubeconfig'],
+    ['image', 'with --cluster: image with sh and iperf3 (default: host)'],
     ['overlay', 'overlays, or all'],
     ['attachment', 'attachments, or all'],
     ['family', 'ipv4, ipv6, or both with a comma (default: ipv4)'],
@@ -112,7 +114,7 @@ export function benchCommand(cli: Cli): Command {
 }
 
 async function run(cli: Cli, suites: readonly SuitePlan[], flags: RunFlags) {
-  const [{ labTarget, runBench }, { readConfig }] = await Promise.all([
+  const [{ hostTarget, labTarget, runBench }, { readConfig }] = await Promise.all([
     import('../../bench/index.ts'),
     import('../read-config.ts'),
   ]);
@@ -126,6 +128,7 @@ async function run(cli: Cli, suites: readonly SuitePlan[], flags: RunFlags) {
     directory: config.directory,
     configs: Object.fromEntries(choices),
     program,
+    isPrivate: flags['cluster'] === undefined,
   };
   const stop = new AbortController();
   const onSignal = (): void => {
@@ -135,7 +138,11 @@ async function run(cli: Cli, suites: readonly SuitePlan[], flags: RunFlags) {
   process.once('SIGINT', onSignal).once('SIGTERM', onSignal);
   try {
     const result = await runBench(plan, {
-      ...{ target: labTarget, command: ['pintle', ...process.argv.slice(2)], pintleVersion: version() },
+      ...{
+        target: plan.isPrivate ? labTarget : hostTarget,
+        command: ['pintle', ...process.argv.slice(2)],
+        pintleVersion: version(),
+      },
       ...{ onEvent: (event: BenchEvent) => show(cli.terminal, event), signal: stop.signal },
     });
     await write(cli, result, flags);

@@ -7,6 +7,9 @@ import { fileURLToPath, pathToFileURL } from 'node:url';
 import test, { type ExecutionContext } from 'ava';
 import { hasTool } from '../../bench/bed/tools.ts';
 import { readResult, type Result } from '../../bench/index.ts';
+import { resources } from '../../kernel/machinery/resources.ts';
+import { connect } from '../../plugins/clusters/remote/connect.ts';
+import { TestCluster } from './support/cluster.ts';
 
 const program = fileURLToPath(new URL('../../cli/main.js', import.meta.url));
 const fixtures = fileURLToPath(new URL('./support/bench-plugins.js', import.meta.url));
@@ -213,3 +216,32 @@ test('what cannot be measured is an error in words', async (t) => {
   t.is(invalid.code, 1);
   t.regex(invalid.output, /a\.json is no result of `pintle bench`/);
 });
+
+trafficTest(
+  'on the nodes of a running cluster: pods of ours, and nothing of them afterwards (needs iperf3)',
+  async (t) => {
+    t.timeout(600_000);
+    const cluster = await TestCluster.start({ nodes: 2 });
+    t.teardown(() => cluster.stop());
+    const folder = folderOf(t);
+    const argv = ['net', '--cluster', cluster.kubeconfig, '--size', 'smoke', '--rounds', '1', '--out', 'r.json'];
+    const { code, output } = await bench(folder, argv);
+    t.is(code, 0, output);
+    const [suite] = readResult(join(folder, 'r.json')).suites;
+    const cells = suite?.cells ?? [];
+    t.deepEqual(
+      cells.map(({ id, state, leftBehind }) => [id, state, leftBehind]),
+      ['node to node', 'pod to pod', 'pod to pod, same node', 'pod to Service'].map((id) => [id, 'measured', []]),
+      output,
+    );
+    for (const { id, samples } of cells) t.true((samples['tcp-1']?.[0]?.value ?? 0) > 0, id);
+    const connection = await connect(cluster.kubeconfig);
+    const isOurs = async (): Promise<boolean> => {
+      const { items } = await connection.cluster.list(resources.namespaces);
+      return items.some(({ metadata }) => metadata.name.startsWith('pintle-bench-'));
+    };
+    while (await isOurs()) await new Promise((resolve) => setTimeout(resolve, 100));
+    connection.close();
+    t.pass();
+  },
+);

@@ -11,7 +11,7 @@ import { median } from '../../method/statistics.ts';
 import { type Bed, check, type Check, type Recorder, type Size } from '../../method/suite.ts';
 import { echoPort, pause } from '../net/traffic.ts';
 import * as services from './services.ts';
-import { efforts, measureTraffic } from './traffic.ts';
+import { type Effort, efforts, measureTraffic } from './traffic.ts';
 
 const backendCount = 4;
 const iperfPort = 5201;
@@ -183,16 +183,17 @@ export class ProxyBed implements Bed {
     const way = { client: this.#network.client, hosts, port: services.servicePort, iperfHost };
     for (const [metric, value] of this.#early) record(metric, value);
     await measureTraffic({ ...way, node, agent: this.#process.pid }, effort, record, signal);
-    await this.#changes(effort.repeats, record, signal);
-    await this.#rollOut(effort.rollOutSteps, effort.requestsPerSecond, record, signal);
+    await this.#changes(effort, record, signal);
+    await this.#rollOut(effort, record, signal);
     record('memory', residentBytesOf(this.#process.pid) / 2 ** 20);
   }
 
-  async #changes(repeats: number, record: Recorder, signal: AbortSignal): Promise<void> {
+  async #changes({ repeats, patienceMs }: Effort, record: Recorder, signal: AbortSignal): Promise<void> {
     const { client, backends, addressOf } = this.#network;
     const all = backends.map((pod) => services.endpoint({ address: addressOf(pod), port: echoPort }));
     const [added, grown]: [number[], number[]] = [[], []];
-    for (let repeat = 0; repeat < repeats; repeat += 1) {
+    const end = performance.now() + patienceMs;
+    for (let repeat = 0; repeat < repeats && (repeat === 0 || performance.now() < end); repeat += 1) {
       signal.throwIfAborted();
       const address = `10.103.1.${repeat + 1}`;
       const name = `added-${repeat}`;
@@ -208,7 +209,11 @@ export class ProxyBed implements Bed {
   }
 
   /** Pods of a Service replaced one by one, each gone a moment after nobody is sent to it any more. */
-  async #rollOut(steps: number, perSecond: number, record: Recorder, signal: AbortSignal): Promise<void> {
+  async #rollOut(
+    { rollOutSteps, requestsPerSecond, patienceMs }: Effort,
+    record: Recorder,
+    signal: AbortSignal,
+  ): Promise<void> {
     const { client, backends, addressOf } = this.#network;
     const address = '10.103.2.1';
     const others = this.#ports;
@@ -218,9 +223,10 @@ export class ProxyBed implements Bed {
     await Promise.all(backends.map((pod) => pod.serve(8000)));
     await this.#sync([...others, services.port('rolled', address, endpoints())]);
     const took: number[] = [];
-    await client.startPaced({ host: address, port: services.servicePort }, perSecond);
+    await client.startPaced({ host: address, port: services.servicePort }, requestsPerSecond);
     try {
-      for (let step = 0; step < steps; step += 1) {
+      const end = performance.now() + patienceMs;
+      for (let step = 0; step < rollOutSteps && (step === 0 || performance.now() < end); step += 1) {
         signal.throwIfAborted();
         const index = step % backends.length;
         const [pod, old, next] = [backends[index]!, ports[index]!, 8002 + step * 2];

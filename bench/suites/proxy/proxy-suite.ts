@@ -7,7 +7,7 @@ import { proxyMetrics } from './metrics.ts';
 
 const standardServices: Readonly<Record<Size, string>> = {
   smoke: '5',
-  standard: '1,1000,10000',
+  standard: '1,1000',
   full: '1,100,1000,10000,30000',
 };
 

@@ -10,14 +10,30 @@ export interface Effort {
   readonly latencyMs: number;
   readonly packets: number;
   readonly repeats: number;
+  /** Repeated changes and roll-outs end early when they have taken so long: a mode may need seconds for one. */
+  readonly patienceMs: number;
   readonly rollOutSteps: number;
   readonly requestsPerSecond: number;
 }
 
 export const efforts: Readonly<Record<Size, Effort>> = {
-  smoke: { latencyMs: 100, packets: 5_000, repeats: 1, rollOutSteps: 3, requestsPerSecond: 100 },
-  standard: { latencyMs: 400, packets: 30_000, repeats: 3, rollOutSteps: 10, requestsPerSecond: 500 },
-  full: { latencyMs: 2_000, packets: 200_000, repeats: 10, rollOutSteps: 100, requestsPerSecond: 1_000 },
+  smoke: { latencyMs: 100, packets: 5_000, repeats: 1, patienceMs: 1_000, rollOutSteps: 3, requestsPerSecond: 100 },
+  standard: {
+    latencyMs: 400,
+    packets: 30_000,
+    repeats: 3,
+    patienceMs: 2_000,
+    rollOutSteps: 10,
+    requestsPerSecond: 500,
+  },
+  full: {
+    latencyMs: 2_000,
+    packets: 200_000,
+    repeats: 10,
+    patienceMs: 300_000,
+    rollOutSteps: 100,
+    requestsPerSecond: 1_000,
+  },
 };
 
 const warmUpMs = 100;
