@@ -7,6 +7,7 @@ import type { Clock, Logger } from '../contract/index.ts';
 import { backoffDelay, type BackoffOptions } from './backoff.ts';
 import { systemClock } from './clock.ts';
 import { Heap } from './heap.ts';
+import { countQueue, WorkQueueCounts } from './metrics/work-queue-metrics.ts';
 
 export interface WorkQueueOptions<K> {
   readonly process: (key: K, signal: AbortSignal) => Promise<void>;
@@ -39,7 +40,9 @@ export function createWorkQueue<K>(options: WorkQueueOptions<K>): WorkQueue<K> {
 class KeyedQueue<K> implements WorkQueue<K> {
   readonly #options: WorkQueueOptions<K>;
   readonly #clock: Clock;
-  readonly #waiting = new Set<K>();
+  /** The keys that wait, and since when. */
+  readonly #waiting = new Map<K, number>();
+  readonly #counts: WorkQueueCounts;
   readonly #inWork = new Set<K>();
   readonly #addedAgain = new Set<K>();
   readonly #failures = new Map<K, number>();
@@ -52,6 +55,7 @@ class KeyedQueue<K> implements WorkQueue<K> {
   constructor(options: WorkQueueOptions<K>) {
     this.#options = options;
     this.#clock = options.clock ?? systemClock;
+    this.#counts = new WorkQueueCounts(options.name ?? '', () => this.#waiting.size);
   }
 
   get length(): number {
@@ -60,8 +64,9 @@ class KeyedQueue<K> implements WorkQueue<K> {
 
   add(key: K): void {
     this.#due.delete(key);
+    this.#counts.adds++;
     if (this.#inWork.has(key)) this.#addedAgain.add(key);
-    else this.#waiting.add(key);
+    else this.#wait(key);
     this.#dispatch();
   }
 
@@ -92,7 +97,9 @@ class KeyedQueue<K> implements WorkQueue<K> {
     });
     this.#sleepUntilNext();
     this.#dispatch();
+    const uncount = this.#options.name === undefined ? undefined : countQueue(this.#counts);
     await ended;
+    uncount?.();
     signal.removeEventListener('abort', end);
     this.#signal = undefined;
     this.#ended = undefined;
@@ -102,15 +109,21 @@ class KeyedQueue<K> implements WorkQueue<K> {
     const signal = this.#signal;
     if (signal === undefined || signal.aborted) return;
     const concurrency = this.#options.concurrency ?? 1;
-    for (const key of this.#waiting) {
+    for (const [key, since] of this.#waiting) {
       if (this.#inWork.size >= concurrency) return;
       this.#waiting.delete(key);
       this.#inWork.add(key);
+      this.#counts.waited.observe((performance.now() - since) / 1000);
       void this.#work(key, signal);
     }
   }
 
+  #wait(key: K): void {
+    if (!this.#waiting.has(key)) this.#waiting.set(key, performance.now());
+  }
+
   async #work(key: K, signal: AbortSignal): Promise<void> {
+    const began = performance.now();
     try {
       // A key added from inside an event handler is processed after that handler, not within it.
       await Promise.resolve();
@@ -122,7 +135,8 @@ class KeyedQueue<K> implements WorkQueue<K> {
       else this.#retry(key, error);
     }
     this.#inWork.delete(key);
-    if (this.#addedAgain.delete(key)) this.#waiting.add(key);
+    this.#counts.worked.observe((performance.now() - began) / 1000);
+    if (this.#addedAgain.delete(key)) this.#wait(key);
     if (signal.aborted && this.#inWork.size === 0) this.#ended?.();
     this.#dispatch();
   }
@@ -130,6 +144,7 @@ class KeyedQueue<K> implements WorkQueue<K> {
   #retry(key: K, error: unknown): void {
     const failures = (this.#failures.get(key) ?? 0) + 1;
     this.#failures.set(key, failures);
+    this.#counts.retries++;
     const retryInMs = Math.ceil(backoffDelay(failures, this.#options.backoff ?? defaultBackoff));
     this.#options.log?.[failures > 3 ? 'warn' : 'debug']('reconcile failed, will be retried', {
       queue: this.#options.name,

@@ -1,5 +1,5 @@
 /** Puts the parts together: state from the store, engine, bootstrap objects, housekeeping. */
-import type { Clock, Logger, Store } from '../../../kernel/contract/index.ts';
+import type { Clock, Logger, Measured, Store } from '../../../kernel/contract/index.ts';
 import { storagePath } from './catalog.ts';
 import { bootstrap } from './bootstrap.ts';
 import { Authorizer } from './access/authorizer.ts';
@@ -9,6 +9,7 @@ import { Engine } from './engine.ts';
 import { EventExpiry } from './event-expiry.ts';
 import { LocalCluster } from './local-cluster.ts';
 import { NodeConnections } from './node-connections.ts';
+import { storageMetrics } from './storage-metrics.ts';
 import { ServiceResources } from './services/service-resources.ts';
 import { State } from './state/state.ts';
 import { strategies } from './strategies/index.ts';
@@ -32,7 +33,7 @@ const housekeepingMs = 30_000;
 export async function openLocalCluster(
   options: LocalClusterOptions,
   signal: AbortSignal,
-): Promise<LocalCluster & AsyncDisposable> {
+): Promise<LocalCluster & Measured & AsyncDisposable> {
   const { store, clock, log } = options;
   const state = new State(store, clock, log, {
     maxChanges: options.history.changes,
@@ -93,6 +94,7 @@ export async function openLocalCluster(
     }
   })();
   return Object.assign(cluster, {
+    metrics: async () => storageMetrics(engine, store),
     [Symbol.asyncDispose]: async () => {
       stop.abort(new Error('the API is stopping'));
       expiry.close();

@@ -1,6 +1,7 @@
 import { hostname } from 'node:os';
 import { z } from 'zod';
 import { definePlugin } from '../../../kernel/contract/index.ts';
+import { workQueueMetrics } from '../../../kernel/machinery/metrics/work-queue-metrics.ts';
 import { LeaderElection } from './leader-election.ts';
 import { runControllers, type ControllerState } from './run-controllers.ts';
 
@@ -48,6 +49,7 @@ export default definePlugin({
         if (stopped.length === 0) return { ready: true };
         return { ready: false, reason: stopped.map(([name, state]) => `${name}: ${state.failure}`).join('; ') };
       },
+      metrics: async () => workQueueMetrics(),
       [Symbol.asyncDispose]: async () => {
         stop.abort();
         await running;

@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import { definePlugin } from '../../../kernel/contract/index.ts';
+import { metricText } from '../../../kernel/machinery/metrics/metric-text.ts';
 import { informersFor } from '../../../kernel/machinery/informer.ts';
 import { resources } from '../../../kernel/machinery/resources.ts';
 import { DnsServer } from './dns-server.ts';
@@ -91,7 +92,7 @@ export default definePlugin({
       status: () => ({ ready: problem === undefined, reason: problem }),
       metrics: async () =>
         Object.entries(server.counters)
-          .map(([name, value]) => `# TYPE pintle_dns_${name}_total counter\npintle_dns_${name}_total ${value}\n`)
+          .map(([name, value]) => metricText(`pintle_dns_${name}_total`, 'counter', `DNS messages: ${name}.`, value))
           .join(''),
       [Symbol.asyncDispose]: async () => {
         stop.abort(new Error('dns stops'));

@@ -24,6 +24,7 @@ import { NodeRegistration } from './node-registration.ts';
 import { createNodeService } from './node-service.ts';
 import { PodWorker } from './pod-worker.ts';
 import { recentReads } from './recent-reads.ts';
+import { agentMetrics } from './usage/agent-metrics.ts';
 import { readHostUsage } from './usage/host-usage.ts';
 import { UsageSampler } from './usage/usage-sampler.ts';
 import { createTokenSource } from './service-account-tokens.ts';
@@ -342,6 +343,7 @@ export async function startNodeAgent(
   startSignal.throwIfAborted();
 
   return {
+    metrics: () => agentMetrics({ nodeName, runtime, overlay, usage, evictions: pressure.evictions }),
     status: () => ({
       ready: isRegistered && failure === undefined && network.problem() === undefined,
       reason: failure ?? (isRegistered ? network.problem() : 'waiting for the API server'),

@@ -1,4 +1,5 @@
 /** The scheduler's counters in Prometheus text, under kube-scheduler's names. */
+import { histogramText } from '../../../kernel/machinery/metrics/histogram.ts';
 import type { SchedulingLoop } from './scheduling-loop.ts';
 
 export function schedulerMetrics(loop: SchedulingLoop | undefined): string {
@@ -21,5 +22,10 @@ export function schedulerMetrics(loop: SchedulingLoop | undefined): string {
       ([queue, count]) => `scheduler_pending_pods{queue="${queue}"} ${count}`,
     ),
   ];
-  return `${lines.join('\n')}\n`;
+  const binding = histogramText(
+    'scheduler_framework_extension_point_duration_seconds',
+    'How long each part of scheduling takes.',
+    [{ labels: { extension_point: 'Bind', status: 'Success' }, histogram: loop.bindingSeconds }],
+  );
+  return `${lines.join('\n')}\n${binding}`;
 }

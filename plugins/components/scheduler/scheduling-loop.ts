@@ -14,6 +14,7 @@ import {
   type SchedulerPolicy,
 } from '../../../kernel/contract/index.ts';
 import type { Binding, Pod, PodDisruptionBudget } from '../../../kernel/contract/kubernetes.ts';
+import { Histogram } from '../../../kernel/machinery/metrics/histogram.ts';
 import type { EventRecorder } from '../../../kernel/machinery/event-recorder.ts';
 import { informersFor, type Change, type Informer } from '../../../kernel/machinery/informer.ts';
 import { splitKey } from '../../../kernel/machinery/metadata.ts';
@@ -49,6 +50,8 @@ export interface SchedulingLoopOptions {
 
 export class SchedulingLoop {
   readonly counts = { scheduled: 0, unschedulable: 0, error: 0 };
+  /** How long bindings take to be written. */
+  readonly bindingSeconds = new Histogram();
   readonly #options: SchedulingLoopOptions;
   readonly #cache = new NodeCache();
   readonly #pending = new PendingPods();
@@ -377,6 +380,7 @@ export class SchedulingLoop {
     const { cluster, record } = this.#options;
     const { key, pod } = pending;
     const { uid, name, namespace } = pod.metadata;
+    const began = performance.now();
     try {
       const binding = {
         metadata: { name, namespace, uid },
@@ -384,6 +388,7 @@ export class SchedulingLoop {
       };
       await cluster.create(bindings, binding, { subresource: 'binding', parent: splitKey(key) });
       this.counts.scheduled++;
+      this.bindingSeconds.observe((performance.now() - began) / 1000);
       record(pod, 'Normal', 'Scheduled', `Successfully assigned ${key} to ${nodeName}`);
     } catch (error) {
       if (isPintleError(error, 'NOT_FOUND')) this.#forget(key, uid);

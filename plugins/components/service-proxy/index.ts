@@ -4,6 +4,7 @@ import type { EndpointSlice, Service } from '../../../kernel/contract/kubernetes
 import { definePlugin } from '../../../kernel/contract/index.ts';
 import { informersFor } from '../../../kernel/machinery/informer.ts';
 import { resources } from '../../../kernel/machinery/resources.ts';
+import { ProxyMetrics } from './proxy-metrics.ts';
 import { proxyState } from './proxy-state.ts';
 import { startSyncLoop } from './sync-loop.ts';
 
@@ -44,9 +45,12 @@ export default definePlugin({
       return own.filter((each) => !each.internal && !each.address.startsWith('fe80')).map((each) => each.address);
     };
 
+    const metrics = new ProxyMetrics(proxy, clock);
     const loop = startSyncLoop(
       async (signal) => {
         await Promise.all([services.synced(signal), slices.synced(signal), nodes.synced(signal)]);
+        const changed = metrics.takeTriggers();
+        const sync = metrics.begin();
         await proxy.sync(
           proxyState({
             nodeName,
@@ -56,13 +60,20 @@ export default definePlugin({
             slicesOf: (namespace, name) => slices.byIndex('service', `${namespace}/${name}`),
           }),
         );
+        sync.done(changed);
       },
       { minIntervalMs: config.minSyncIntervalMs, log, clock },
       stop.signal,
     );
     let addresses = '';
-    services.onChange(() => loop.request());
-    slices.onChange(() => loop.request());
+    services.onChange(() => {
+      metrics.serviceChanges++;
+      loop.request();
+    });
+    slices.onChange(({ object, previous }) => {
+      metrics.endpointsChanged(object, previous);
+      loop.request();
+    });
     nodes.onChange(({ key }) => {
       if (key !== nodeName || addresses === String(nodeAddresses())) return;
       addresses = String(nodeAddresses());
@@ -76,6 +87,7 @@ export default definePlugin({
         const { ready, reason } = proxy.status();
         return { ready, reason };
       },
+      metrics: async () => metrics.text(),
       [Symbol.asyncDispose]: async () => {
         stop.abort(new Error('the service proxy stops'));
         await loop.ended;

@@ -1,5 +1,6 @@
 import test from 'ava';
 import { createWorkQueue } from '../../../kernel/machinery/work-queue.ts';
+import { workQueueMetrics } from '../../../kernel/machinery/metrics/work-queue-metrics.ts';
 import { ManualClock, settled } from './manual-clock.ts';
 
 function gate() {
@@ -173,4 +174,25 @@ test('abort: run resolves only when the work in flight has ended, and starts not
   hold.open();
   await done;
   t.deepEqual(ran, ['a']);
+});
+
+test('a queue that has a name counts what it does while it runs', async (t) => {
+  const stop = new AbortController();
+  let failures = 1;
+  const queue = createWorkQueue<string>({
+    name: 'counted',
+    backoff: { minMs: 1, maxMs: 1 },
+    process: async () => {
+      if (failures-- > 0) throw new Error('once');
+      stop.abort();
+    },
+  });
+  const running = queue.run(stop.signal);
+  queue.add('a');
+  const line = (text: string) => workQueueMetrics().split('\n').includes(text);
+  t.true(line('workqueue_adds_total{name="counted"} 1'));
+  while (!line('workqueue_retries_total{name="counted"} 1')) await new Promise((resolve) => setTimeout(resolve, 1));
+  t.true(line('workqueue_work_duration_seconds_count{name="counted"} 1'));
+  await running;
+  t.notRegex(workQueueMetrics(), /name="counted"/);
 });

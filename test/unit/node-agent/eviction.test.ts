@@ -229,6 +229,7 @@ test('memory that runs out ends the pod that is furthest above its request, one 
       'large',
       {
         graceMs: 0,
+        resource: 'memory',
         message:
           'The node was low on resource: memory. Threshold quantity: 100Mi, available: 90Mi. Container c was using 70Mi, request is 0, has larger consumption of memory. ',
       },

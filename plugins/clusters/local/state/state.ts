@@ -16,6 +16,7 @@ import type {
   StoreEvent,
   StoredEntry,
 } from '../../../../kernel/contract/index.ts';
+import { Histogram } from '../../../../kernel/machinery/metrics/histogram.ts';
 import { Collection } from './collection.ts';
 import type { HistoryLimits } from './collection.ts';
 import { decodeObject } from './encoding.ts';
@@ -48,6 +49,7 @@ interface Waiter {
 }
 
 export class State {
+  readonly commitSeconds = new Histogram();
   readonly #store: Store;
   readonly #clock: Clock;
   readonly #log: Logger;
@@ -126,6 +128,7 @@ export class State {
   async commit(changes: readonly (Write | Removal)[]): Promise<number | undefined> {
     const toStore: StoreChange[] = changes.map(({ key, bytes, expected }) => ({ key, value: bytes, expected }));
     for (const change of changes) if (change.bytes) this.#written.set(change.key, change);
+    const began = performance.now();
     try {
       const result = await this.#store.commit(toStore);
       if (result.ok) {
@@ -137,6 +140,7 @@ export class State {
     } catch (error) {
       throw storeError(error);
     } finally {
+      this.commitSeconds.observe((performance.now() - began) / 1000);
       for (const change of changes) {
         if (change.bytes && this.#written.get(change.key) === change) this.#written.delete(change.key);
       }

@@ -14,6 +14,8 @@ import { conditionOf, resourceOf, type PressureCondition, type Signal, type Thre
 
 export interface Eviction {
   readonly message: string;
+  /** What the node, or the pod's own limit, was short of. */
+  readonly resource: string;
   readonly graceMs: number;
 }
 
@@ -129,7 +131,7 @@ export class EvictionMonitor {
       const usage = disk.get(pod.metadata.uid);
       const message = usage && storageExcess(pod, usage);
       if (message === undefined || isCritical(pod) || this.#options.isGoing(pod.metadata.uid)) continue;
-      this.#evict(pod, { message, graceMs: 0 });
+      this.#evict(pod, { message, graceMs: 0, resource: 'ephemeral-storage' });
       hasEvicted = true;
     }
     return hasEvicted;
@@ -161,6 +163,7 @@ export class EvictionMonitor {
     const limit = threshold.limit(observation.capacity);
     const ownGraceMs = (victim.spec.terminationGracePeriodSeconds ?? 30) * 1000;
     this.#evict(victim, {
+      resource,
       message: pressureMessage(resource, limit, observation.available, victim, containers),
       graceMs: threshold.isHard ? 0 : Math.min(ownGraceMs, this.#options.maxPodGraceMs),
     });

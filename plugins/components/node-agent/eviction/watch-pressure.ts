@@ -32,8 +32,15 @@ const eventReasons: Readonly<Record<PressureCondition, readonly [there: string, 
   PIDPressure: ['NodeHasInsufficientPID', 'NodeHasSufficientPID'],
 };
 
-export function watchPressure(settings: EvictionSettings, parts: PressureParts): { readonly monitor: EvictionMonitor } {
+export interface Pressure {
+  readonly monitor: EvictionMonitor;
+  /** How many pods were ended, by what the node was short of. */
+  readonly evictions: ReadonlyMap<string, number>;
+}
+
+export function watchPressure(settings: EvictionSettings, parts: PressureParts): Pressure {
   const { runtime, clock, log, record, worker, nodeName } = parts;
+  const evictions = new Map<string, number>();
   let before: readonly PressureCondition[] = [];
   const tellNode = (type: 'Normal' | 'Warning', reason: string, message: string): void => {
     const node = parts.node();
@@ -56,8 +63,10 @@ export function watchPressure(settings: EvictionSettings, parts: PressureParts):
       return (await Promise.all(sandboxes.map(({ id }) => runtime.listContainers(id)))).flat();
     },
     diskUsage: (pod, running) => podDiskUsage(pod, running, { runtime, folder: parts.podFolder }),
-    evict: (pod, { message, graceMs }) =>
-      worker.fail(pod, { reason: 'Evicted', message, isDisruption: true, graceSeconds: graceMs / 1000 }),
+    evict: (pod, { message, graceMs, resource }) => {
+      evictions.set(resource, (evictions.get(resource) ?? 0) + 1);
+      worker.fail(pod, { reason: 'Evicted', message, isDisruption: true, graceSeconds: graceMs / 1000 });
+    },
     isGoing: (uid) => worker.isFailing(uid),
     changed: () => {
       for (const condition of Object.keys(eventReasons) as PressureCondition[]) {
@@ -71,5 +80,5 @@ export function watchPressure(settings: EvictionSettings, parts: PressureParts):
     },
     reclaiming: (resource) => tellNode('Warning', 'EvictionThresholdMet', `Attempting to reclaim ${resource}`),
   });
-  return { monitor };
+  return { monitor, evictions };
 }

@@ -45,6 +45,7 @@ export class UsageSampler {
   #hostMark: Mark | undefined;
   #latest: NodeUsage | undefined;
   #bootMs: number | undefined;
+  sampleSeconds = 0;
   readonly #listeners: ((usage: NodeUsage) => Promise<void>)[] = [];
 
   constructor(options: UsageSamplerOptions) {
@@ -80,6 +81,7 @@ export class UsageSampler {
 
   async sample(): Promise<NodeUsage> {
     const { runtime, clock, nodeName } = this.#options;
+    const began = performance.now();
     const marks = new Map<string, Mark>();
     const pods = await this.#pods(marks);
     const host = await this.#options.host();
@@ -112,6 +114,7 @@ export class UsageSampler {
       processes: isSimulated ? { ...host.processes, count: containers.length } : host.processes,
       pods,
     };
+    this.sampleSeconds = (performance.now() - began) / 1000;
     return this.#latest;
   }
 
