@@ -38,6 +38,12 @@ export interface HostPort {
   readonly protocol: 'TCP' | 'UDP' | 'SCTP';
 }
 
+/** Limits of what the sandbox receives and sends; undefined: none. They hold until `remove`. */
+export interface Bandwidth {
+  readonly ingressBitsPerSecond?: number | undefined;
+  readonly egressBitsPerSecond?: number | undefined;
+}
+
 export interface AttachmentRequest {
   readonly sandboxId: string;
   readonly podNamespace: string;
@@ -45,7 +51,8 @@ export interface AttachmentRequest {
   /** Path of the network namespace. */
   readonly netns: string;
   readonly hostPorts: readonly HostPort[];
-  readonly bandwidth?: { readonly ingressBitsPerSecond?: number; readonly egressBitsPerSecond?: number } | undefined;
+  /** Capability `bandwidth`. */
+  readonly bandwidth?: Bandwidth | undefined;
 }
 
 export interface Attached {

@@ -15,7 +15,7 @@ import {
   MulticastGroups,
   type LinkMessage,
 } from 'netlink/dist/rt/structs.js';
-import type { PintleError } from '../../kernel/contract/index.ts';
+import { PintleError } from '../../kernel/contract/index.ts';
 import { AF_BRIDGE, familyOf, parseIp } from './ip-address.ts';
 import { isRefused } from './libc.ts';
 import { openNetns } from './namespaces.ts';
@@ -34,6 +34,7 @@ import {
   type NetlinkRequest,
 } from './netlink-socket.ts';
 import { isFdbEntry, readAddress, readLink, readNeighbour, readRoute } from './rtnetlink-codec.ts';
+import { rateRequest, unlimitedRequest } from './rate-limit.ts';
 import {
   addressRequest,
   bridgePortInfo,
@@ -110,6 +111,9 @@ export interface Rtnetlink {
 
   /** Adds or deletes many addresses of a link; what is so already is left so. */
   changeAddresses(index: number, added: readonly string[], deleted: readonly string[]): void;
+
+  /** What the link may send in bits a second; undefined: as much as it can. Throws UNSUPPORTED when the kernel lacks tbf. */
+  setRate(link: number, bitsPerSecond: number | undefined): void;
 
   /** Many changes in few system calls; one result each, in order. */
   apply(changes: readonly RtChange[]): (PintleError | undefined)[];
@@ -332,6 +336,23 @@ export function openRtnetlink(options: { readonly netns?: string | undefined } =
         .filter((entry) => link === undefined || entry.link === link),
     replaceFdb: (fdb) => void socket.request(changeRequest({ verb: 'replaceFdb', fdb })),
     deleteFdb: (fdb) => change(changeRequest({ verb: 'deleteFdb', fdb }), 'ENOENT', 'ENODEV', 'ENXIO'),
+
+    setRate(link, bitsPerSecond) {
+      if (bitsPerSecond === undefined) {
+        change(unlimitedRequest(link), 'ENOENT', 'EINVAL', 'ENODEV');
+        return;
+      }
+      try {
+        socket.request(rateRequest(link, bitsPerSecond));
+      } catch (error) {
+        if (!isRefused(error, 'ENOENT')) throw error;
+        throw new PintleError(
+          'UNSUPPORTED',
+          `Limiting link ${link}: this kernel has no queueing discipline tbf; expected sch_tbf (modprobe sch_tbf)`,
+          { cause: error },
+        );
+      }
+    },
 
     apply: (changes) => socket.transact(changes.map((one) => changeRequest(one))),
 

@@ -1,3 +1,5 @@
+import { spawn, type ChildProcess } from 'node:child_process';
+import { once } from 'node:events';
 import test from 'ava';
 import { openBridge } from '../../netplugins/attachments/bridge/bridge-attachment.ts';
 import { bridgeMacOf } from '../../netplugins/attachments/bridge/bridge-side.ts';
@@ -12,6 +14,9 @@ const network: NodeNetwork = { podCidrs: [podCidr(0)], clusterCidrs: ['10.244.0.
 function open(node: Place, stateDir: string, bootId = 'boot-1'): VethAttachment {
   return openBridge({ bridge: 'cni0', stateDir, log: quiet, netns: node.netns, bootId });
 }
+
+const spawnIn = ({ netns }: Place, program: string): ChildProcess =>
+  spawn('nsenter', [`--net=${netns}`, '--', process.execPath, '-e', program], { stdio: ['ignore', 'pipe', 'inherit'] });
 
 const request = (id: string, pod: Place): AttachmentRequest => ({
   sandboxId: id,
@@ -72,6 +77,39 @@ test('another MTU reaches the pods that are there, which keep their addresses an
     t.deepEqual(await attachment.add(request('sandbox-a', a)), one);
     t.deepEqual(await a.tcp('10.244.1.3', 8080), { answer: 'b 10.244.1.2 0' });
   }
+  await attachment.purge();
+  await attachment[Symbol.asyncDispose]();
+});
+
+test('a pod that asks for little bandwidth sends and receives no faster, and others do', async (t) => {
+  const { nodes, pod, folder } = createTopology(t, 1);
+  const node = nodes[0]!;
+  const attachment = open(node, `${folder}/state`);
+  await attachment.configure(network);
+  const [a, b] = [pod('a'), pod('b')];
+  const slow = { ingressBitsPerSecond: 8_000_000, egressBitsPerSecond: 16_000_000 };
+  await attachment.add({ ...request('sandbox-a', a), bandwidth: slow });
+  await attachment.add(request('sandbox-b', b));
+  const bytes = 2_000_000;
+  /** Bits a second of one TCP connection. */
+  const rate = async (from: Place, to: Place, address: string): Promise<number> => {
+    const sink = `require('net').createServer((s) => s.resume().on('end', () => { s.end('x'); server.close(); })).listen(7000);`;
+    const server = spawnIn(to, `const server = ${sink} console.log('up')`);
+    await once(server.stdout!, 'data');
+    const send = `const s = require('net').connect(7000, '${address}', () => { t = performance.now(); s.end(Buffer.alloc(${bytes})); });
+      s.on('data', () => console.log((performance.now() - t) / 1000)); let t;`;
+    return (bytes * 8) / Number(from.run(process.execPath, '-e', send));
+  };
+  const [out, back] = [await rate(a, b, '10.244.1.3'), await rate(b, a, '10.244.1.2')];
+  t.true(out < 20_000_000, `${out} bit/s sent`);
+  t.true(back < 10_000_000, `${back} bit/s received`);
+  // Put back with its limits.
+  node.run('ip', 'link', 'del', hostInterfaceOf('veth', 'sandbox-a'));
+  await until(
+    'it is put back',
+    async () => (await attachment.check({ sandboxId: 'sandbox-a', netns: a.netns })).length === 0,
+  );
+  t.true((await rate(b, a, '10.244.1.2')) < 10_000_000);
   await attachment.purge();
   await attachment[Symbol.asyncDispose]();
 });

@@ -5,6 +5,6 @@ import { attachmentBed } from './support/attachment-bed.ts';
 
 attachmentConformance(test, {
   name: 'ptp',
-  capabilities: ['ipv4', 'ipv6', 'host-ports'],
+  capabilities: ['ipv4', 'ipv6', 'host-ports', 'bandwidth'],
   open: (t) => attachmentBed(t, openPtp),
 });

@@ -20,7 +20,7 @@ export default definePlugin({
   api: 1,
   summary: 'Pods on a bridge of the node, every packet routed by the node',
   config,
-  capabilities: ['ipv4', 'ipv6', 'host-ports'],
+  capabilities: ['ipv4', 'ipv6', 'host-ports', 'bandwidth'],
   preflight: (host) => preflightVeth(host, { probe: probeBridge, fix: 'modprobe bridge veth' }),
   start: async ({ config: { bridge }, stateDir, log }) => openBridge({ bridge, stateDir, log }),
 });

@@ -10,7 +10,7 @@ export default definePlugin({
   api: 1,
   summary: 'Each pod on a routed link of its own, no bridge',
   config: z.strictObject({}).prefault({}),
-  capabilities: ['ipv4', 'ipv6', 'host-ports'],
+  capabilities: ['ipv4', 'ipv6', 'host-ports', 'bandwidth'],
   preflight: (host) => preflightVeth(host, { probe: probeVeth, fix: 'modprobe veth' }),
   start: async ({ stateDir, log }) => openPtp({ stateDir, log }),
 });

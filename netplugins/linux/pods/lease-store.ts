@@ -9,7 +9,7 @@
 import { closeSync, mkdirSync, openSync, readFileSync, readdirSync, renameSync, rmSync, writeSync } from 'node:fs';
 import { join } from 'node:path';
 import { createHash } from 'node:crypto';
-import { PintleError, type HostPort } from '../../../kernel/contract/index.ts';
+import { PintleError, type Bandwidth, type HostPort } from '../../../kernel/contract/index.ts';
 import { addressAt, AF_INET, contains, offsetIn, parseCidr, rangeSize, type Cidr } from '../ip-address.ts';
 
 export interface Lease {
@@ -22,6 +22,7 @@ export interface Lease {
   readonly bootId: string;
   /** Ports of the node that lead to this sandbox; undefined: none. */
   readonly hostPorts?: readonly HostPort[] | undefined;
+  readonly bandwidth?: Bandwidth | undefined;
 }
 
 /** First, gateway, and for IPv4 last address are not for pods. */
@@ -78,11 +79,15 @@ export class LeaseStore {
   }
 
   /** A lease of one free address of each range, in its file when this returns. Throws ADDRESSES_EXHAUSTED. */
-  acquire(sandboxId: string, netns: string, podCidrs: readonly string[], hostPorts: readonly HostPort[] = []): Lease {
+  acquire(
+    sandboxId: string,
+    netns: string,
+    podCidrs: readonly string[],
+    more: Pick<Lease, 'hostPorts' | 'bandwidth'> = {},
+  ): Lease {
     const ips = podCidrs.map((range) => this.#free(range));
     const gateways = podCidrs.map(gatewayOf);
-    const ports = hostPorts.length > 0 ? { hostPorts } : {};
-    const lease: Lease = { sandboxId, ips, gateways, netns, bootId: this.#bootId, ...ports };
+    const lease: Lease = { sandboxId, ips, gateways, netns, bootId: this.#bootId, ...more };
     podCidrs.forEach((range, index) => this.#last.set(range, ips[index] ?? ''));
     writeWhole(join(this.#folder, 'last.json'), JSON.stringify(Object.fromEntries(this.#last)));
     writeWhole(this.#pathOf(sandboxId), JSON.stringify(lease));

@@ -59,7 +59,12 @@ export function connectPod(
   const mac = macOf(lease.ips[0] ?? '');
   host.createVeth({ name, mtu: mtuBytes, peer: { name: podInterface, netns, mac, mtu: mtuBytes } });
   const port = host.getLink(name);
-  if (port !== undefined) plug(port);
+  if (port !== undefined) {
+    plug(port);
+    // What the node's end sends, the pod receives.
+    if (lease.bandwidth?.ingressBitsPerSecond !== undefined)
+      host.setRate(port.index, lease.bandwidth.ingressBitsPerSecond);
+  }
   const pod = openRtnetlink({ netns });
   try {
     pod.setLink('lo', { up: true });
@@ -67,6 +72,7 @@ export function connectPod(
     pod.setLink(link, { up: true });
     for (const ip of lease.ips) pod.addAddress(link, hostPrefix(ip));
     for (const route of routesOf(lease, link)) pod.replaceRoute(route);
+    if (lease.bandwidth?.egressBitsPerSecond !== undefined) pod.setRate(link, lease.bandwidth.egressBitsPerSecond);
   } finally {
     pod.close();
   }

@@ -54,7 +54,7 @@ const carrierMs = 2_000;
 type Part = 'links' | 'tables' | 'forwarding';
 
 export class VethAttachment implements Attachment, AsyncDisposable {
-  readonly capabilities: readonly AttachmentCapability[] = ['ipv4', 'ipv6', 'host-ports'];
+  readonly capabilities: readonly AttachmentCapability[] = ['ipv4', 'ipv6', 'host-ports', 'bandwidth'];
   readonly #options: VethOptions;
   readonly #host: Rtnetlink;
   readonly #side: NodeSide;
@@ -100,7 +100,7 @@ export class VethAttachment implements Attachment, AsyncDisposable {
 
   async add(request: AttachmentRequest): Promise<Attached> {
     const network = this.#configured(`Attaching pod ${request.podNamespace}/${request.podName}`);
-    const { sandboxId, netns, hostPorts } = request;
+    const { sandboxId, netns, hostPorts, bandwidth } = request;
     this.#refuseTakenPorts(sandboxId, hostPorts);
     this.#side.prepare(network, this.#leases.list());
     const name = this.#linkOf(sandboxId);
@@ -114,7 +114,12 @@ export class VethAttachment implements Attachment, AsyncDisposable {
       // Left by a crash, a reboot or somebody's hand: begin again.
       await this.#forget(known);
     }
-    const lease = this.#leases.acquire(sandboxId, netns, network.podCidrs);
+    const lease = this.#leases.acquire(
+      sandboxId,
+      netns,
+      network.podCidrs,
+      bandwidth === undefined ? {} : { bandwidth },
+    );
     try {
       connectPod(this.#host, { name, lease, mtuBytes: network.mtuBytes }, (port) => this.#side.plug(port, lease));
       await this.#carrier(this.#side.awaited(name, lease));

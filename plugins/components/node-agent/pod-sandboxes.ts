@@ -1,6 +1,7 @@
 /** A pod's sandbox and its place in the pod network: made when missing, made anew when lost. Owns both on this node. */
 import type { Pod } from '../../../kernel/contract/kubernetes.ts';
 import type { HostPort, Sandbox } from '../../../kernel/contract/index.ts';
+import { bandwidthOf } from './bandwidth.ts';
 import { dnsConfig, etcHosts } from './pod-files.ts';
 import type { PodMemory, PodWorkerServices, PodWorkerSettings } from './pod-memory.ts';
 
@@ -50,6 +51,7 @@ export class PodSandboxes {
         podName: name,
         netns: sandbox.netns!,
         hostPorts: this.#hostPorts(pod),
+        bandwidth: this.#settings.attachmentCapabilities.includes('bandwidth') ? bandwidthOf(pod) : undefined,
       });
       const known = pod.status?.podIP;
       if (isKept && known !== undefined && !memory.attached.ips.includes(known)) {
