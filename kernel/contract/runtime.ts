@@ -154,6 +154,8 @@ export interface Image {
   readonly id: string;
   readonly names: readonly string[];
   readonly sizeBytes: number;
+  /** Id of the user that its containers run as unless told otherwise; undefined: not known. */
+  readonly user?: number | undefined;
 }
 
 /** What a registry is asked with: a user and password, or a token. */

@@ -14,7 +14,7 @@ plugins:
   use:
     component:
       - defaults
-      - { name: node-agent, config: { backoffSeconds: 0.5, maxBackoffSeconds: 2 } }
+      - { name: node-agent, config: { backoffSeconds: 0.5, maxBackoffSeconds: 2, podPids: 100 } }
 `;
 const sleep = 'exec sleep infinity';
 let folder: string;
@@ -234,4 +234,54 @@ test.serial('shared process namespace: one sees and signals the other, and each 
   t.regex(await pods.logs('shared', '-c', 'a'), /^tail -f \/dev\/null$/m);
   await pods.delete('shared');
   await pods.gone('shared');
+});
+
+test.serial('bad pods are told in the words that kubectl users know, and the others go on', async (t) => {
+  const bomb = 'bomb() { bomb | bomb & }; bomb; sleep 1; echo survived; exec sleep infinity';
+  await Promise.all([
+    pods.create('calm', { containers: [shell('c', sleep)] }),
+    pods.create('bomb', { containers: [shell('c', bomb)] }),
+    pods.create('greedy', {
+      restartPolicy: 'Never',
+      containers: [
+        { name: 'c', image: 'host', command: ['tail', '/dev/zero'], resources: { limits: { memory: '32Mi' } } },
+      ],
+    }),
+    pods.create('unsafe', {
+      securityContext: { sysctls: [{ name: 'kernel.msgmax', value: '1' }] },
+      containers: [shell('c', sleep)],
+    }),
+    pods.create('safe', {
+      restartPolicy: 'Never',
+      securityContext: { sysctls: [{ name: 'net.ipv4.ip_unprivileged_port_start', value: '7' }] },
+      containers: [shell('c', 'cat /proc/sys/net/ipv4/ip_unprivileged_port_start')],
+    }),
+    pods.create('root', { containers: [shell('c', sleep, { securityContext: { runAsNonRoot: true } })] }),
+    pods.create('named', {
+      restartPolicy: 'Never',
+      hostAliases: [{ ip: '192.0.2.7', hostnames: ['alias.example'] }],
+      dnsPolicy: 'None',
+      dnsConfig: { nameservers: ['192.0.2.9'], searches: ['a.example'], options: [{ name: 'ndots', value: '3' }] },
+      containers: [shell('c', 'grep alias /etc/hosts; cat /etc/resolv.conf')],
+    }),
+  ]);
+  const greedy = await pods.phase('greedy', 'Failed');
+  t.like(statusOf(greedy, 'c').state?.terminated, { reason: 'OOMKilled', exitCode: 137 });
+  const unsafe = await pods.phase('unsafe', 'Failed');
+  t.is(unsafe.status?.reason, 'SysctlForbidden');
+  t.is(unsafe.status?.message, 'forbidden sysctl: "kernel.msgmax" not allowlisted');
+  await pods.phase('safe', 'Succeeded');
+  t.is(await pods.logs('safe'), '7\n');
+  const root = await pods.until(
+    'root',
+    (pod) => pod.status?.containerStatuses?.[0]?.state?.waiting?.reason === 'CreateContainerConfigError',
+  );
+  t.regex(statusOf(root, 'c').state!.waiting!.message!, /container has runAsNonRoot and image will run as root/);
+  await pods.phase('named', 'Succeeded');
+  t.is(await pods.logs('named'), '192.0.2.7\talias.example\nsearch a.example\nnameserver 192.0.2.9\noptions ndots:3\n');
+  // The limit of processes is reached in the pod and nowhere else.
+  await pods.ready('calm');
+  const beside = await pods.kubectl(['exec', 'calm', '--', 'sh', '-c', 'echo $(($(echo 40) + 2))']);
+  t.is(beside.stdout, '42\n');
+  await Promise.all(['calm', 'bomb', 'greedy', 'unsafe', 'safe', 'root', 'named'].map((name) => pods.delete(name, 0)));
 });

@@ -192,6 +192,8 @@ export interface SpecSettings {
   readonly maxLogBytes: number;
   readonly maxLogFiles: number;
   readonly mounts: readonly Mount[];
+  /** Whom the image runs as; undefined: not known, so root. */
+  readonly imageUser?: number | undefined;
   /** The container whose processes an ephemeral one sees. */
   readonly targetContainerId?: string | undefined;
 }
@@ -207,11 +209,14 @@ export async function containerSpec(
   const security = container.securityContext ?? {};
   const podSecurity = pod.spec.securityContext ?? {};
   const user = security.runAsUser ?? podSecurity.runAsUser;
-  if ((security.runAsNonRoot ?? podSecurity.runAsNonRoot) && (user === undefined || user === 0)) {
-    throw invalid(`container has runAsNonRoot and image will run as root (container: ${container.name})`);
+  const { imageUser, ...about } = settings;
+  if (security.runAsNonRoot ?? podSecurity.runAsNonRoot) {
+    const what = `(pod: "${pod.metadata.name}_${pod.metadata.namespace}(${pod.metadata.uid})", container: ${container.name})`;
+    if (user === 0) throw invalid(`container's runAsUser breaks non-root policy ${what}`);
+    if ((user ?? imageUser ?? 0) === 0) throw invalid(`container has runAsNonRoot and image will run as root ${what}`);
   }
   return {
-    ...settings,
+    ...about,
     name: container.name,
     image: container.image ?? '',
     labels: {

@@ -179,6 +179,7 @@ export class ContainerStarts {
         maxLogFiles: this.#settings.maxLogFiles,
         mounts,
         targetContainerId: target?.id,
+        imageUser: (await runtime.imageStatus(definition.image ?? ''))?.user,
       });
       memory.tried.add(id);
       const started = await runtime.startContainer(spec);

@@ -46,6 +46,10 @@ export default definePlugin({
     /** Delay before the second restart of a container; doubles up to the maximum. */
     backoffSeconds: z.number().positive().default(10),
     maxBackoffSeconds: z.number().positive().default(300),
+    /** Processes and threads that one pod may have. */
+    podPids: z.int().min(1).default(4096),
+    /** Sysctls that pods may set besides Kubernetes' safe set; "net.core.*" stands for all that begin so. */
+    allowedUnsafeSysctls: z.array(z.string()).default([]),
     /** How often files follow the ConfigMaps and Secrets that they come from, and emptyDirs are measured. */
     volumeSeconds: z.number().positive().default(10),
     /** What of the machine is not for pods: `allocatable` is less by it. */

@@ -47,6 +47,8 @@ export interface NodeAgentConfig {
   readonly sharedHost: boolean;
   readonly usageSeconds: number;
   readonly volumeSeconds: number;
+  readonly podPids: number;
+  readonly allowedUnsafeSysctls: readonly string[];
 }
 
 export interface NodeAgentHost {
@@ -193,6 +195,8 @@ export async function startNodeAgent(
       maxLogFiles: config.maxLogFiles,
       backoffMs: config.backoffSeconds * 1000,
       maxBackoffMs: config.maxBackoffSeconds * 1000,
+      podPids: config.podPids,
+      allowedUnsafeSysctls: config.allowedUnsafeSysctls,
       dns: { clusterDomain: context.cluster.dnsDomain, servers: [context.cluster.dnsServiceIp] },
       attachmentCapabilities: attachment.capabilities,
     },

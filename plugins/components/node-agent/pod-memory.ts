@@ -14,6 +14,8 @@ export interface PodWorkerSettings {
   readonly maxLogFiles: number;
   readonly backoffMs: number;
   readonly maxBackoffMs: number;
+  readonly podPids: number;
+  readonly allowedUnsafeSysctls: readonly string[];
   readonly dns: DnsSettings;
   readonly attachmentCapabilities: readonly string[];
 }

@@ -79,6 +79,7 @@ export class PodSandboxes {
       sharedPid: pod.spec.shareProcessNamespace ?? false,
       resolvConf: dnsConfig(pod, this.#settings.dns),
       etcHosts: etcHosts(pod, [], this.#settings.dns.clusterDomain),
+      limits: { pids: this.#settings.podPids },
       sysctls: Object.fromEntries((pod.spec.securityContext?.sysctls ?? []).map((each) => [each.name, each.value])),
     });
   }

@@ -16,6 +16,7 @@ import {
   type PodWorkerServices,
   type PodWorkerSettings,
 } from './pod-memory.ts';
+import { admissionProblem } from './pod-admission.ts';
 import { PodSandboxes } from './pod-sandboxes.ts';
 import {
   attemptsOf,
@@ -73,6 +74,9 @@ export class PodWorker {
       return;
     }
     const hasEnded = isTerminalPhase(pod.status?.phase);
+    const refusal =
+      hasEnded || sandboxes.length > 0 ? undefined : admissionProblem(pod, this.#settings.allowedUnsafeSysctls);
+    if (refusal && !memory.failure) this.fail(pod, refusal);
     if (!hasEnded) containers = await this.#forgetLostStarts(pod, memory, containers);
     if (!hasEnded) this.#refuse(pod, memory, sandboxes);
     if (hasEnded || memory.failure || this.#isPastDeadline(pod, memory) || isOver(pod, containers)) {

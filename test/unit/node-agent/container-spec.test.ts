@@ -160,6 +160,19 @@ test("the spec: commands expand, security context falls back to the pod's", asyn
   t.deepEqual(spec.limits, { memoryBytes: 64 * 1024 * 1024, cpuMillis: 250, cpuRequestMillis: 250 });
 });
 
+test('runAsNonRoot asks the image when nobody else says who', async (t) => {
+  const strict = container({ securityContext: { runAsNonRoot: true } });
+  t.is((await containerSpec(pod, strict, sources, { ...settings, imageUser: 1000 })).user, undefined);
+  await t.throwsAsync(containerSpec(pod, strict, sources, { ...settings, imageUser: 0 }), {
+    code: 'CONTAINER_INVALID',
+    message: /image will run as root \(pod: /,
+  });
+  const root = container({ securityContext: { runAsNonRoot: true, runAsUser: 0 } });
+  await t.throwsAsync(containerSpec(pod, root, sources, { ...settings, imageUser: 1000 }), {
+    message: /runAsUser breaks non-root policy/,
+  });
+});
+
 test('runAsNonRoot refuses root', async (t) => {
   await t.throwsAsync(containerSpec(pod, container({ securityContext: { runAsNonRoot: true } }), sources, settings), {
     message: /runAsNonRoot/,

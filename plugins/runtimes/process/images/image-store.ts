@@ -111,8 +111,8 @@ export class ImageStore {
   }
 }
 
-export function describeImage({ id, names, sizeBytes }: LocalImage): Image {
-  return { id, names, sizeBytes };
+export function describeImage({ id, names, sizeBytes, config }: LocalImage): Image {
+  return { id, names, sizeBytes, user: config.uid };
 }
 
 /** Docker's reading of short names: "busybox" is docker.io/library/busybox:latest. */
