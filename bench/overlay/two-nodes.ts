@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import type { Logger, Overlay, Peer } from '../../kernel/contract/index.ts';
-import { setReceiveOffload } from '../../netplugins/linux/ethtool.ts';
+import { setOffload } from '../../netplugins/linux/ethtool.ts';
 import { createNetns, deleteNetns, runInNetns } from '../../netplugins/linux/namespaces.ts';
 import { openRtnetlink, type Rtnetlink } from '../../netplugins/linux/rtnetlink.ts';
 import { writeSysctl } from '../../netplugins/linux/sysctl.ts';
@@ -145,7 +145,9 @@ export class TwoNodes {
       // Packets of more than one segment are cut before they are sent.
       const segments = condition === 'veth' ? '65535' : '1';
       this.#run(node, 'ip', ['link', 'set', 'dev', 'eth0', 'gso_max_segs', segments]);
-      setReceiveOffload('eth0', condition === 'wire', { netns: node });
+      // A veth gathers only what comes from one that does not pass large packets itself.
+      setOffload('eth0', 'tso', condition === 'veth', { netns: node });
+      setOffload('eth0', 'gro', condition === 'wire', { netns: node });
       const loss = `table netdev loss {
         chain in {
           type filter hook ingress device eth0 priority 0;

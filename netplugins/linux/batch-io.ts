@@ -27,6 +27,8 @@ export interface BatchIo {
   sendmmsg(fd: number, messages: number, count: number, flags: number): number;
   /** The fifth argument of the system call, a time-out, is none. */
   recvmmsg(fd: number, messages: number, count: number, flags: number): number;
+  /** Lets another thread have the processor, if one wants it. */
+  yield(): void;
   poll(descriptors: number, count: number, timeoutMs: number): number;
   errno(): number;
   allocate(bytes: number): Memory;
@@ -66,6 +68,7 @@ export function batchIo(): BatchIo {
   const library = koffi.load(null);
   const call = (prototype: string) => library.func(prototype) as unknown as (...args: readonly number[]) => number;
   const recvmmsg = call('int recvmmsg(int, uintptr_t, unsigned int, int, uintptr_t)');
+  const schedYield = call('int sched_yield()');
   opened = {
     read: call('int64_t read(int, uintptr_t, size_t)'),
     write: call('int64_t write(int, uintptr_t, size_t)'),
@@ -73,6 +76,7 @@ export function batchIo(): BatchIo {
     sendmsg: call('int64_t sendmsg(int, uintptr_t, int)'),
     sendmmsg: call('int sendmmsg(int, uintptr_t, unsigned int, int)'),
     recvmmsg: (fd, messages, count, flags) => recvmmsg(fd, messages, count, flags, 0),
+    yield: () => void schedYield(),
     poll: call('int poll(uintptr_t, unsigned long, int)'),
     errno: () => koffi.errno(),
     allocate: (bytes) => {

@@ -43,20 +43,23 @@ export function setTxChecksumOffload(
   return true;
 }
 
-/** Segmentation in one piece (TSO, GSO) and its counterpart on arrival (GRO): off, a device carries packets of its MTU. */
+/** A large packet is cut by the device (tso), or before it (gso); what is received is put together (gro). */
+const setters = { tso: ETHTOOL_STSO, gso: ETHTOOL_SGSO, gro: ETHTOOL_SGRO } as const;
+
+export function setOffload(
+  device: string,
+  what: keyof typeof setters,
+  on: boolean,
+  options: { readonly netns?: string | undefined } = {},
+): void {
+  ethtool(device, setters[what], on ? 1 : 0, options.netns);
+}
+
+/** All of them: off, a device carries packets of its MTU. */
 export function setSegmentationOffload(
   device: string,
   on: boolean,
   options: { readonly netns?: string | undefined } = {},
 ): void {
-  for (const command of [ETHTOOL_STSO, ETHTOOL_SGSO, ETHTOOL_SGRO]) ethtool(device, command, on ? 1 : 0, options.netns);
-}
-
-/** Whether received packets that belong together are gathered (GRO). */
-export function setReceiveOffload(
-  device: string,
-  on: boolean,
-  options: { readonly netns?: string | undefined } = {},
-): void {
-  ethtool(device, ETHTOOL_SGRO, on ? 1 : 0, options.netns);
+  for (const what of ['tso', 'gso', 'gro'] as const) setOffload(device, what, on, options);
 }

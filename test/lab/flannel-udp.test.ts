@@ -274,6 +274,13 @@ test('where the MTU leaves room, super-packets travel as such, also with losses'
     answer: `node-1 ${one.ip} 8000000`,
   });
   t.is(one.overlay.status().mtuBytes, 1_452);
+  t.true((await dataPath(one)).counters.sentSupers > 10, 'as super-packets');
+  const { uses, framings } = JSON.parse(one.peer.annotations['pintle.dev/flannel-udp'] ?? '') as Record<
+    string,
+    unknown
+  >;
+  t.like(uses, { path: 'offload', udpSegment: 'yes' });
+  t.deepEqual(framings, ['plain', 'partial', 'super']);
 });
 
 test('among many peers the right one is found, and a second sync changes nothing', async (t) => {

@@ -22,6 +22,8 @@ export interface Announcement {
   /** Inner packets of both families. */
   readonly ipv6: boolean;
   readonly framings: readonly Framing[];
+  /** For people: what its data path uses of its kernel. */
+  readonly uses?: Readonly<Record<string, string>>;
 }
 
 export interface UdpPeer {

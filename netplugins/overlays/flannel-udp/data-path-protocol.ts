@@ -46,6 +46,8 @@ export interface Hello {
 export interface Counters {
   readonly sentPackets: number;
   readonly receivedPackets: number;
+  /** Those of the sent that travelled as super-packets. */
+  readonly sentSupers: number;
   readonly noRoute: number;
   readonly expired: number;
   readonly unknownSource: number;

@@ -52,7 +52,15 @@ class DgramPath implements DataPath {
   readonly #icmp: IcmpSender;
   #peers = new PeerTable([]);
   #slab = Buffer.alloc(0);
-  #counters = { sentPackets: 0, receivedPackets: 0, noRoute: 0, expired: 0, unknownSource: 0, failed: 0 };
+  #counters = {
+    sentPackets: 0,
+    receivedPackets: 0,
+    sentSupers: 0,
+    noRoute: 0,
+    expired: 0,
+    unknownSource: 0,
+    failed: 0,
+  };
 
   constructor(settings: DataPathSettings, tun: number, socket: Socket, raw: RawSender | string) {
     this.#settings = settings;

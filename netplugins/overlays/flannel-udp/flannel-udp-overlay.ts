@@ -111,7 +111,11 @@ export class FlannelUdpOverlay implements Overlay, AsyncDisposable {
     await this.#served();
     return {
       mtuBytes: this.#mtuBytes,
-      annotations: announce(place.local, { ipv6: true, framings: this.#framings() }),
+      annotations: announce(place.local, {
+        ipv6: true,
+        framings: this.#framings(),
+        ...(this.#process === undefined ? {} : { uses: this.#process.hello.features }),
+      }),
     };
   }
 

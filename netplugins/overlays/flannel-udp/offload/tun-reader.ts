@@ -19,6 +19,7 @@ const EBADF = 9;
 const EFAULT = 14;
 const EBADFD = 77;
 const sentAt = counterNames.indexOf('sentPackets');
+const sentSupersAt = counterNames.indexOf('sentSupers');
 const noRouteAt = counterNames.indexOf('noRoute');
 const expiredAt = counterNames.indexOf('expired');
 
@@ -90,8 +91,9 @@ export class TunReader {
     if (type === VNET_GSO_TCPV4 || type === VNET_GSO_TCPV6) {
       const tcp = view.getUint16(vnet + 6, true);
       const size = view.getUint16(vnet + 4, true);
-      if (peer.framing !== 'super' || !this.#sender.sendSuper(peer, at, length, tcp, size))
-        this.#sender.sendSegments(peer, at, length, tcp, size);
+      if (peer.framing === 'super' && this.#sender.sendSuper(peer, at, length, tcp, size))
+        this.#counters[sentSupersAt]! += 1;
+      else this.#sender.sendSegments(peer, at, length, tcp, size);
     } else {
       if ((bytes[vnet]! & VNET_NEEDS_CSUM) !== 0) this.#completeChecksum(vnet, at, length);
       this.#sender.sendWhole(peer, at, length);

@@ -22,8 +22,11 @@ import { counterNames, type FollowedPeers, type WorkerSettings } from './worker-
 
 /** One slot takes what UDP_GRO has gathered, at most 64 KB. */
 const slotBytes = 1 << 16;
-const mostSlots = 64;
+const mostSlots = 128;
 const fewestBatch = 4;
+const mostBatch = 64;
+/** Looks for the rest of a super-packet before it goes on without. */
+const patience = 8;
 /** A batch of more than this was of gathered datagrams: fewer slots keep the memory in the processor's cache. */
 const largeBatch = 256 << 10;
 /** A super-packet cannot take much more than this: to wait for more would only use more memory. */
@@ -97,7 +100,13 @@ export class UdpReader {
     const isGathering = this.#next > 0;
     const room = Math.min(this.#batch, mostSlots - this.#next);
     const flags = isGathering || !mayWait ? MSG_DONTWAIT : MSG_WAITFORONE;
-    const got = this.#io.recvmmsg(this.#socket, this.#messages.address + this.#next * messageBytes, room, flags);
+    const place = this.#messages.address + this.#next * messageBytes;
+    let got = this.#io.recvmmsg(this.#socket, place, room, flags);
+    // The sender has sent all of a super-packet at once: the rest is on its way.
+    for (let count = 0; got < 0 && this.#gatherer.isOpen && count < patience; count += 1) {
+      this.#io.yield();
+      got = this.#io.recvmmsg(this.#socket, place, room, flags);
+    }
     if (got < 0) {
       // Whatever else the network tells of a datagram that was sent is no end.
       if (this.#io.errno() === EBADF) throw new Error('the UDP socket has gone');
@@ -108,12 +117,13 @@ export class UdpReader {
     this.#peers.follow();
     let total = 0;
     for (let slot = this.#next; slot < this.#next + got; slot += 1) total += this.#take(slot);
-    if (got === room && total < largeBatch) this.#batch = Math.min(this.#batch * 2, mostSlots);
+    if (got === room && total < largeBatch) this.#batch = Math.min(this.#batch * 2, mostBatch);
     else if (total > largeBatch) this.#batch = Math.max(this.#batch >> 1, fewestBatch);
     this.#next += got;
     this.#gathered += total;
     const isOpen = this.#coalescer.isOpen || this.#gatherer.isOpen;
-    if (!isOpen || this.#next === mostSlots || this.#gathered >= enough) this.#flush();
+    const isEnough = this.#gathered >= enough && !this.#gatherer.isOpen;
+    if (!isOpen || isEnough || this.#next === mostSlots) this.#flush();
     return true;
   }
 

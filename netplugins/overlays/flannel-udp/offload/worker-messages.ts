@@ -22,6 +22,7 @@ export interface WorkerSettings {
 export const counterNames = [
   'sentPackets',
   'receivedPackets',
+  'sentSupers',
   'noRoute',
   'expired',
   'unknownSource',

@@ -1,7 +1,7 @@
 /**
  * Overlay flannel-udp beside the kernel's VXLAN, on two nodes and two pods in namespaces of this run's own:
  *
- *     node out/bench/suites/overlay-udp.js [--rounds 5] [--seconds 2] [--modes vxlan,offload] [--conditions veth,wire,lossy]
+ *     node out/bench/programs/overlay-udp.js [--rounds 5] [--seconds 2] [--modes vxlan,offload] [--conditions veth,wire,lossy]
  *                                          [--gigabytes 0] [--idle 0]
  *
  * Each round sets up each mode in turn under each condition (both explained in bench/overlay/two-nodes.ts) and measures one
