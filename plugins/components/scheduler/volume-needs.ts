@@ -53,8 +53,9 @@ function isWithin(topologies: readonly TopologySelectorTerm[] | undefined, node:
 export function assign({ unbound }: VolumeNeeds, node: Node): readonly Assignment[] | undefined {
   const taken = new Set<string>();
   const assignments: Assignment[] = [];
+  const choices = ({ canProvision, volumes }: UnboundClaim): number => (canProvision ? Infinity : volumes.length);
   // Those with the least choice first.
-  for (const claim of unbound.toSorted((a, b) => a.volumes.length - b.volumes.length)) {
+  for (const claim of unbound.toSorted((a, b) => (choices(a) < choices(b) ? -1 : choices(a) > choices(b) ? 1 : 0))) {
     if (claim.node !== undefined && claim.node !== node.metadata.name) return undefined;
     const volume =
       claim.node === undefined
