@@ -18,6 +18,7 @@ import {
   servicesOf,
 } from '../../../kernel/machinery/service-endpoints.ts';
 import type { WorkQueue } from '../../../kernel/machinery/work-queue.ts';
+import { lastChange, triggerAnnotations } from './trigger-time.ts';
 import { planSlices } from './plan-slices.ts';
 import { groupKey, wantedGroups, type EndpointGroup } from './wanted-endpoints.ts';
 
@@ -44,6 +45,9 @@ export class EndpointSliceController {
   readonly #slices: Informer<EndpointSlice>;
   readonly #expectations: Expectations;
   readonly #pace: Pace;
+
+  /** When the pods or the Service changed last that are looked at now. */
+  readonly #changedAt = new Map<string, string>();
 
   constructor(options: EndpointSliceControllerOptions) {
     const informers = informersFor(options.cluster, options.log);
@@ -107,6 +111,7 @@ export class EndpointSliceController {
     const slices = this.#slices.byIndex('service', key);
     if (service === undefined || service.metadata.deletionTimestamp !== undefined) {
       this.#expectations.forget(key);
+      this.#changedAt.delete(key);
       for (const slice of slices) await this.#delete(key, slice);
       return;
     }
@@ -135,6 +140,7 @@ export class EndpointSliceController {
       else known.push(slice);
     }
     const labels = sliceLabels(service);
+    this.#changedAt.set(key, lastChange(service, pods));
     const missing: { readonly group: EndpointGroup; readonly endpoints: readonly Endpoint[] }[] = [];
     const doomed: EndpointSlice[] = [];
     for (const [id, group] of groups) {
@@ -172,6 +178,7 @@ export class EndpointSliceController {
         generateName: `${name}-`,
         namespace,
         labels: { ...labels },
+        annotations: triggerAnnotations(undefined, this.#changedAt.get(key)),
         ownerReferences: [ownerReference(service)],
       },
       addressType,
@@ -189,7 +196,11 @@ export class EndpointSliceController {
   ): Promise<void> {
     const written = await this.#options.cluster.update(resources.endpointSlices, {
       ...slice,
-      metadata: { ...slice.metadata, labels: { ...labels } },
+      metadata: {
+        ...slice.metadata,
+        labels: { ...labels },
+        annotations: triggerAnnotations(slice.metadata.annotations, this.#changedAt.get(key)),
+      },
       endpoints: [...endpoints],
     });
     this.#expectations.written(key, this.#slices, written);
