@@ -10,10 +10,14 @@ import { spawn, type ChildProcess } from 'node:child_process';
  */
 const init = `trap '' INT TERM HUP; exec 3<&0; "$@" <&3 3<&- & exec 3<&-; wait $!; exit $?`;
 
+/**
+ * Propagation `slave`: mounts that the host makes later are seen in the lab (a container engine keeps the network
+ * namespaces of its containers by such), and none that the lab makes is seen on the host.
+ */
 export function labArguments(isRoot: boolean): readonly string[] {
   return [
     ...(isRoot ? [] : ['--user', '--map-root-user']),
-    ...['--net', '--mount', '--pid', '--fork', '--kill-child', '--mount-proc', '--propagation', 'private'],
+    ...['--net', '--mount', '--pid', '--fork', '--kill-child', '--mount-proc', '--propagation', 'slave'],
   ];
 }
 

@@ -1,6 +1,7 @@
-import { join, resolve } from 'node:path';
+import { resolve } from 'node:path';
 import { Command, Option } from 'commander';
 import { PintleError } from '../../kernel/contract/errors.ts';
+import type { Image } from '../../kernel/contract/index.ts';
 import { exitCodes } from '../exit-codes.ts';
 import { outputOption, type OutputOptions } from '../options.ts';
 import type { Cli } from '../terminal.ts';
@@ -10,29 +11,24 @@ interface ImageFlags {
   readonly stateDir: string;
 }
 
-/** The process runtime's state folder of each node of the cluster. */
-async function runtimeFolders(
-  stateDir: string,
-): Promise<readonly { readonly node: string; readonly folder: string }[]> {
+/** The runtimes of the nodes of the cluster, which must run. */
+async function* runtimesOf(stateDir: string) {
   const { clusterFiles, readRecord } = await import('../up/cluster-files.ts');
   const folder = resolve(stateDir);
-  const record = readRecord(clusterFiles(folder));
-  if (!record) {
+  if (!readRecord(clusterFiles(folder))) {
     throw new PintleError(
       'NOT_FOUND',
       `no cluster runs from ${folder}; "pintle up" starts one, --state-dir names another folder`,
     );
   }
-  return record.nodes.map(({ name }) => ({
-    node: name,
-    folder: join(folder, 'nodes', name, 'agent', 'runtime', 'process'),
-  }));
+  const { nodeRuntimes } = await import('../up/node-runtimes.ts');
+  yield* nodeRuntimes(folder);
 }
 
+const mebibytes = (bytes: number): string => `${Math.ceil(bytes / 2 ** 20)} MiB`;
+
 export function imageCommand(cli: Cli): Command {
-  const group = new Command('image').description(
-    'images for runtime process, on every node of the cluster of "pintle up"',
-  );
+  const group = new Command('image').description('images of the runtimes, on every node of the cluster of "pintle up"');
   const stateDir = () =>
     new Option('--state-dir <folder>', 'the folder of the cluster').default(clusterFolder(cli.env));
   group
@@ -43,10 +39,9 @@ export function imageCommand(cli: Cli): Command {
     .addOption(stateDir())
     .action(
       cli.action(async (source: string, names: readonly string[], flags: ImageFlags) => {
-        const { importImage } = await import('../../plugins/runtimes/process/images/import-image.ts');
-        for (const { node, folder } of await runtimeFolders(flags.stateDir)) {
-          const image = await importImage({ stateDir: folder, source: resolve(source), names });
-          cli.terminal.line(`${node}: ${image.names.join(', ')} (${Math.ceil(image.sizeBytes / 2 ** 20)} MiB)`);
+        for await (const { node, offline } of runtimesOf(flags.stateDir)) {
+          const image = await offline.importImage(resolve(source), names);
+          cli.terminal.line(`${node}: ${image.names.join(', ')} (${mebibytes(image.sizeBytes)})`);
         }
         return exitCodes.done;
       }),
@@ -58,20 +53,36 @@ export function imageCommand(cli: Cli): Command {
     .addOption(outputOption())
     .action(
       cli.action(async (flags: ImageFlags & OutputOptions) => {
-        const [{ ImageStore, describeImage }, { layoutOf }] = await Promise.all([
-          import('../../plugins/runtimes/process/images/image-store.ts'),
-          import('../../plugins/runtimes/process/layout.ts'),
-        ]);
-        const rows = (await runtimeFolders(flags.stateDir)).flatMap(({ node, folder }) =>
-          new ImageStore(layoutOf(folder).images).list().map((image) => ({ node, ...describeImage(image) })),
-        );
+        const rows: (Image & { readonly node: string })[] = [];
+        for await (const { node, offline } of runtimesOf(flags.stateDir))
+          rows.push(...(await offline.listImages()).map((image) => ({ node, ...image })));
         if (flags.output === 'json') cli.terminal.json(rows);
         else {
           cli.terminal.table(
             ['NODE', 'IMAGE', 'SIZE', 'ID'],
-            rows.map((row) => [row.node, row.names.join(', '), `${Math.ceil(row.sizeBytes / 2 ** 20)} MiB`, row.id]),
+            rows.map((row) => [row.node, row.names.join(', '), mebibytes(row.sizeBytes), row.id]),
           );
         }
+        return exitCodes.done;
+      }),
+    );
+  group
+    .command('rm')
+    .argument('<name...>', 'names of images')
+    .description('remove images that no container is made of')
+    .addOption(stateDir())
+    .action(
+      cli.action(async (names: readonly string[], flags: ImageFlags) => {
+        const found = new Set<string>();
+        for await (const { node, offline } of runtimesOf(flags.stateDir))
+          for (const name of names) {
+            if (!(await offline.removeImage(name))) continue;
+            found.add(name);
+            cli.terminal.line(`${node}: ${name} removed`);
+          }
+        const missing = names.filter((name) => !found.has(name));
+        if (missing.length > 0)
+          throw new PintleError('NOT_FOUND', `no node has an image named ${missing.join(', ')}; see pintle image ls`);
         return exitCodes.done;
       }),
     );

@@ -134,6 +134,7 @@ async function up(cli: Cli, flags: UpFlags): Promise<ExitCode> {
     } finally {
       await progress.step('everything taken down', async () => {
         await cluster.stop();
+        await (await import('../up/node-runtimes.ts')).purgeRuntimes(folder);
         if (exposedLink !== undefined) (await import('../up/expose.ts')).hideLab(exposedLink);
       });
     }

@@ -3,8 +3,8 @@ import { chmodSync, existsSync, readdirSync, rmdirSync, rmSync, writeFileSync } 
 import { join } from 'node:path';
 import { PintleError } from '../../kernel/contract/errors.ts';
 import { hasEnded, isAlive, signalProcess, type ProcessIdentity } from '../../lab/index.ts';
-import { removeCgroups } from '../../plugins/runtimes/process/cgroups.ts';
 import { clusterFiles, ownEntries, readRecord } from './cluster-files.ts';
+import { purgeRuntimes } from './node-runtimes.ts';
 
 async function end(identity: ProcessIdentity | undefined, graceMs: number): Promise<void> {
   if (!identity || !isAlive(identity)) return;
@@ -33,7 +33,8 @@ export async function downCluster(folder: string, options: { readonly keepState:
     for (const file of [files.record, files.keepState]) rmSync(file, { force: true });
   }
   const found = record !== undefined || existsSync(files.server);
-  if (!options.keepState) await removeState(folder, true);
+  if (options.keepState) await purgeRuntimes(folder);
+  else await removeState(folder, true);
   return found;
 }
 
@@ -55,19 +56,6 @@ function removeFolder(folder: string): void {
   }
 }
 
-/** The nodes' cgroups are the one thing of the lab that does not go with its namespaces. */
-async function removeLimits(folder: string): Promise<void> {
-  const nodes = join(folder, 'nodes');
-  if (!existsSync(nodes)) return;
-  for (const node of readdirSync(nodes)) {
-    const stateDir = join(nodes, node, 'agent', 'runtime', 'process');
-    // Killed processes leave their cgroup a moment later.
-    for (let tries = 0; !removeCgroups(stateDir) && tries < 100; tries += 1) {
-      await new Promise((resolve) => setTimeout(resolve, 20));
-    }
-  }
-}
-
 const logs: ReadonlySet<string> = new Set(['up.log', 'up-errors.log', 'server.log']);
 
 /** Leaves an agent's log and nothing else of its node. */
@@ -82,7 +70,7 @@ function removeAllButLogs(nodes: string): void {
 /** Removes what the cluster has in its folder; after a failure (`!clean`) the logs stay, so that the reason can be read. */
 export async function removeState(folder: string, clean: boolean): Promise<void> {
   if (!existsSync(folder)) return;
-  await removeLimits(folder);
+  await purgeRuntimes(folder);
   for (const name of ownEntries) {
     if (!clean && logs.has(name)) continue;
     if (!clean && name === 'nodes') removeAllButLogs(join(folder, name));

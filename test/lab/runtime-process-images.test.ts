@@ -18,7 +18,7 @@ import { basename, dirname, join } from 'node:path';
 import test, { type ExecutionContext } from 'ava';
 import { openRuntime } from '../../kernel/conformance/runtime.ts';
 import { until, readLog } from '../../kernel/conformance/runtime/subject.ts';
-import type { Container, ContainerSpec } from '../../kernel/contract/index.ts';
+import type { Container, ContainerSpec, Plugin } from '../../kernel/contract/index.ts';
 import { importImage } from '../../plugins/runtimes/process/images/import-image.ts';
 
 const module = new URL('../../plugins/runtimes/process/index.js', import.meta.url).href;
@@ -229,7 +229,7 @@ test('names move to a newer image, and an image goes with its last name', async 
   t.is((await runtime.imageStatus('a'))?.id, second.id);
   t.deepEqual((await runtime.imageStatus('b'))?.names, ['b']);
   const { container } = await run('b', { command: ['cat'] });
-  await t.throwsAsync(runtime.removeImage('b'), { code: 'UNSUPPORTED', message: /used/ });
+  await t.throwsAsync(runtime.removeImage('b'), { code: 'CONFLICT', message: /used/ });
   await runtime.removeContainer(container.id);
   await runtime.removeImage('b');
   await runtime.removeImage('b');
@@ -237,6 +237,25 @@ test('names move to a newer image, and an image goes with its last name', async 
   t.deepEqual((await runtime.listImages()).map(({ id }) => id).sort(), ['host', second.id].sort());
   await t.throwsAsync(runtime.removeImage('host'), { code: 'UNSUPPORTED' });
   t.deepEqual(readdirSync(join(stateDir, 'images')), [second.id.replace(':', '-')], 'folders are left');
+});
+
+test('images are worked on beside the agent, and one that is used stays', async (t) => {
+  const { folder, stateDir, run, runtime } = await open(t);
+  const { default: plugin } = (await import(module)) as { default: Plugin<'runtime'> };
+  const offline = await plugin.offline!({ config: {} as never, stateDir, nodeName: 'node' });
+  const rootfs = join(folder, 'rootfs');
+  makeRootfs(rootfs);
+  const image = await offline.importImage(rootfs, ['a', 'b']);
+  t.is((await runtime.imageStatus('a'))?.id, image.id);
+  t.deepEqual((await offline.listImages()).map(({ id }) => id).sort(), ['host', image.id].sort());
+  const { container } = await run('a', { command: ['cat'] });
+  await t.throwsAsync(offline.removeImage('a'), { code: 'CONFLICT', message: /used/ });
+  await runtime.removeContainer(container.id);
+  t.true(await offline.removeImage('a'));
+  t.true(await offline.removeImage('b'));
+  t.false(await offline.removeImage('b'));
+  t.is(await runtime.imageStatus('b'), undefined);
+  await offline[Symbol.asyncDispose]();
 });
 
 test('a layer that writes through a link of an earlier one stays in the image', async (t) => {

@@ -46,4 +46,18 @@ export default definePlugin({
       },
     });
   },
+  offline: async ({ config: { endpoint, runtimeHandler, installCni }, stateDir, nodeName }) => {
+    const { offlineRuntime } = await import('./offline.ts');
+    const log = { debug: () => {}, info: () => {}, warn: () => {}, error: () => {} };
+    const clock = {
+      now: () => Date.now(),
+      sleep: (ms: number) => new Promise<void>((done) => void setTimeout(done, ms)),
+    };
+    return offlineRuntime({
+      ...{ endpoint, runtimeHandler, stateDir, log, clock, nodeName: nodeName ?? '', awaitsNetwork: false },
+      onPurge: () => {
+        if (installCni !== undefined) removePlaceholder(installCni);
+      },
+    });
+  },
 });

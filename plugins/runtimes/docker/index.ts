@@ -67,4 +67,8 @@ export default definePlugin({
       log,
       clock,
     }),
+  offline: async ({ config: { engine, tls, sandboxImage }, stateDir }) => {
+    const { offlineRuntime } = await import('./offline.ts');
+    return offlineRuntime({ url: engine, tls }, stateDir, sandboxImage !== undefined);
+  },
 });

@@ -1,6 +1,7 @@
 /** Plugin runtime/process: containers as plain processes in namespaces of their own. See README.md. */
 import { z } from 'zod';
 import { definePlugin } from '../../../kernel/contract/index.ts';
+import { offlineRuntime } from './offline.ts';
 import { ownFolder } from './own-folder.ts';
 import { ProcessRuntime } from './process-runtime.ts';
 
@@ -53,4 +54,5 @@ export default definePlugin({
       log: context.log,
       clock: context.clock,
     }),
+  offline: async ({ stateDir }) => offlineRuntime(stateDir),
 });

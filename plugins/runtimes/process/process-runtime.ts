@@ -321,7 +321,7 @@ export class ProcessRuntime implements Runtime, AsyncDisposable {
     const user = [...this.#containers.values()].find(({ record }) => record.imageId === image?.id);
     if (user !== undefined)
       throw new PintleError(
-        'UNSUPPORTED',
+        'CONFLICT',
         `image ${name} is used by container ${user.record.spec.name}: remove that first`,
       );
     await this.#images.remove(name);

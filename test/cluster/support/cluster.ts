@@ -90,6 +90,8 @@ export interface ClusterOptions {
   readonly flags?: readonly string[];
   /** Run as this ordinary user instead of the test's own. */
   readonly uid?: number;
+  /** Puts the command line into another place. */
+  readonly within?: (argv: readonly string[]) => readonly string[];
 }
 
 export class TestCluster {
@@ -120,7 +122,8 @@ export class TestCluster {
       ...(options.flags ?? []),
     ];
     // A cluster does not outlive the test that started it, however that ends.
-    const plain = ['setpriv', '--pdeathsig', 'INT', '--', process.execPath, ...argv];
+    const place = options.within ?? ((words: readonly string[]) => words);
+    const plain = ['setpriv', '--pdeathsig', 'INT', '--', ...place([process.execPath, ...argv])];
     const [command, ...args] =
       options.uid === undefined ? plain : asUser(options.uid, parent, [process.execPath, ...argv]);
     const child = spawn(command!, args, { stdio: ['ignore', 'pipe', 'pipe'], env: { ...process.env, HOME: parent } });
