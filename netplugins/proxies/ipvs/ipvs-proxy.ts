@@ -12,15 +12,18 @@ import {
   type Proxy,
   type ProxyState,
   type ProxyStatus,
+  type ServiceVerdict,
 } from '../../../kernel/contract/index.ts';
 import { HeldSettings, bootId } from '../../linux/held-settings.ts';
 import { chooseBackend, type BackendChoice, type IptablesBackend } from '../../linux/iptables.ts';
 import { watchChains } from '../../linux/iptables-watch.ts';
-import type { IpvsTimeouts } from '../../linux/ipvs-codec.ts';
+import { canonicalIp } from '../../linux/ip-address.ts';
+import { keyText, type IpvsKey, type IpvsTimeouts } from '../../linux/ipvs-codec.ts';
 import { openIpSets, type IpSets } from '../../linux/ipset.ts';
 import { openIpvs, type Ipvs } from '../../linux/ipvs.ts';
 import { OwnedChains } from '../../linux/owned-chains.ts';
 import type { IpFamily } from '../../linux/service-addresses.ts';
+import { decide, type ServiceFlow } from '../../linux/service-decision.ts';
 import { FamilyState } from './family-state.ts';
 import { prefix } from './rules.ts';
 import { ServiceLink } from './service-link.ts';
@@ -61,6 +64,7 @@ export class IpvsProxy implements Proxy, AsyncDisposable {
   readonly #options: IpvsProxyOptions;
   readonly #held: HeldSettings;
   readonly #ownPorts = new Set<number>();
+  #desired: ProxyState | undefined;
   #open: Open | undefined;
   #isWatching = false;
   #stops: (() => void)[] = [];
@@ -84,6 +88,7 @@ export class IpvsProxy implements Proxy, AsyncDisposable {
         this.#watch(open);
         let changed = 0;
         for (const family of open.families) changed += await family.sync(desired);
+        this.#desired = desired;
         this.#trouble = undefined;
         this.#lastSyncMs = this.#options.clock.now();
         return { changed };
@@ -103,6 +108,33 @@ export class IpvsProxy implements Proxy, AsyncDisposable {
       reason: this.#trouble ?? note,
       lastSyncMs: this.#lastSyncMs,
       repairs: this.#repairs,
+    };
+  }
+
+  async explain(flow: ServiceFlow, from: 'pod' | 'node' | 'outside'): Promise<ServiceVerdict | undefined> {
+    const decision = this.#desired && decide(this.#desired, flow, from);
+    if (decision === undefined || this.#open === undefined) return undefined;
+    const { of, ...verdict } = decision;
+    const { ipvs } = this.#open;
+    const protocol = flow.protocol.toLowerCase() as 'tcp' | 'udp' | 'sctp';
+    const key: IpvsKey = { protocol, address: canonicalIp(flow.destination), port: flow.port };
+    const service = ipvs.getService(key);
+    if (service === undefined) {
+      // Policies that ask who comes have services of their own by mark; their addresses have none.
+      const isPlain = verdict.via === 'cluster address' && of.internalPolicy === 'Cluster';
+      const isMissing = isPlain && verdict.verdict === 'translated';
+      return { ...verdict, objects: isMissing ? [{ shown: `ipvs ${keyText(key)}`, isPresent: false }] : [] };
+    }
+    const known = ipvs.listDestinations(key);
+    return {
+      ...verdict,
+      objects: [
+        { shown: `ipvs ${keyText(key)} ${service.scheduler}`, isPresent: true },
+        ...decision.endpoints.map(({ address, port }) => ({
+          shown: `ipvs ${keyText(key)} -> ${address} ${port}`,
+          isPresent: known.some((each) => each.address === address && each.port === port && each.weight > 0),
+        })),
+      ],
     };
   }
 
