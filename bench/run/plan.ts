@@ -1,5 +1,5 @@
 /** A run, as plain data: made by the command line, carried out inside a laboratory. */
-import type { SuiteResult } from '../method/result.ts';
+import type { Fact, SuiteResult } from '../method/result.ts';
 import type { Size } from '../method/suite.ts';
 
 export interface SuitePlan {
@@ -18,12 +18,19 @@ export interface BenchPlan {
   readonly configs: Readonly<Record<string, Readonly<Record<string, unknown>>>>;
   /** The command line program, for processes that run plugins. */
   readonly program: string;
-  /** In namespaces of its own, whose loopback is to be brought up. */
-  readonly isPrivate: boolean;
+  /** Where it runs: on the host as it is, its loopback is nobody's to touch. */
+  readonly target: string;
+  readonly pintleVersion: string;
 }
 
 /** What the laboratory tells, one JSON object a line. */
 export type BenchEvent =
+  /** First: the machine that is measured, which may be another than the one that asks. */
+  | {
+      readonly type: 'place';
+      readonly machine: Readonly<Record<string, Fact>>;
+      readonly versions: Readonly<Record<string, string>>;
+    }
   | {
       readonly type: 'begin';
       readonly suite: string;

@@ -5,6 +5,7 @@ import { emptyResult, runMatrix, type Step } from '../method/run-matrix.ts';
 import type { SuiteResult } from '../method/result.ts';
 import type { Suite } from '../method/suite.ts';
 import { suites } from '../suites/suites.ts';
+import { machineFacts, versions } from './machine-facts.ts';
 import type { BenchEvent, BenchPlan } from './plan.ts';
 
 interface Opened {
@@ -19,11 +20,12 @@ export async function runPlan(
   tell: (event: BenchEvent) => void,
   signal: AbortSignal,
 ): Promise<void> {
-  if (plan.isPrivate) {
+  if (plan.target !== 'host') {
     const links = openRtnetlink();
     links.setLink('lo', { up: true });
     links.close();
   }
+  tell({ type: 'place', machine: { ...machineFacts(), target: plan.target }, versions: versions(plan.pintleVersion) });
   const source = { program: plan.program, modules: plan.modules, directory: plan.directory };
   const opened: Opened[] = [];
   for (const { name, rounds, size, options } of plan.suites) {

@@ -1,20 +1,21 @@
-import { readFileSync } from 'node:fs';
 import { Command } from 'commander';
 import type { Cli } from '../terminal.ts';
 
 /** Part of `bench`, not for people: carries a plan out inside a laboratory's namespaces, until standard input closes. */
 export function benchRunCommand(cli: Cli): Command {
   return new Command('bench-run').argument('<plan>').action(
-    cli.action(async (file: string) => {
+    cli.action(async (text: string) => {
       const [{ runPlan }, { Catalogue }, { builtIns }] = await Promise.all([
         import('../../bench/index.ts'),
         import('../../kernel/registry/catalogue.ts'),
         import('../built-ins.ts'),
       ]);
-      const plan = JSON.parse(readFileSync(file, 'utf8')) as Parameters<typeof runPlan>[0];
+      const plan = JSON.parse(text) as Parameters<typeof runPlan>[0];
       const stop = new AbortController();
       const cut = (): void => stop.abort(new Error('the run was stopped'));
-      process.stdin.on('end', cut).on('close', cut).on('error', cut).resume();
+      // A machine of the benchmark's own has no standard input: it is ended as a whole.
+      const isMachine = plan.target === 'vm' || plan.target === 'uml';
+      if (!isMachine) process.stdin.on('end', cut).on('close', cut).on('error', cut).resume();
       const catalogue = await Catalogue.open(builtIns, plan.modules, plan.directory);
       await runPlan(plan, catalogue, (event) => void process.stdout.write(`${JSON.stringify(event)}\n`), stop.signal);
       process.stdin.destroy();

@@ -84,7 +84,11 @@ function withRunOptions(command: Command): Command {
     .addOption(new Option('--html <file>', 'write the report too'))
     .addOption(new Option('--markdown <file>', 'write the tables as Markdown too'))
     .addOption(new Option('--csv <file>', 'write every sample as CSV too'))
-    .addOption(new Option('--target <target>', 'where to measure').choices(['lab']).default('lab'));
+    .addOption(
+      new Option('--target <target>', 'on this kernel (lab), or all of it on a second one: User-mode Linux or QEMU')
+        .choices(['lab', 'uml', 'vm'])
+        .default('lab'),
+    );
 }
 
 export function benchCommand(cli: Cli): Command {
@@ -114,7 +118,7 @@ export function benchCommand(cli: Cli): Command {
 }
 
 async function run(cli: Cli, suites: readonly SuitePlan[], flags: RunFlags) {
-  const [{ hostTarget, labTarget, runBench }, { readConfig }] = await Promise.all([
+  const [{ benchTargets, hostTarget, runBench }, { readConfig }] = await Promise.all([
     import('../../bench/index.ts'),
     import('../read-config.ts'),
   ]);
@@ -122,13 +126,15 @@ async function run(cli: Cli, suites: readonly SuitePlan[], flags: RunFlags) {
   const choices = Object.entries(config.plugins.use).flatMap(([kind, uses]) =>
     uses.map(({ name, config: own }) => [`${kind}/${name}`, own] as const),
   );
+  const target = flags['cluster'] === undefined ? benchTargets[flags.target]! : hostTarget;
   const plan: BenchPlan = {
     suites,
     modules: [...config.plugins.load, ...flags.load],
     directory: config.directory,
     configs: Object.fromEntries(choices),
     program,
-    isPrivate: flags['cluster'] === undefined,
+    target: target.name,
+    pintleVersion: version(),
   };
   const stop = new AbortController();
   const onSignal = (): void => {
@@ -139,9 +145,8 @@ async function run(cli: Cli, suites: readonly SuitePlan[], flags: RunFlags) {
   try {
     const result = await runBench(plan, {
       ...{
-        target: plan.isPrivate ? labTarget : hostTarget,
+        target,
         command: ['pintle', ...process.argv.slice(2)],
-        pintleVersion: version(),
       },
       ...{ onEvent: (event: BenchEvent) => show(cli.terminal, event), signal: stop.signal },
     });
