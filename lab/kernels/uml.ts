@@ -61,6 +61,14 @@ echo o > /proc/sysrq-trigger
 sleep 60
 `;
 
+function endGroup(leader: ChildProcess | undefined): void {
+  try {
+    if (leader?.pid !== undefined) process.kill(-leader.pid, 'SIGKILL');
+  } catch {
+    // the group is gone
+  }
+}
+
 export function openUml(kernels: string): GuestKernel {
   const files = findUmlFiles(resolve(kernels));
   if (files === undefined) throw new Error(`no unpacked User-mode Linux in ${kernels}: sh scripts/fetch-kernels.sh`);
@@ -70,7 +78,8 @@ export function openUml(kernels: string): GuestKernel {
       command.signal?.throwIfAborted();
       const folder = mkdtempSync(join(tmpdir(), 'pintle-uml-'));
       let child: ChildProcess | undefined;
-      const kill = (): void => void child?.kill('SIGKILL');
+      // The kernel's user processes are processes of their own.
+      const kill = (): void => endGroup(child);
       command.signal?.addEventListener('abort', kill);
       try {
         writeFileSync(join(folder, 'init'), init(command, folder, files.modules, files.release), { mode: 0o755 });
@@ -79,7 +88,10 @@ export function openUml(kernels: string): GuestKernel {
           ...['root=none', 'rootfstype=hostfs', 'rootflags=/', 'ro', `init=${join(folder, 'init')}`, 'quiet'],
           ...['con=null', 'con0=null,fd:3', 'ssl0=null,fd:1', 'ssl1=null,fd:2'],
         ];
-        child = spawn('setpriv', ['--pdeathsig', 'KILL', ...argv], { stdio: ['ignore', 'pipe', 'pipe', 'pipe'] });
+        child = spawn('setpriv', ['--pdeathsig', 'KILL', ...argv], {
+          stdio: ['ignore', 'pipe', 'pipe', 'pipe'],
+          detached: true,
+        });
         let console = '';
         child.stdout?.on('data', (chunk: Buffer) => command.onOutput('stdout', chunk));
         child.stderr?.on('data', (chunk: Buffer) => command.onOutput('stderr', chunk));

@@ -214,6 +214,8 @@ export class FamilyState {
   /** From whatever the kernel has, by a predecessor or after damage. */
   async #build(): Promise<number> {
     this.#isSound = false;
+    // What still drains is found again below.
+    for (const key of this.#drainOwners.keys()) this.#releaseDrained(key);
     for (const claims of [this.#wantedServices, this.#wantedAddresses]) claims.takeChanges();
     for (const set of setNames) this.#wantedEntries[set].takeChanges();
     let changed = (this.#link.ensure() ? 1 : 0) + this.#sets.create();

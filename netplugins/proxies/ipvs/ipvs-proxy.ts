@@ -49,6 +49,8 @@ const retryMs = 1_000;
 /** IPVS and ipset send no notifications. */
 const checkMs = 1_000;
 const rememberedPorts = 64;
+/** What a network namespace begins with. */
+const kernelTimeouts: IpvsTimeouts = { tcpSeconds: 900, tcpFinSeconds: 120, udpSeconds: 300 };
 const ownTables = ['mangle', 'filter', 'nat'] as const;
 
 interface Open {
@@ -145,6 +147,7 @@ export class IpvsProxy implements Proxy, AsyncDisposable {
       const open = await this.#begin();
       for (const family of open.families) await family.remove();
       open.link.remove();
+      if (this.#options.timeouts !== undefined) open.ipvs.setTimeouts(kernelTimeouts);
       this.#held.restore();
       this.#close();
     });

@@ -1,0 +1,160 @@
+import test from 'ava';
+import type { ProxyEndpoint, ProxyPort, ProxyState } from '../../kernel/contract/index.ts';
+import { isRefused } from '../../netplugins/linux/libc.ts';
+import { openIpvs } from '../../netplugins/linux/ipvs.ts';
+import { probeIpvs } from '../../netplugins/proxies/ipvs/probe.ts';
+import { ipvsTraces, openIpvsProxy } from '../lab/support/ipvs-place.ts';
+import { nodeAddress, until, type Place } from '../lab/support/topology.ts';
+import { sharedNetwork } from './support/shared-network.ts';
+
+const network = sharedNetwork(test);
+const vip = '10.96.0.1';
+const patienceMs = 30_000;
+
+function port(change: Partial<ProxyPort> = {}): ProxyPort {
+  return {
+    namespace: 'default',
+    service: 'web',
+    name: '',
+    protocol: 'TCP',
+    port: 8000,
+    clusterIps: [vip],
+    externalIps: [],
+    loadBalancerIps: [],
+    loadBalancerSourceRanges: [],
+    nodePort: undefined,
+    affinitySeconds: undefined,
+    internalPolicy: 'Cluster',
+    externalPolicy: 'Cluster',
+    endpoints: [],
+    ...change,
+  };
+}
+
+function endpoint(address: string, change: Partial<ProxyEndpoint> = {}): ProxyEndpoint {
+  return { address, port: 80, local: false, ready: true, serving: true, terminating: false, ...change };
+}
+
+const state = (...ports: readonly ProxyPort[]): ProxyState => ({
+  nodeAddresses: [nodeAddress(0)],
+  clusterCidrs: ['10.244.0.0/16', 'fd44::/48'],
+  ports,
+});
+
+async function setUp(t: { teardown(undo: () => unknown): void }, families: readonly ('ip' | 'ip6')[] = ['ip']) {
+  const { one, two, underlay } = await network();
+  const proxy = openIpvsProxy(one.node, 'nft', { families });
+  t.teardown(async () => {
+    await proxy.purge();
+    await proxy[Symbol.asyncDispose]();
+  });
+  return { one, two, underlay, proxy };
+}
+
+/** Virtual services as the kernel lists them. */
+const listed = (node: Place): string => node.run('ipvsadm', '-Sn');
+
+test.serial('the probe passes where the proxy works, and names a scheduler that is missing', async (t) => {
+  t.is(await probeIpvs(['ip', 'ip6'], ['nft', 'legacy'], ['rr', 'mh']), undefined);
+  t.is(
+    (await probeIpvs(['ip'], ['nft'], ['nosuch']))?.reason,
+    'this kernel has no IPVS scheduler nosuch (module ip_vs_nosuch)',
+  );
+});
+
+test.serial(
+  'a connection outlives its endpoint’s time in the Service, and the Service; then nothing is left',
+  async (t) => {
+    const { one, two, proxy } = await setUp(t);
+    const before = port({ endpoints: [endpoint(two.ip)] });
+    await proxy.sync(state(before));
+    t.deepEqual(await one.pod.ask({ verb: 'openTcp', id: 'long', host: vip, port: 8000 }), { answer: 'open' });
+    const talks = async (): Promise<boolean> =>
+      (await one.pod.ask({ verb: 'exchange', id: 'long', text: 'x', timeoutMs: 10_000 })).answer?.startsWith(
+        'node-1',
+      ) === true;
+    t.true(await talks());
+    await proxy.sync(state(port({ endpoints: [endpoint(one.ip, { local: true })] })));
+    t.true(await talks(), 'its endpoint is gone');
+    t.regex(listed(one.node), /-r 10\.244\.2\.2:80 -m -w 0/);
+    await proxy.sync(state());
+    t.true(await talks(), 'the Service is gone');
+    t.deepEqual(await one.node.tcp(vip, 8000, { timeoutMs: 10_000 }), { error: 'ECONNREFUSED' });
+    // An idle connection ends by its time-out, which counts from its last packet.
+    const ipvs = openIpvs({ netns: one.node.netns });
+    const kernels = ipvs.getTimeouts();
+    t.teardown(() => {
+      ipvs.setTimeouts(kernels);
+      ipvs.close();
+    });
+    ipvs.setTimeouts({ tcpSeconds: 1, tcpFinSeconds: 1, udpSeconds: 1 });
+    t.true(await talks());
+    await until('the service is let go', () => !listed(one.node).includes(vip), patienceMs);
+    await until('its address too', () => !one.node.run('ip', 'address').includes(vip), patienceMs);
+    t.is(proxy.status().repairs, 0);
+  },
+);
+
+test.serial(
+  'a new instance changes nothing that is right, mends what is not, and leaves what is another’s',
+  async (t) => {
+    const { one, two, proxy } = await setUp(t);
+    const web = port({ nodePort: 30080, endpoints: [endpoint(one.ip, { local: true }), endpoint(two.ip)] });
+    const foreign = ['-t', '192.168.99.1:9999', '-s', 'wlc'];
+    await proxy.sync(state(web));
+    one.node.run('ipvsadm', '-A', ...foreign);
+    t.teardown(() => one.node.run('ipvsadm', '-D', '-t', '192.168.99.1:9999'));
+    const before = ipvsTraces(one.node);
+    await proxy[Symbol.asyncDispose]();
+    const second = openIpvsProxy(one.node, 'nft', { families: ['ip'] });
+    t.deepEqual(await second.sync(state(web)), { changed: 0 });
+    t.is(ipvsTraces(one.node), before);
+    await second[Symbol.asyncDispose]();
+    one.node.run('ipvsadm', '-d', '-t', `${vip}:8000`, '-r', `${two.ip}:80`);
+    one.node.run('ipvsadm', '-E', '-t', `${nodeAddress(0)}:30080`, '-s', 'lc');
+    one.node.run('ipset', 'del', 'pintle-vs-4-masquerade', `${nodeAddress(0)},tcp:30080`);
+    one.node.run('ip', 'address', 'add', '10.96.0.77/32', 'dev', 'kube-ipvs0');
+    const third = openIpvsProxy(one.node, 'nft', { families: ['ip'] });
+    t.deepEqual(await third.sync(state(web)), { changed: 4 });
+    t.is(ipvsTraces(one.node), before);
+    await third.purge();
+    await third[Symbol.asyncDispose]();
+    t.is(listed(one.node).trim(), `-A ${foreign.join(' ')}`);
+  },
+);
+
+test.serial('a link of the same name that is another’s is left alone', async (t) => {
+  const { one, proxy } = await setUp(t);
+  one.node.run('ip', 'link', 'add', 'kube-ipvs0', 'type', 'dummy');
+  one.node.run('ip', 'address', 'add', '10.96.0.9/32', 'dev', 'kube-ipvs0');
+  t.teardown(() => one.node.run('ip', 'link', 'delete', 'kube-ipvs0'));
+  const error = await t.throwsAsync(proxy.sync(state(port())), { message: /is there already, and not ours/ });
+  t.true(isRefused(error, 'EEXIST'));
+  await proxy.purge();
+  t.regex(one.node.run('ip', 'address', 'show', 'dev', 'kube-ipvs0'), /10\.96\.0\.9/);
+});
+
+test.serial('a port of a service address that is no Service’s is refused, whatever listens on the node', async (t) => {
+  const { one, two, proxy } = await setUp(t);
+  await one.node.serve(9100, 'the node');
+  t.teardown(() => one.node.ask({ verb: 'close', port: 9100 }));
+  await proxy.sync(state(port({ endpoints: [endpoint(two.ip)] })));
+  for (const from of [one.pod, one.node])
+    t.deepEqual(await from.tcp(vip, 9100, { timeoutMs: 10_000 }), { error: 'ECONNREFUSED' });
+  t.regex((await one.node.tcp(nodeAddress(0), 9100, { timeoutMs: 10_000 })).answer ?? '', /^the node/);
+});
+
+test.serial('IPv6: a node’s own listener as endpoint, refusal without endpoints, purge', async (t) => {
+  const { one, proxy } = await setUp(t, ['ip', 'ip6']);
+  const before = ipvsTraces(one.node);
+  await one.node.serve(9200, 'v6', '::');
+  t.teardown(() => one.node.ask({ verb: 'close', port: 9200 }));
+  const local = { ...endpoint('fd99::1', { local: true }), port: 9200 };
+  await proxy.sync(
+    state(port({ clusterIps: ['fd96::1'], endpoints: [local] }), port({ service: 'empty', clusterIps: ['fd96::2'] })),
+  );
+  t.regex((await one.node.tcp('fd96::1', 8000, { timeoutMs: 10_000 })).answer ?? '', /^v6/);
+  t.deepEqual(await one.node.tcp('fd96::2', 8000, { timeoutMs: 10_000 }), { error: 'ECONNREFUSED' });
+  await proxy.purge();
+  t.is(ipvsTraces(one.node), before);
+});
