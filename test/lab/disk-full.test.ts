@@ -10,13 +10,15 @@ import { kubectls, TestCluster } from '../cluster/support/cluster.ts';
 import { eventually, Pods, shell } from '../cluster/support/pods.ts';
 
 const run = promisify(execFile);
-/** So that the small disk is not under pressure from the start. */
+/** So that the small disk is not under pressure from the start, and the pod that fills it is not evicted. */
 const configuration = `
 apiVersion: pintle.dev/v1
 kind: ClusterConfiguration
 plugins:
   use:
-    component: [defaults, { name: node-agent, config: { minFreeBytes: 1000 } }]
+    component:
+      - defaults
+      - { name: node-agent, config: { eviction: { hard: { nodefs.available: 0%, nodefs.inodesFree: 0% } } } }
 `;
 
 test('on a full disk pods run on, their lost output is told, and new pods start once there is room', async (t) => {
