@@ -49,6 +49,7 @@ export interface JobState {
 /** Code of deliveries that never came to a Deployment is kept for so long: it may be one that is under way. */
 const orphanMs = 10 * 60_000;
 const logLines = 20;
+const goneMs = 200;
 
 export class Deliverer {
   readonly #cluster: Cluster;
@@ -140,8 +141,12 @@ export class Deliverer {
   async delete(job: Job): Promise<boolean> {
     const [deployment, service] = [await this.#deployment(job), await this.#service(job)];
     const key = { namespace: job.namespace, name: job.name };
-    if (deployment)
+    if (deployment) {
       await absent(this.#cluster.delete(resources.deployments, key, { propagationPolicy: 'Foreground' }), 'NOT_FOUND');
+      // Foreground: it is gone when its pods are.
+      while ((await absent(this.#cluster.get(resources.deployments, key), 'NOT_FOUND')) !== undefined)
+        await new Promise((resolve) => setTimeout(resolve, goneMs));
+    }
     if (service) await absent(this.#cluster.delete(resources.services, key), 'NOT_FOUND');
     await this.#cluster.deleteCollection(resources.configMaps, {
       namespace: job.namespace,
