@@ -109,7 +109,7 @@ export const schedulerJob: Job<SchedulerJobArgs, SchedulerJobResult> = async (ar
   stop.abort();
   await meanwhile;
   const waits = ascending([...seen].map(([pod, time]) => time - (created.get(pod) ?? time)));
-  const { checks, figures } = await judgePlacement(cluster, args.nodes);
+  const { checks, figures } = await judgePlacement(cluster, workload, args.nodes);
   const result = {
     checks,
     figures: {
@@ -146,11 +146,13 @@ async function disturb(cluster: Cluster, { meanwhile }: Workload, signal: AbortS
 }
 
 /** No node may hold more than it has; and how good the placement is: balance, and what still fits. */
-async function judgePlacement(cluster: Cluster, nodeCount: number): Promise<SchedulerJobResult> {
+async function judgePlacement(cluster: Cluster, workload: Workload, nodeCount: number): Promise<SchedulerJobResult> {
   const byNode = new Map<string, { cpu: number; memory: number; pods: number }>();
+  const measured: string[] = [];
   for (const pod of (await cluster.list(resources.pods)).items) {
     const node = pod.spec.nodeName ?? '';
     if (node === '') continue;
+    if (pod.metadata.namespace === 'measured') measured.push(node);
     const sum = byNode.get(node) ?? { cpu: 0, memory: 0, pods: 0 };
     for (const container of pod.spec.containers) {
       sum.cpu += cpuMillis(container.resources?.requests?.['cpu'] ?? 0);
@@ -164,6 +166,7 @@ async function judgePlacement(cluster: Cluster, nodeCount: number): Promise<Sche
     (_, index) => byNode.get(`node-${index}`) ?? { cpu: 0, memory: 0, pods: 0 },
   );
   const over = [...byNode].filter(([, { cpu, memory, pods }]) => cpu > 4_000 || memory > 32 * gibibyte || pods > 110);
+  const fault = workload.fault?.(measured);
   const mean = all.reduce((sum, { cpu }) => sum + cpu, 0) / nodeCount;
   const spread = Math.sqrt(all.reduce((sum, { cpu }) => sum + (cpu - mean) ** 2, 0) / nodeCount) / 4_000;
   const free = all.reduce((sum, { cpu }) => sum + 4_000 - cpu, 0);
@@ -182,6 +185,9 @@ async function judgePlacement(cluster: Cluster, nodeCount: number): Promise<Sche
           .slice(0, 3)
           .join(', '),
       },
+      ...(workload.fault === undefined
+        ? []
+        : [{ name: 'the measured pods are where their rules allow', ok: fault === undefined, detail: fault ?? '' }]),
     ],
     figures: {
       'nodes-used': (all.filter(({ pods }) => pods > 0).length / nodeCount) * 100,

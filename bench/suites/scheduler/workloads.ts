@@ -23,6 +23,8 @@ export interface Workload {
   initPod?: Workload['pod'];
   /** Judges nodes by the pods on others: not every policy does. */
   readonly isInterPod?: boolean;
+  /** What is wrong with the nodes of the measured pods, in words; undefined: nothing. */
+  fault?(nodes: readonly string[]): string | undefined;
   /** Meanwhile, so many times a second: pods that fit nowhere, or nodes and Services that come and go. */
   readonly meanwhile?: 'unschedulable' | 'preemptors' | 'churn';
 }
@@ -34,6 +36,8 @@ const zoneLabel = 'topology.kubernetes.io/zone';
 const affinityTerm = (color: string, topologyKey: string) => [
   { labelSelector: { matchLabels: { color } }, topologyKey, namespaces: ['init', 'measured'] },
 ];
+
+const maxSkew = 5;
 
 const shapes = [
   { cpu: '500m', memory: '4Gi' },
@@ -62,6 +66,7 @@ export const workloads: readonly Workload[] = [
   {
     ...{ name: 'SchedulingPodAntiAffinity', floor: 60, isInterPod: true },
     pods: (nodes) => ({ init: Math.round(nodes / 5), measured: Math.round(nodes * 0.4) }),
+    fault: (nodes) => (new Set(nodes).size === nodes.length ? undefined : 'two of them share a node'),
     pod: () => ({
       labels: { color: 'green' },
       spec: {
@@ -88,12 +93,17 @@ export const workloads: readonly Workload[] = [
   {
     ...{ name: 'TopologySpreading', floor: 460, isInterPod: true, pods: once },
     nodeLabels: (index) => ({ [zoneLabel]: `moon-${(index % 3) + 1}` }),
+    fault: (nodes) => {
+      const zones = [0, 0, 0];
+      for (const node of nodes) zones[Number(node.split('-').at(-1)) % 3]! += 1;
+      return Math.max(...zones) - Math.min(...zones) <= maxSkew ? undefined : `zones hold ${zones.join(', ')} of them`;
+    },
     pod: () => ({
       labels: { color: 'blue' },
       spec: {
         topologySpreadConstraints: [
           {
-            ...{ maxSkew: 5, topologyKey: zoneLabel, whenUnsatisfiable: 'DoNotSchedule' as const },
+            ...{ maxSkew, topologyKey: zoneLabel, whenUnsatisfiable: 'DoNotSchedule' as const },
             labelSelector: { matchLabels: { color: 'blue' } },
           },
         ],

@@ -1,4 +1,5 @@
 /** What one store does in its own process, as in `pintle server`: checked first, then measured. */
+import { setMaxListeners } from 'node:events';
 import { join } from 'node:path';
 import type { Store } from '../../../kernel/contract/index.ts';
 import type { Job, PluginChoice } from '../../bed/plugin-process.ts';
@@ -96,6 +97,7 @@ async function fill(store: Store, count: number): Promise<void> {
 async function fanOut(store: Store, watchers: number): Promise<number> {
   const events = 200;
   const stop = new AbortController();
+  setMaxListeners(0, stop.signal);
   const { revision } = store.status();
   const watch = async (): Promise<void> => {
     let seen = 0;
