@@ -10,7 +10,7 @@ import { keyText, type IpvsKey } from '../../linux/ipvs-codec.ts';
 import type { IpSets } from '../../linux/ipset.ts';
 import type { Ipvs } from '../../linux/ipvs.ts';
 import type { OwnedChains } from '../../linux/owned-chains.ts';
-import { contextOf, type IpFamily } from '../../linux/service-addresses.ts';
+import { contextOf, type Context, type IpFamily } from '../../linux/service-addresses.ts';
 import { affectedTargets, deleteStaleFlows, udpTargetsOf, type UdpTargets } from '../../linux/udp-flows.ts';
 import { Claims } from './claims.ts';
 import { isOwnMark } from './marks.ts';
@@ -47,9 +47,10 @@ export class FamilyState {
   readonly #wantedAddresses = new Claims<true>();
   /** What keeps the address and the record of a service that only drains. */
   readonly #drainOwners = new Map<string, Fragment>();
-  #fragments = new Set<Fragment>();
-  /** Rendered ports by the very object that was given: an unchanged port costs one look-up. */
-  #rendered = new WeakMap<ProxyPort, Fragment>();
+  /** What was rendered last, in its order: an unchanged port, given as the same object, costs a comparison. */
+  #ports: readonly ProxyPort[] = [];
+  #fragments: readonly Fragment[] = [];
+  #isContextNew = false;
   #contextKey = '';
   #picture: Picture | undefined;
   #udpTargets: UdpTargets | undefined;
@@ -85,22 +86,10 @@ export class FamilyState {
     const contextKey = JSON.stringify(context);
     if (contextKey !== this.#contextKey) {
       this.#contextKey = contextKey;
-      this.#rendered = new WeakMap();
+      this.#isContextNew = true;
       this.#picture = rulesPicture(context, this.#options.markBit);
     }
-    const fragments = new Set<Fragment>();
-    for (const port of desired.ports) {
-      let fragment = this.#rendered.get(port);
-      if (fragment === undefined) {
-        fragment = renderPort(port, context, this.#options);
-        this.#rendered.set(port, fragment);
-      }
-      fragments.add(fragment);
-    }
-    // New claims come before old ones go: what both need does not change.
-    for (const fragment of fragments) if (!this.#fragments.has(fragment)) this.#claim(fragment);
-    for (const fragment of this.#fragments) if (!fragments.has(fragment)) this.#release(fragment);
-    this.#fragments = fragments;
+    this.#claimPorts(desired.ports, context);
     const changed = await this.apply();
     const targets = udpTargetsOf(desired.ports, context);
     deleteStaleFlows(affectedTargets(this.#udpTargets, targets), this.family, this.#options);
@@ -136,6 +125,29 @@ export class FamilyState {
     deleteStaleFlows(affectedTargets(this.#udpTargets ?? new Map(), new Map()), this.family, this.#options);
     this.#udpTargets = undefined;
     for (const key of this.#drainOwners.keys()) this.#releaseDrained(key);
+  }
+
+  /** Looks only at what lies between the first and the last port that changed. */
+  #claimPorts(ports: readonly ProxyPort[], context: Context): void {
+    const before = this.#ports;
+    const most = this.#isContextNew ? 0 : Math.min(before.length, ports.length);
+    let head = 0;
+    while (head < most && before[head] === ports[head]) head += 1;
+    let tail = 0;
+    while (tail < most - head && before[before.length - 1 - tail] === ports[ports.length - 1 - tail]) tail += 1;
+    const known = new Map<ProxyPort, Fragment>();
+    const old = this.#fragments.slice(head, before.length - tail);
+    if (!this.#isContextNew) for (const [index, fragment] of old.entries()) known.set(before[head + index]!, fragment);
+    const now = ports
+      .slice(head, ports.length - tail)
+      .map((port) => known.get(port) ?? renderPort(port, context, this.#options));
+    const [kept, wanted] = [new Set(old), new Set(now)];
+    // New claims come before old ones go: what both need does not change.
+    for (const fragment of wanted) if (!kept.has(fragment)) this.#claim(fragment);
+    for (const fragment of kept) if (!wanted.has(fragment)) this.#release(fragment);
+    this.#fragments = [...this.#fragments.slice(0, head), ...now, ...this.#fragments.slice(before.length - tail)];
+    this.#ports = [...ports];
+    this.#isContextNew = false;
   }
 
   #claim(fragment: Fragment): void {
