@@ -1,5 +1,5 @@
 /** The life of a pod: hooks, probes with periods of their own, sidecars, ends and what is told of them. */
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { V1EphemeralContainer } from '@kubernetes/client-node';
@@ -14,7 +14,7 @@ plugins:
   use:
     component:
       - defaults
-      - { name: node-agent, config: { backoffSeconds: 0.5, maxBackoffSeconds: 2, podPids: 100 } }
+      - { name: node-agent, config: { backoffSeconds: 0.5, maxBackoffSeconds: 2, podPids: 100, staticPodPath: STATIC } }
 `;
 const sleep = 'exec sleep infinity';
 let folder: string;
@@ -22,7 +22,8 @@ let cluster: TestCluster;
 let pods: Pods;
 test.before(async () => {
   folder = mkdtempSync(join(tmpdir(), 'pintle-life-'));
-  writeFileSync(join(folder, 'config.yaml'), configuration);
+  mkdirSync(join(folder, 'static'));
+  writeFileSync(join(folder, 'config.yaml'), configuration.replace('STATIC', join(folder, 'static')));
   cluster = await TestCluster.start({ nodes: 1, flags: ['--config', join(folder, 'config.yaml')] });
   pods = new Pods(cluster);
 });
@@ -285,3 +286,47 @@ test.serial('bad pods are told in the words that kubectl users know, and the oth
   t.is(beside.stdout, '42\n');
   await Promise.all(['calm', 'bomb', 'greedy', 'unsafe', 'safe', 'root', 'named'].map((name) => pods.delete(name, 0)));
 });
+
+test.serial(
+  'static pods: run from a folder, are shown by mirrors, outlive these, end with their manifest',
+  async (t) => {
+    const manifest = (name: string, text: string) => writeFileSync(join(folder, 'static', name), text);
+    const pod = (command: string) =>
+      JSON.stringify({
+        apiVersion: 'v1',
+        kind: 'Pod',
+        metadata: { name: 'fixed' },
+        spec: { terminationGracePeriodSeconds: 1, containers: [shell('c', command)] },
+      });
+    manifest('fixed.json', pod(`echo first; ${sleep}`));
+    manifest(
+      'bad.yaml',
+      'apiVersion: v1\nkind: Pod\nmetadata: { name: bad }\nspec: { containers: [], contaners: [] }\n',
+    );
+    const mirror = await pods.ready('fixed-node-1');
+    const hash = mirror.metadata?.annotations?.['kubernetes.io/config.hash'];
+    t.is(mirror.metadata?.annotations?.['kubernetes.io/config.mirror'], hash);
+    t.like(mirror.metadata?.ownerReferences?.[0], { kind: 'Node', name: 'node-1' });
+    t.is(await pods.logs('fixed-node-1'), 'first\n');
+    t.is((await pods.kubectl(['exec', 'fixed-node-1', '--', 'echo', 'in'])).stdout, 'in\n');
+    const told = await eventually(async () =>
+      (await pods.events('node-1')).find((each) => each.reason === 'InvalidStaticPod'),
+    );
+    t.regex(told.message, /^static pod bad.yaml cannot be used: .*contaners/);
+
+    // Deleting the mirror ends nothing, and it comes back.
+    await pods.delete('fixed-node-1', 0);
+    const again = await pods.until('fixed-node-1', (each) => each.metadata?.uid !== mirror.metadata?.uid);
+    t.truthy(again);
+    const same = await pods.ready('fixed-node-1');
+    t.is(statusOf(same, 'c').containerID, statusOf(mirror, 'c').containerID);
+    t.is(statusOf(same, 'c').restartCount, 0);
+
+    manifest('fixed.json', pod(`echo second; ${sleep}`));
+    await pods.until('fixed-node-1', (each) => each.metadata?.annotations?.['kubernetes.io/config.hash'] !== hash);
+    await pods.ready('fixed-node-1');
+    t.is(await pods.logs('fixed-node-1'), 'second\n');
+    rmSync(join(folder, 'static/fixed.json'));
+    await pods.gone('fixed-node-1');
+  },
+);

@@ -70,6 +70,7 @@ export function checkGrpcHealth(
       finish({ ok: false, message: `error: failed to connect service "${address}": ${error.message}` }),
     );
     session.once('connect', () => {
+      if (session.destroyed) return;
       const stream = session.request({
         ':method': 'POST',
         ':path': '/grpc.health.v1.Health/Check',

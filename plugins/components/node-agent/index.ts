@@ -46,6 +46,8 @@ export default definePlugin({
     /** Delay before the second restart of a container; doubles up to the maximum. */
     backoffSeconds: z.number().positive().default(10),
     maxBackoffSeconds: z.number().positive().default(300),
+    /** Folder of manifests whose pods run on this node whatever the API says; undefined: none. */
+    staticPodPath: z.string().startsWith('/').optional(),
     /** Processes and threads that one pod may have. */
     podPids: z.int().min(1).default(4096),
     /** Sysctls that pods may set besides Kubernetes' safe set; "net.core.*" stands for all that begin so. */

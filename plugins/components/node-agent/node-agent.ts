@@ -29,6 +29,7 @@ import { readHostUsage } from './usage/host-usage.ts';
 import { UsageSampler } from './usage/usage-sampler.ts';
 import { createTokenSource } from './service-account-tokens.ts';
 import { keepVolumes } from './volume-upkeep.ts';
+import { StaticPods, staticUidOf } from './static-pods.ts';
 import { createPodVolumes } from './volumes.ts';
 
 export interface NodeAgentConfig {
@@ -48,6 +49,7 @@ export interface NodeAgentConfig {
   readonly usageSeconds: number;
   readonly volumeSeconds: number;
   readonly podPids: number;
+  readonly staticPodPath?: string | undefined;
   readonly allowedUnsafeSysctls: readonly string[];
 }
 
@@ -187,6 +189,21 @@ export async function startNodeAgent(
     log,
     node: () => nodes.get(nodeName),
   });
+  const statics =
+    config.staticPodPath === undefined
+      ? undefined
+      : new StaticPods(config.staticPodPath, nodeName, {
+          cluster,
+          clock,
+          log,
+          apiPods: () => pods.list(),
+          changed: (uid) => queue.add(uid),
+          report: (message) => {
+            log.warn(message);
+            const node = nodes.get(nodeName);
+            if (node) record({ ...node, apiVersion: 'v1', kind: 'Node' }, 'Warning', 'InvalidStaticPod', message);
+          },
+        });
   const worker = new PodWorker(
     {
       nodeName,
@@ -217,7 +234,11 @@ export async function startNodeAgent(
       clock,
       log,
       record,
-      desired: (uid) => pods.byIndex('uid', uid)[0],
+      desired: (uid) => {
+        const [known] = pods.byIndex('uid', uid);
+        return staticUidOf(known) === undefined ? (known ?? statics?.get(uid)) : undefined;
+      },
+      shownBy: (pod) => (statics?.has(pod.metadata.uid) ? statics.mirrorOf(pod) : pod),
       networkProblem: () => network.problem(),
       refusal: (pod) => refusalOf(pod, pressure.monitor.pressures),
       again: (uid, afterMs = 0) => (afterMs > 0 ? queue.addAfter(uid, afterMs) : queue.add(uid)),
@@ -300,14 +321,21 @@ export async function startNodeAgent(
     // Until both are known, a pod that is absent from the cache would look deleted and lose its containers.
     await Promise.all([pods.synced(signal), services.synced(signal)]);
     await attachment.gc(new Set((await runtime.listSandboxes()).map((sandbox) => sandbox.id)));
-    for (const uid of await worker.knownUids()) queue.add(uid);
+    // Before the first look at what runs: a pod that nobody wants would be ended.
+    await statics?.load();
+    for (const uid of [...(await worker.knownUids()), ...(statics?.uids() ?? [])]) queue.add(uid);
     pods.onChange((change) => {
+      const uid = staticUidOf(change.object) ?? staticUidOf(change.previous);
+      if (uid !== undefined) {
+        queue.add(uid);
+        statics?.wake();
+      }
       if (change.previous && change.previous.metadata.uid !== change.object?.metadata.uid)
         queue.add(change.previous.metadata.uid);
       if (change.object) queue.add(change.object.metadata.uid);
       else if (change.previous) tokens.forget(change.previous.metadata.uid);
     });
-    await Promise.all([queue.run(signal), followRuntime(), sweep(), upkeep()]);
+    await Promise.all([statics?.run(signal), queue.run(signal), followRuntime(), sweep(), upkeep()]);
   }
 
   async function followRuntime(): Promise<void> {

@@ -15,6 +15,7 @@ import {
 import { attachFromStart } from './attach-from-start.ts';
 import { readLogs, type LogSource } from './log-reader.ts';
 import { allDefinitions, attemptsOf } from './pod-status.ts';
+import { staticUidOf } from './static-pods.ts';
 
 export interface NodeServiceParts {
   readonly runtime: Runtime;
@@ -52,7 +53,8 @@ export function createNodeService(parts: NodeServiceParts): NodeService {
   }
 
   async function attemptsFor(ref: ContainerRef): Promise<readonly Container[]> {
-    const sandboxes = await sandboxesOf(ref.namespace, ref.pod, ref.podUid);
+    const staticUid = staticUidOf(parts.pod(ref.namespace, ref.pod));
+    const sandboxes = await sandboxesOf(ref.namespace, ref.pod, staticUid ?? ref.podUid);
     const uid = sandboxes[0]?.podUid;
     const containers: Container[] = [];
     for (const sandbox of sandboxes) {

@@ -31,6 +31,8 @@ export interface PodWorkerServices {
   record(pod: Pod, type: 'Normal' | 'Warning', reason: string, message: string): void;
   /** The pod that the API wants here; undefined when it wants none. */
   desired(uid: string): Pod | undefined;
+  /** The pod of the API that shows its status: itself, or for a static pod its mirror, which may not be there yet. */
+  shownBy(pod: Pod): Pod | undefined;
   /** Undefined when pods can be connected; otherwise why not yet. */
   networkProblem(): string | undefined;
   /** Why a pod that was bound to this node may not run on it now; undefined: it may. */

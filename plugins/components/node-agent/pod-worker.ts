@@ -270,7 +270,9 @@ export class PodWorker {
     sandboxes: readonly Sandbox[],
     containers: readonly Container[],
   ): Promise<void> {
-    const graceSeconds = pod?.metadata.deletionGracePeriodSeconds ?? (pod ? 30 : 0);
+    // A static pod whose manifest is gone ends as one that is deleted.
+    const last = memory.lastPod?.metadata.annotations?.['kubernetes.io/config.source'] ? memory.lastPod : undefined;
+    const graceSeconds = pod?.metadata.deletionGracePeriodSeconds ?? (pod ? 30 : last ? graceSecondsOf(last) : 0);
     if (!(await this.#release(memory, sandboxes, containers, graceSeconds * 1000))) return;
     // Without sandboxes there is nothing to say, or an earlier agent has said it.
     if (pod && sandboxes.length > 0)

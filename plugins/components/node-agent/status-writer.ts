@@ -82,7 +82,9 @@ export class StatusWriter {
     const status = podStatus(pod, observation);
     const text = canonical(status);
     if (text === memory.lastStatus || text === canonical(pod.status)) return pod.status?.phase;
-    const { namespace, name, uid } = pod.metadata;
+    const shown = this.#services.shownBy(pod);
+    if (!shown) return pod.status?.phase;
+    const { namespace, name, uid } = shown.metadata;
     try {
       memory.written = await cluster.patch(
         resources.pods,

@@ -33,6 +33,7 @@ test('serving, not serving, unknown', async (t) => {
   const server = createServer();
   const seen: string[] = [];
   server.on('stream', (stream, headers) => {
+    stream.on('error', () => undefined);
     seen.push(`${headers[':method']} ${headers[':path']} ${headers['content-type']} ${headers['te']}`);
     const pieces: Buffer[] = [];
     stream.on('data', (chunk: Buffer) => pieces.push(chunk)).on('end', () => respond(stream, Buffer.concat(pieces)));
@@ -47,7 +48,11 @@ test('serving, not serving, unknown', async (t) => {
 
 test('a server without the protocol, one that speaks another, one that is silent, none at all', async (t) => {
   const other = createServer();
-  other.on('stream', (stream) => stream.respond({ ':status': 200, 'grpc-status': '12' }, { endStream: true }));
+  other.on('stream', (stream) => {
+    // The client goes as soon as it knows.
+    stream.on('error', () => undefined);
+    if (!stream.destroyed) stream.respond({ ':status': 200, 'grpc-status': '12' }, { endStream: true });
+  });
   const host = '127.0.0.1';
   const unimplemented = await checkGrpcHealth({ host, port: await listen(t, other) }, 5_000);
   t.regex(unimplemented.message, /does not implement the grpc health protocol/);

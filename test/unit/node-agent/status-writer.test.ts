@@ -34,7 +34,9 @@ test('a status is written once, and not at all when the API has it in another or
       return pod('2', 'u', body.status);
     },
   } as unknown as Cluster;
-  const services = { cluster, clock: { now: () => nowMs } } as unknown as PodWorkerServices;
+  let isShown = true;
+  const shownBy = (shown: Pod) => (isShown ? shown : undefined);
+  const services = { cluster, clock: { now: () => nowMs }, shownBy } as unknown as PodWorkerServices;
   const writer = new StatusWriter({ hostIps: ['192.0.2.1'] } as unknown as PodWorkerSettings, services, () => '/none');
   const facts = { sandbox: undefined, containers: [], podIps: [] };
   const memory = newPodMemory();
@@ -47,5 +49,9 @@ test('a status is written once, and not at all when the API has it in another or
   await writer.write(pod('3', 'u', turned), newPodMemory(), facts);
   t.is(written.length, 1);
   await writer.write(pod('3', 'u', turned), newPodMemory(), { ...facts, podIps: ['10.0.0.9'] });
+  t.is(written.length, 2);
+  // A static pod whose mirror is not there yet.
+  isShown = false;
+  await writer.write(pod('4'), newPodMemory(), facts);
   t.is(written.length, 2);
 });
