@@ -28,10 +28,12 @@
  *   makes of that: a signal that it does not handle is ignored, save KILL from outside.
  * - `log-bound`: no log file grows beyond `maxLogBytes` by more than a line. Without it, by what is written in two seconds.
  * - `exec-end`: closing the streams of an exec ends its process. Without it, its input ends and it is left alone.
+ * - `shared-pid`: `sharedPid` of a sandbox and `targetContainerId` of a container hold. Without it both are ignored.
  */
 import type { ProcessStreams } from './node-service.ts';
 
-export type RuntimeCapability = 'images' | 'limits' | 'pids' | 'tty' | 'real' | 'init' | 'log-bound' | 'exec-end';
+export type RuntimeCapability =
+  'images' | 'limits' | 'pids' | 'tty' | 'real' | 'init' | 'log-bound' | 'exec-end' | 'shared-pid';
 
 export interface SandboxSpec {
   readonly id: string;

@@ -34,7 +34,7 @@ runtimeConformance(test, {
   name: isRealRoot ? 'process as root' : 'process in a user namespace',
   capabilities: [
     ...(isRealRoot ? (['limits', 'pids'] as const) : []),
-    ...(['images', 'tty', 'real', 'init', 'log-bound', 'exec-end'] as const),
+    ...(['images', 'tty', 'real', 'init', 'log-bound', 'exec-end', 'shared-pid'] as const),
   ],
   image: 'host',
   module,

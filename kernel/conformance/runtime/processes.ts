@@ -333,6 +333,44 @@ export const processCases: readonly RuntimeCase[] = [
     },
   },
   {
+    title: 'with sharedPid containers see each other, and each ends with all of its own alone',
+    needs: ['real', 'shared-pid'],
+    run: async (t, subject) => {
+      const marker = String(1_000_000 + Math.floor(Math.random() * 1e9));
+      const { id } = await subject.runtime.ensureSandbox(subject.sandboxSpec({ sharedPid: true }));
+      const looks = subject.scriptSpec(
+        id,
+        `until grep -qs ${marker} /proc/[0-9]*/cmdline; do sleep 0.02; done; echo seen`,
+      );
+      await subject.runtime.startContainer(looks);
+      const other = subject.scriptSpec(id, `sleep ${marker} & exec sleep 1000000`);
+      await subject.runtime.startContainer(other);
+      t.is((await subject.ended(looks.id)).exitCode, 0);
+      t.is((await subject.find(other.id))?.state, 'running');
+      await subject.runtime.stopContainer(other.id, 0);
+      await until(
+        'its processes have ended',
+        () => processesWith(`sleep\0${marker}`, pids()).length === 0 || undefined,
+      );
+      t.true((await subject.runtime.listSandboxes())[0]?.ready, 'the sandbox ended with a container');
+    },
+  },
+  {
+    title: 'a container with a target sees its processes, keeps its own files, and leaves it alone at its end',
+    needs: ['real', 'shared-pid'],
+    run: async (t, subject) => {
+      const marker = String(1_000_000 + Math.floor(Math.random() * 1e9));
+      const { spec: target } = await subject.started({
+        command: ['sh', '-c', `touch /tmp/of-target; sleep ${marker}; exec sleep 1000000`],
+      });
+      const script = `until grep -qs ${marker} /proc/[0-9]*/cmdline; do sleep 0.02; done; test ! -e /tmp/of-target`;
+      const spec = { ...subject.scriptSpec(target.sandboxId, script), targetContainerId: target.id };
+      await subject.runtime.startContainer(spec);
+      t.is((await subject.ended(spec.id)).exitCode, 0);
+      t.is((await subject.find(target.id))?.state, 'running');
+    },
+  },
+  {
     title: 'it cannot change the kernel settings of the node',
     needs: ['real'],
     run: async (t, subject) => {

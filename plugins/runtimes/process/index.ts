@@ -30,7 +30,7 @@ export default definePlugin({
       .default([])
       .describe('Folders of the node that containers of image host must not see'),
   }),
-  capabilities: ['images', 'limits', 'pids', 'tty', 'real', 'init', 'log-bound', 'exec-end'],
+  capabilities: ['images', 'limits', 'pids', 'tty', 'real', 'init', 'log-bound', 'exec-end', 'shared-pid'],
   preflight: async (host) => {
     const missing = needed.filter((name) => host.command(name) === undefined);
     if (missing.length > 0)

@@ -11,7 +11,7 @@ const [folder = '', only] = process.argv.slice(2);
 
 runtimeConformance(test, {
   name: 'process',
-  capabilities: ['images', 'tty', 'real', 'init', 'log-bound', 'exec-end'],
+  capabilities: ['images', 'tty', 'real', 'init', 'log-bound', 'exec-end', 'shared-pid'],
   image: 'host',
   module,
   folder,
