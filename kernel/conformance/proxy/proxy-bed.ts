@@ -1,0 +1,121 @@
+/** What the proxy kit's cases are made of: the network under test, and the tools to ask it. */
+import type { Proxy, ProxyCapability, ProxyEndpoint, ProxyPort, ProxyState } from '../../contract/index.ts';
+import type { KitAssertions, KitCase } from '../kit.ts';
+
+/** `local`: a pod of the proxy's node, itself an endpoint. `node`: a process of the node. `outside`: beyond the node. */
+export type ProxyClient = 'local' | 'node' | 'outside';
+
+export type ProxyAnswer =
+  | { readonly endpoint: 'local' | 'remote'; readonly client: string }
+  /** At once, by RST or ICMP. */
+  | 'refused'
+  /** Nothing came back. */
+  | 'dropped';
+
+export interface ProxyBed {
+  proxy(): Proxy & AsyncDisposable;
+  /** Disposes it and starts another. */
+  restart(): Promise<Proxy>;
+  /** Opens a new flow. The endpoints listen on port 80, TCP and UDP. `sourcePort` reuses a UDP flow. */
+  connect(
+    from: ProxyClient,
+    to: {
+      readonly address: string;
+      readonly port: number;
+      readonly protocol?: 'TCP' | 'UDP';
+      readonly sourcePort?: number;
+    },
+  ): Promise<ProxyAnswer>;
+  /** A pod on this node (the client `local`) and one on another. */
+  readonly localAddress: string;
+  readonly remoteAddress: string;
+  /** Of the node, where NodePorts answer. */
+  readonly nodeAddress: string;
+  readonly outsideAddress: string;
+  readonly clusterCidrs: readonly string[];
+  /** Addresses that clients route to the node: two of Services, one external, one of a balancer. */
+  readonly serviceAddresses: readonly [string, string];
+  readonly externalAddress: string;
+  readonly balancerAddress: string;
+  /** How many times slower than real ones its processors are; limits of time are stretched by it. Default 1. */
+  readonly slowdown?: number | undefined;
+  traces(): Promise<string>;
+  readonly damages: readonly { readonly what: string; inflict(): Promise<void> }[];
+}
+
+export type Case = KitCase<ProxyBed, ProxyCapability>;
+
+export const repairMs = 2_000;
+/** So many draws of two endpoints show both, but for one in a million runs. */
+export const draws = 20;
+
+export interface Tools {
+  readonly bed: ProxyBed;
+  readonly local: ProxyEndpoint;
+  readonly remote: ProxyEndpoint;
+  port(change?: Partial<ProxyPort>): ProxyPort;
+  sync(...ports: readonly ProxyPort[]): Promise<number>;
+  /** The endpoints (or 'refused', 'dropped') that `count` new TCP connections meet. */
+  met(from: ProxyClient, address: string, port: number, count?: number): Promise<string>;
+}
+
+export function toolsFor(bed: ProxyBed): Tools {
+  const endpoint = (address: string, local: boolean): ProxyEndpoint => ({
+    address,
+    port: 80,
+    local,
+    ready: true,
+    serving: true,
+    terminating: false,
+  });
+  const local = endpoint(bed.localAddress, true);
+  const remote = endpoint(bed.remoteAddress, false);
+  const port = (change: Partial<ProxyPort> = {}): ProxyPort => ({
+    namespace: 'kit',
+    service: 'web',
+    name: '',
+    protocol: 'TCP',
+    port: 8000,
+    clusterIps: [bed.serviceAddresses[0]],
+    externalIps: [],
+    loadBalancerIps: [],
+    loadBalancerSourceRanges: [],
+    nodePort: undefined,
+    affinitySeconds: undefined,
+    internalPolicy: 'Cluster',
+    externalPolicy: 'Cluster',
+    endpoints: [local, remote],
+    ...change,
+  });
+  const isSlow = (bed.slowdown ?? 1) > 1;
+  return {
+    bed,
+    local,
+    remote,
+    port,
+    sync: async (...ports) => {
+      const desired: ProxyState = { nodeAddresses: [bed.nodeAddress], clusterCidrs: bed.clusterCidrs, ports };
+      return (await bed.proxy().sync(desired)).changed;
+    },
+    met: async (from, address, to, count = draws) => {
+      const seen = new Set<string>();
+      for (let index = 0; index < count; index += 1) {
+        const answer = await bed.connect(from, { address, port: to });
+        seen.add(typeof answer === 'string' ? answer : answer.endpoint);
+        if (answer === 'dropped') break;
+        // Where each connection takes long, no more is drawn than can still say something.
+        if (isSlow && seen.has('local') && seen.has('remote')) break;
+      }
+      return [...seen].sort().join(' ');
+    },
+  };
+}
+
+/** A case on ready-made tools. */
+export function kitCase(
+  title: string,
+  needs: readonly ProxyCapability[],
+  run: (t: KitAssertions, tools: Tools, vip: string, secondVip: string) => Promise<void>,
+): Case {
+  return { title, needs, run: (t, bed) => run(t, toolsFor(bed), ...bed.serviceAddresses) };
+}
