@@ -281,29 +281,26 @@ const lifeCases: readonly Case[] = [
     t.true(bed.proxy().status().ready);
     t.is(typeof bed.proxy().status().lastSyncMs, 'number');
   }),
-  kitCase(
-    'explain, where there is one, says what becomes of a connection, by objects of the kernel',
-    ['tcp'],
-    async (t, { bed, sync, port }, vip) => {
-      const flow = { protocol: 'TCP', destination: vip, port: 8000 } as const;
-      const explain = async () => bed.proxy().explain?.(flow, 'pod');
-      await sync(port());
-      if (bed.proxy().explain !== undefined) {
-        const verdict = await explain();
-        t.is(verdict?.verdict, 'translated');
-        t.is(verdict?.service, 'kit/web');
-        t.is(verdict?.endpoints.length, 2);
-        t.true((verdict?.objects.length ?? 0) > 0, 'it names objects');
-        const missing = verdict?.objects.filter(({ isPresent }) => !isPresent).map(({ shown }) => shown);
-        t.deepEqual(missing, [], 'all of them are there');
-        await sync(port({ endpoints: [] }));
-        t.is((await explain())?.verdict, 'rejected');
-        await sync();
-        t.is(await explain(), undefined, 'no service address');
-      }
-      t.true(bed.proxy().status().ready);
-    },
-  ),
+  kitCase('explain, where there is one, says what becomes of a connection', ['tcp'], async (t, tools, vip) => {
+    const { bed, sync, port } = tools;
+    const flow = { protocol: 'TCP', destination: vip, port: 8000 } as const;
+    const explain = async () => bed.proxy().explain?.(flow, 'pod');
+    await sync(port());
+    if (bed.proxy().explain !== undefined) {
+      const verdict = await explain();
+      t.is(verdict?.verdict, 'translated');
+      t.is(verdict?.service, 'kit/web');
+      t.is(verdict?.endpoints.length, 2);
+      t.true((verdict?.objects.length ?? 0) > 0, 'it names objects');
+      const missing = verdict?.objects.filter(({ isPresent }) => !isPresent).map(({ shown }) => shown);
+      t.deepEqual(missing, [], 'all of them are there');
+      await sync(port({ endpoints: [] }));
+      t.is((await explain())?.verdict, 'rejected');
+      await sync();
+      t.is(await explain(), undefined, 'no service address');
+    }
+    t.true(bed.proxy().status().ready);
+  }),
   kitCase('purge removes every trace, twice over, also of a predecessor', ['tcp'], async (t, tools, vip) => {
     const { bed, sync, port, met } = tools;
     const before = await bed.traces();
