@@ -281,8 +281,7 @@ const lifeCases: readonly Case[] = [
     t.true(bed.proxy().status().ready);
     t.is(typeof bed.proxy().status().lastSyncMs, 'number');
   }),
-  kitCase('explain, where there is one, says what becomes of a connection', ['tcp'], async (t, tools, vip) => {
-    const { bed, sync, port } = tools;
+  kitCase('explain says what becomes of a connection', ['tcp'], async (t, { bed, sync, port }, vip) => {
     const flow = { protocol: 'TCP', destination: vip, port: 8000 } as const;
     const explain = async () => bed.proxy().explain?.(flow, 'pod');
     await sync(port());
