@@ -43,6 +43,8 @@ export async function openProxyBed(t: Scope, options: ProxyBedOptions, shared?: 
     await last.purge();
     await last[Symbol.asyncDispose]();
   });
+  // On slow processors an answer may take seconds; each packet that is dropped on purpose costs as much.
+  const timeoutMs = 1_000 * Math.min(4, options.slowdown ?? 1);
   const clients = { local: one.pod, node: one.node, outside: underlay };
   return {
     proxy: () => running,
@@ -55,8 +57,8 @@ export async function openProxyBed(t: Scope, options: ProxyBedOptions, shared?: 
       const local = sourcePort === undefined ? {} : { localPort: sourcePort };
       const result =
         protocol === 'TCP'
-          ? await clients[from].tcp(address, port, { timeoutMs: 1_000 })
-          : await clients[from].udp(address, port, { timeoutMs: 1_000, ...local });
+          ? await clients[from].tcp(address, port, { timeoutMs })
+          : await clients[from].udp(address, port, { timeoutMs, ...local });
       if (result.error === 'ECONNREFUSED') return 'refused';
       if (result.answer === undefined) return 'dropped';
       const [name, client = ''] = result.answer.split(' ');
