@@ -20,6 +20,7 @@ import { buildProgram } from '../../cli/program.ts';
 import { Cli, Terminal } from '../../cli/terminal.ts';
 import { startKernel } from '../../kernel/composition/start-kernel.ts';
 import { loadConfig, parseConfig } from '../../kernel/config/load-config.ts';
+import { builtInResources } from '../../kernel/machinery/resources.ts';
 import { noDefaults } from '../unit/kernel/fake-plugins.ts';
 
 const root = fileURLToPath(new URL('../../../', import.meta.url));
@@ -169,4 +170,97 @@ test('tests that documents name are there, with the titles that they quote', (t)
     const text = existsSync(source) ? readFileSync(source, 'utf8') : '';
     for (const title of titles) t.true(text.includes(title), `${path}: ${file} has a test "${title}"`);
   }
+});
+
+/** Cells of the rows of the table below a heading. */
+function tableBelow(text: string, heading: string): readonly (readonly string[])[] {
+  const [, below = ''] = text.split(`\n${heading}\n`);
+  const [section = ''] = below.split('\n## ');
+  return section
+    .split('\n')
+    .filter((line) => line.startsWith('| ') && !line.startsWith('| ---'))
+    .slice(1)
+    .map((line) =>
+      line
+        .slice(2, -1)
+        .split(' | ')
+        .map((cell) => cell.trim()),
+    );
+}
+
+const kubernetes = readFileSync(join(root, 'docs/kubernetes.md'), 'utf8');
+
+test('the table of kinds has every kind that is served, in its versions, and a test for each that works', (t) => {
+  const rows = tableBelow(kubernetes, '## Kinds');
+  const told = new Map<string, Set<string>>();
+  for (const [kinds, groups, acts, tests] of rows) {
+    for (const kind of kinds!.split(', ')) {
+      t.false(told.has(kind), `${kind} is told once`);
+      told.set(kind, new Set([...groups!.matchAll(/`([^`]+)`/g)].map((match) => match[1]!)));
+    }
+    if (!acts!.startsWith('stored only'))
+      t.regex(tests ?? '', /`test\/[^`]+\.test\.ts`/, `${kinds} works: how is it tested?`);
+  }
+  const served = new Map<string, Set<string>>();
+  for (const { group, version, kind } of builtInResources)
+    served.set(kind, (served.get(kind) ?? new Set()).add(group === '' ? version : `${group}/${version}`));
+  t.deepEqual([...told.keys()].sort(), [...served.keys()].sort());
+  for (const [kind, versions] of served) t.deepEqual([...told.get(kind)!].sort(), [...versions].sort(), kind);
+});
+
+/** Those of kubectl 1.33 that ask a server, but for `alpha`, `kustomize` and `plugin`, which do not. */
+const kubectlCommands = [
+  ...[
+    'annotate',
+    'api-resources',
+    'api-versions',
+    'apply',
+    'attach',
+    'auth',
+    'autoscale',
+    'certificate',
+    'cluster-info',
+  ],
+  ...[
+    'cordon',
+    'cp',
+    'create',
+    'debug',
+    'delete',
+    'describe',
+    'diff',
+    'drain',
+    'edit',
+    'events',
+    'exec',
+    'explain',
+    'expose',
+  ],
+  ...[
+    'get',
+    'label',
+    'logs',
+    'patch',
+    'port-forward',
+    'proxy',
+    'replace',
+    'rollout',
+    'run',
+    'scale',
+    'set',
+    'taint',
+    'top',
+  ],
+  ...['uncordon', 'version', 'wait'],
+];
+
+test('the table of kubectl has every command that asks a server', (t) => {
+  const told = tableBelow(kubernetes, '## kubectl')
+    .map(([commands]) => commands!)
+    .join(' ');
+  const words = new Set([...told.matchAll(/`([a-z-]+)/g)].map((match) => match[1]!));
+  t.deepEqual(
+    kubectlCommands.filter((command) => !words.has(command)),
+    [],
+  );
 });
