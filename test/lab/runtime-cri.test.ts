@@ -36,7 +36,7 @@ else {
 
   runtimeConformance(test, {
     name: 'cri',
-    capabilities: ['images', 'limits', 'tty', 'real'],
+    capabilities: ['images', 'limits', 'tty', 'real', 'shared-pid'],
     image,
     absentImage: `${registry.address}/absent/image:1`,
     module,

@@ -28,7 +28,7 @@ else {
 
   runtimeConformance(test, {
     name: 'docker',
-    capabilities: ['images', 'limits', 'pids', 'tty', 'real', 'log-bound', 'exec-end'],
+    capabilities: ['images', 'limits', 'pids', 'tty', 'real', 'log-bound', 'exec-end', 'shared-pid'],
     image,
     absentImage: `${registry.address}/absent/image:1`,
     module,

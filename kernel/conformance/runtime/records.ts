@@ -171,8 +171,9 @@ export const recordCases: readonly RuntimeCase[] = [
   {
     title: 'stopping a container ends it, ten times over',
     run: async (t, subject) => {
-      const { spec } = await subject.started();
-      await Promise.all(ten.map(() => subject.runtime.stopContainer(spec.id, 5_000)));
+      const { spec } = await subject.started({ say: ['up'] });
+      await until('it is up', () => readLog(spec.logPath).lines.length > 0 || undefined);
+      await Promise.all(ten.map(() => subject.runtime.stopContainer(spec.id, 30_000)));
       const first = await subject.find(spec.id);
       t.is(first?.state, 'exited');
       t.is(first?.exitCode, 143);

@@ -180,10 +180,16 @@ export class RuntimeSubject {
 
 /** The default behaviour: a script. It prints first, so that a case can wait for it. */
 function scriptFor({ say = [], exitCode }: Behaviour): Partial<ContainerSpec> {
-  // As pid 1 it would not hear TERM without a handler.
-  const end = exitCode === undefined ? 'trap "exit 143" TERM; sleep 1000000 & wait' : `exit ${exitCode}`;
+  const end = exitCode === undefined ? 'sleep 1000000 & wait' : `exit ${exitCode}`;
   return {
-    command: ['sh', '-c', 'for line; do printf "%s\\n" "$line"; done; eval "$KIT_END"', 'sh', ...say],
+    // As pid 1 it would not hear TERM without a handler; it has one before it says anything.
+    command: [
+      'sh',
+      '-c',
+      'trap "exit 143" TERM; for line; do printf "%s\\n" "$line"; done; eval "$KIT_END"',
+      'sh',
+      ...say,
+    ],
     env: [{ name: 'KIT_END', value: end }],
   };
 }

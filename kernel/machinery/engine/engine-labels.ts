@@ -20,7 +20,7 @@ export const labelKeys = {
 
 export type SandboxFacts = Pick<
   SandboxSpec,
-  'id' | 'podNamespace' | 'podName' | 'podUid' | 'labels' | 'hostNetwork' | 'hostIpc' | 'hostPid'
+  'id' | 'podNamespace' | 'podName' | 'podUid' | 'labels' | 'hostNetwork' | 'hostIpc' | 'hostPid' | 'sharedPid'
 >;
 
 export type ContainerFacts = Pick<
@@ -52,8 +52,10 @@ export function ownerOf(stateDir: string): string {
 }
 
 export function sandboxLabels(owner: string, node: string, spec: SandboxSpec): Labels {
-  const { id, podNamespace, podName, podUid, labels, hostNetwork, hostIpc, hostPid } = spec;
-  const facts: SandboxFacts = { id, podNamespace, podName, podUid, labels, hostNetwork, hostIpc, hostPid };
+  const { id, podNamespace, podName, podUid, labels, hostNetwork, hostIpc, hostPid, sharedPid } = spec;
+  const facts: SandboxFacts = {
+    ...{ id, podNamespace, podName, podUid, labels, hostNetwork, hostIpc, hostPid, sharedPid },
+  };
   return {
     [labelKeys.owner]: owner,
     [labelKeys.node]: node,

@@ -5,7 +5,7 @@ import { labelKeys, type SandboxFacts } from '../../../kernel/machinery/engine/e
 import type { SandboxPaths } from '../../../kernel/machinery/engine/sandbox-files.ts';
 import { linuxCapabilities } from '../../../kernel/machinery/linux-capabilities.ts';
 
-const modes = { pod: 0, container: 1, node: 2 } as const;
+const modes = { pod: 0, container: 1, node: 2, target: 3 } as const;
 const runtimeDefault = { profile_type: 0 } as const;
 const unconfined = { profile_type: 1 } as const;
 const propagations = { None: 0, HostToContainer: 1, Bidirectional: 2 } as const;
@@ -26,10 +26,10 @@ function split(labels: Labels): { readonly labels: Labels; readonly annotations:
   return { labels: rest, annotations: { [labelKeys.facts]: facts } };
 }
 
-const namespaces = (spec: Pick<SandboxSpec, 'hostNetwork' | 'hostIpc' | 'hostPid'>): object => ({
+const namespaces = (spec: Pick<SandboxSpec, 'hostNetwork' | 'hostIpc' | 'hostPid' | 'sharedPid'>): object => ({
   network: spec.hostNetwork ? modes.node : modes.pod,
   ipc: spec.hostIpc ? modes.node : modes.pod,
-  pid: spec.hostPid ? modes.node : modes.container,
+  pid: spec.hostPid ? modes.node : spec.sharedPid === true ? modes.pod : modes.container,
 });
 
 export function sandboxConfig(spec: SandboxSpec, owner: string, labels: Labels): object {
@@ -58,7 +58,10 @@ export function containerConfig(
   sandbox: { readonly facts: SandboxFacts; readonly files: SandboxPaths },
   image: { readonly id: string; readonly uid: number | undefined },
   labels: Labels,
+  /** The runtime's id of the container whose processes it joins. */
+  targetId: string | undefined,
 ): object {
+  const joinsTarget = targetId !== undefined && !sandbox.facts.hostPid && sandbox.facts.sharedPid !== true;
   const user = spec.user ?? (spec.group === undefined ? undefined : (image.uid ?? 0));
   const { limits } = spec;
   return {
@@ -87,7 +90,10 @@ export function containerConfig(
           : { cpu_shares: Math.max(2, Math.round((limits.cpuRequestMillis * 1024) / 1000)) }),
       },
       security_context: {
-        namespace_options: namespaces(sandbox.facts),
+        namespace_options: {
+          ...namespaces(sandbox.facts),
+          ...(joinsTarget ? { pid: modes.target, target_id: targetId } : {}),
+        },
         privileged: spec.privileged,
         capabilities: spec.privileged
           ? {}

@@ -7,7 +7,12 @@ type Scalar = 'string' | 'bool' | 'bytes' | 'int32' | 'int64' | 'uint32' | 'uint
 type FieldType = Scalar | 'map' | `[]${string}` | (string & {});
 type Fields = Readonly<Record<string, readonly [number: number, type: FieldType]>>;
 
-const namespaceOption: Fields = { network: [1, 'int32'], pid: [2, 'int32'], ipc: [3, 'int32'] };
+const namespaceOption: Fields = {
+  network: [1, 'int32'],
+  pid: [2, 'int32'],
+  ipc: [3, 'int32'],
+  target_id: [4, 'string'],
+};
 
 const messages: Readonly<Record<string, Fields>> = {
   Empty: {},
@@ -167,6 +172,7 @@ const messages: Readonly<Record<string, Fields>> = {
     repo_digests: [3, '[]string'],
     size: [4, 'uint64'],
     uid: [5, 'Int64Value'],
+    username: [6, 'string'],
   },
   ImageStatusResponse: { image: [1, 'Image'], info: [2, 'map'] },
   ListImagesResponse: { images: [1, '[]Image'] },

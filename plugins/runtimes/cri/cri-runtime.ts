@@ -203,7 +203,10 @@ export class CriRuntime implements Runtime, AsyncDisposable {
         throw new PintleError('CONTAINER_INVALID', 'no command given, and the image has none');
       mkdirSync(dirname(spec.logPath), { recursive: true });
       const image = { id: imageId, uid: found.uid };
-      const config = containerConfig(spec, { facts, files: this.#files.of(spec.sandboxId) }, image, labels);
+      const { targetContainerId } = spec;
+      const target = targetContainerId === undefined ? undefined : await this.#inventory.container(targetContainerId);
+      const files = this.#files.of(spec.sandboxId);
+      const config = containerConfig(spec, { facts, files }, image, labels, target?.criId);
       const { container_id } = await this.#client.runtime<{ container_id: string }>('CreateContainer', {
         pod_sandbox_id: criId,
         config,

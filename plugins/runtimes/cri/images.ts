@@ -8,6 +8,7 @@ interface CriImage {
   readonly repo_digests: readonly string[];
   readonly size: number;
   readonly uid: { readonly value: number } | null;
+  readonly username: string;
 }
 
 /** Layers can be large and registries slow. */
@@ -87,6 +88,8 @@ export async function removeImage(
   return true;
 }
 
-function describe({ id, repo_tags, repo_digests, size }: CriImage): Image {
-  return { id, names: [...repo_tags, ...repo_digests], sizeBytes: size };
+function describe({ id, repo_tags, repo_digests, size, uid, username }: CriImage): Image {
+  // Of an image that names its user, only the name is told.
+  const user = uid?.value ?? (username === '' ? 0 : undefined);
+  return { id, names: [...repo_tags, ...repo_digests], sizeBytes: size, ...(user === undefined ? {} : { user }) };
 }

@@ -23,7 +23,7 @@ export default definePlugin({
   api: 1,
   summary: 'Containers of containerd or CRI-O, in the pod network of Pintle',
   config,
-  capabilities: ['images', 'limits', 'tty', 'real'],
+  capabilities: ['images', 'limits', 'tty', 'real', 'shared-pid'],
   preflight: async (host, { endpoint }) => {
     if (!host.isPrivileged)
       return { ok: false, reason: 'connecting pods to the network needs root', fix: 'run as root' };

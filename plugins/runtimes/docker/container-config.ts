@@ -39,6 +39,8 @@ export function containerConfig(
   image: { readonly Id: string; readonly Config?: { readonly User?: string } | undefined },
   labels: Readonly<Record<string, string>>,
   engineLog: EngineLog,
+  /** How the engine names the container that `targetContainerId` means. */
+  targetName: (id: string) => string,
 ): Docker.ContainerCreateOptions {
   const { facts, files, dockerId } = sandbox;
   const mounts = [...spec.mounts];
@@ -64,7 +66,7 @@ export function containerConfig(
     HostConfig: {
       NetworkMode: `container:${dockerId}`,
       IpcMode: facts.hostIpc ? 'host' : `container:${dockerId}`,
-      PidMode: facts.hostPid ? 'host' : '',
+      PidMode: pidModeOf(spec, facts, dockerId, targetName),
       // Not Binds, in which a colon ends a path.
       Mounts: mounts.map((mount) => ({
         Type: 'bind' as const,
@@ -92,6 +94,17 @@ export function containerConfig(
       ...(limits?.pids === undefined ? {} : { PidsLimit: limits.pids }),
     },
   };
+}
+
+function pidModeOf(
+  { targetContainerId }: ContainerSpec,
+  facts: SandboxFacts,
+  sandboxId: string,
+  targetName: (id: string) => string,
+): string {
+  if (facts.hostPid) return 'host';
+  if (facts.sharedPid === true) return `container:${sandboxId}`;
+  return targetContainerId === undefined ? '' : `container:${targetName(targetContainerId)}`;
 }
 
 const propagations = { None: 'rprivate', HostToContainer: 'rslave', Bidirectional: 'rshared' } as const;

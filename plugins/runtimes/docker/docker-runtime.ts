@@ -223,6 +223,7 @@ export class DockerRuntime implements Runtime, AsyncDisposable {
         image,
         labels,
         this.#options.engineLog,
+        (id) => containerName(this.#owner, id),
       );
       const { id } = await this.#engine.call((docker) => docker.createContainer({ name, ...config }));
       const info = await this.#engine.call((docker) => docker.getContainer(id).inspect());

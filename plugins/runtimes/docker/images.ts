@@ -27,7 +27,9 @@ export async function findImage(engine: Engine, name: string): Promise<ImageInsp
 
 export function describeImage(info: ImageInspectInfo): Image {
   const names = [...(info.RepoTags ?? []), ...(info.RepoDigests ?? [])].filter((name) => !name.startsWith('<none>'));
-  return { id: info.Id, names, sizeBytes: info.Size };
+  // A name would have to be looked up in the image.
+  const user = /^(\d+)(?::|$)/.exec(info.Config.User)?.[1] ?? (info.Config.User === '' ? '0' : undefined);
+  return { id: info.Id, names, sizeBytes: info.Size, ...(user === undefined ? {} : { user: Number(user) }) };
 }
 
 export async function pullImage(engine: Engine, name: string, options: PullOptions): Promise<Image> {

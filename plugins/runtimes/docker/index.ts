@@ -51,7 +51,7 @@ export default definePlugin({
   api: 1,
   summary: 'Containers of a Docker engine, in the pod network of Pintle',
   config,
-  capabilities: ['images', 'limits', 'pids', 'tty', 'real', 'log-bound', 'exec-end'],
+  capabilities: ['images', 'limits', 'pids', 'tty', 'real', 'log-bound', 'exec-end', 'shared-pid'],
   preflight: async (host, { engine }) => {
     if (!host.isPrivileged)
       return { ok: false, reason: 'connecting pods to the network needs root', fix: 'run as root' };

@@ -1,30 +1,66 @@
 /**
  * The image of sandbox containers, made here so that none need be downloaded: a tar with one file, a program that waits
- * for ever. A sandbox container holds a pod's namespaces and nothing else.
+ * for ever. A sandbox container holds a pod's namespaces and nothing else; where the pod's containers share their pid
+ * namespace, it is pid 1 there, and the kernel reaps what is left to it because it ignores SIGCHLD.
  *
  *   ELF header       64 bytes
  *   program header   56 bytes: the whole file is mapped at 0x400000, readable and executable
- *   code             pause(2), again and again; on arm64, which has no pause, ppoll(NULL, 0, NULL, NULL)
+ *   code             rt_sigaction(SIGCHLD, &action, NULL, 8), then pause(2) for ever; on arm64, which has no pause,
+ *                    ppoll(NULL, 0, NULL, NULL)
+ *   action           32 bytes: handler SIG_IGN (1), and zeros
  */
 import { PintleError } from '../../../kernel/contract/index.ts';
 
 export const sandboxRepository = 'pintle/sandbox';
-export const sandboxTag = '1';
+export const sandboxTag = '2';
 export const sandboxProgram = '/pause';
 
 const headerBytes = 64 + 56;
 const loadAddress = 0x400000;
 
+const action = Buffer.alloc(32);
+action.writeBigUInt64LE(1n, 0);
+
 const machines: Readonly<Record<string, { readonly elf: number; readonly code: Buffer }>> = {
   x64: {
     elf: 62,
-    // mov eax, 34 (pause); syscall; jmp to the mov
-    code: Buffer.from('b8220000000f05ebf7', 'hex'),
+    code: Buffer.from(
+      // mov eax, 13 (rt_sigaction); mov edi, 17; mov esi, action; xor edx, edx; mov r10d, 8; syscall
+      'b80d000000' +
+        'bf11000000' +
+        'be9a004000' +
+        '31d2' +
+        '41ba08000000' +
+        '0f05' +
+        // mov eax, 34 (pause); syscall; jmp to the mov
+        'b822000000' +
+        '0f05' +
+        'ebf7',
+      'hex',
+    ),
   },
   arm64: {
     elf: 183,
-    // movz x8, 73 (ppoll); movz x0..x3, 0; svc 0; b to the first
-    code: Buffer.from('280980d2000080d2010080d2020080d2030080d2010000d4faffff17', 'hex'),
+    code: Buffer.from(
+      // movz x8, 134 (rt_sigaction); movz x0, 17; movz x1, low half of action; movk x1, 0x40, lsl 16; movz x2, 0;
+      // movz x3, 8; svc 0
+      'c81080d2' +
+        '200280d2' +
+        '011680d2' +
+        '0108a0f2' +
+        '020080d2' +
+        '030180d2' +
+        '010000d4' +
+        // movz x8, 73 (ppoll); movz x0..x3, 0; svc 0; b to the first of these
+        '280980d2' +
+        '000080d2' +
+        '010080d2' +
+        '020080d2' +
+        '030080d2' +
+        '010000d4' +
+        'faffff17',
+      'hex',
+    ),
   },
 };
 
@@ -35,7 +71,7 @@ function pauseProgram(arch: string): Buffer {
       'UNSUPPORTED',
       `runtime docker has no sandbox program for ${arch}; name an image that waits for ever as sandboxImage in its config`,
     );
-  const size = headerBytes + machine.code.length;
+  const size = headerBytes + machine.code.length + action.length;
   const bytes = Buffer.alloc(headerBytes);
   bytes.write('\x7fELF', 0, 'latin1');
   // 64 bit, little endian, version 1
@@ -55,7 +91,7 @@ function pauseProgram(arch: string): Buffer {
   bytes.writeBigUInt64LE(BigInt(size), 96);
   bytes.writeBigUInt64LE(BigInt(size), 104);
   bytes.writeBigUInt64LE(0x1000n, 112);
-  return Buffer.concat([bytes, machine.code]);
+  return Buffer.concat([bytes, machine.code, action]);
 }
 
 /** A tar with the program as its only file. */
