@@ -30,6 +30,11 @@ const config = z.strictObject({
     .describe('Life of certificates; renewed when a third is left'),
   maxReads: z.int().min(1).default(400).describe('Reading requests served at once'),
   maxWrites: z.int().min(1).default(200).describe('Writing requests served at once'),
+  maxWaiting: z
+    .int()
+    .min(0)
+    .default(4000)
+    .describe('Reading, and writing, requests that wait for their turn; more are refused with 429'),
   bodyTimeoutSeconds: z.int().min(1).default(30).describe('Time for a request body to arrive'),
   headersTimeoutSeconds: z.int().min(1).default(15).describe('Time for request headers to arrive'),
 });
@@ -69,7 +74,7 @@ export default definePlugin({
         ],
         nodes: options.nodes,
       },
-      limits: { reads: options.maxReads, writes: options.maxWrites },
+      limits: { reads: options.maxReads, writes: options.maxWrites, waiting: options.maxWaiting },
       bodyTimeoutMs: options.bodyTimeoutSeconds * 1000,
       headersTimeoutMs: options.headersTimeoutSeconds * 1000,
       processMetrics: context.processMetrics,

@@ -178,6 +178,7 @@ export async function startNodeAgent(
       runtime,
       clock,
       log,
+      node: () => nodes.get(nodeName),
       networkProblem: () => network.problem(),
       pressures: () => pressure.monitor.pressures,
     },

@@ -15,7 +15,12 @@ import {
 import { resources } from '../../../kernel/machinery/resources.ts';
 import type { Informer } from '../../../kernel/machinery/informer.ts';
 
+const waitsForRange = 'waiting for a pod CIDR (controller node-ipam assigns one)';
 const mtuLookMs = 1_000;
+/** In a large cluster changes of peers are taken up together, so that a thousand nodes that join are not a thousand syncs of all. */
+const largeCluster = 50;
+const paceMsPerNode = 2;
+const maxPaceMs = 5_000;
 
 export interface NetworkServices {
   readonly cluster: Cluster;
@@ -47,10 +52,15 @@ export function peerOf(node: Node): Peer {
   };
 }
 
+/** A node's heartbeats change nothing that the network is made from. */
+export function isSamePeer(a: Node, b: Node): boolean {
+  return JSON.stringify(peerOf(a)) === JSON.stringify(peerOf(b));
+}
+
 export class NodeNetwork {
   readonly #settings: NetworkSettings;
   readonly #services: NetworkServices;
-  #problem: string | undefined = 'waiting for a pod CIDR';
+  #problem: string | undefined = waitsForRange;
   #joined = '';
   /** What the attachment was configured with. */
   #mtuBytes = 0;
@@ -72,7 +82,8 @@ export class NodeNetwork {
   async run(signal: AbortSignal): Promise<void> {
     const { clock, log, nodes } = this.#services;
     let isDirty = true;
-    const stop = nodes.onChange(() => {
+    const stop = nodes.onChange(({ object, previous }) => {
+      if (object !== undefined && previous !== undefined && isSamePeer(object, previous)) return;
       isDirty = true;
       this.#wake();
     });
@@ -96,6 +107,7 @@ export class NodeNetwork {
       try {
         await this.#step();
         delayMs = 200;
+        await this.#pace(signal);
       } catch (error) {
         isDirty = true;
         this.#setProblem(error instanceof Error ? error.message : String(error));
@@ -106,6 +118,13 @@ export class NodeNetwork {
     }
     clearInterval(look);
     stop();
+  }
+
+  /** A node that is not in the network yet loses no time. */
+  async #pace(signal: AbortSignal): Promise<void> {
+    const count = this.#services.nodes.list().length;
+    if (count < largeCluster || this.#problem !== undefined) return;
+    await this.#services.clock.sleep(Math.min(count * paceMsPerNode, maxPaceMs), signal).catch(() => undefined);
   }
 
   #setProblem(problem: string | undefined): void {
@@ -120,7 +139,7 @@ export class NodeNetwork {
     const self = nodes.get(nodeName);
     const podCidrs = podCidrsOf(self);
     if (!self || podCidrs.length === 0) {
-      this.#setProblem('waiting for a pod CIDR (controller node-ipam assigns one)');
+      this.#setProblem(waitsForRange);
       return;
     }
     const key = JSON.stringify([podCidrs, addresses, clusterCidrs]);

@@ -36,6 +36,8 @@ export interface NodeServices {
   readonly runtime: Runtime;
   readonly clock: Clock;
   readonly log: Logger;
+  /** This node as it was last seen; undefined when that is not known. */
+  node(): Node | undefined;
   /** Why the node's network is not ready; undefined when it is. */
   networkProblem(): string | undefined;
   /** What the node is short of. */
@@ -49,6 +51,14 @@ const text = (path: string) =>
     (content) => content.trim(),
     () => '',
   );
+
+/** All that a status says, but for the times at which it says so. */
+function plainOf(status: NodeStatus): string {
+  const conditions = (status.conditions ?? []).map(({ type, status: value, reason, message }) => ({
+    ...{ type, value, reason, message },
+  }));
+  return JSON.stringify({ ...status, conditions });
+}
 
 async function osImage(): Promise<string> {
   return /^PRETTY_NAME="?([^"\n]*)/m.exec(await text('/etc/os-release'))?.[1] ?? 'Linux';
@@ -102,11 +112,14 @@ export class NodeRegistration {
       if (!isPintleError(error, 'NOT_FOUND')) throw error;
     }
     const status = await this.#status(undefined);
-    return cluster.create(resources.nodes, {
+    const created = await cluster.create(resources.nodes, {
       metadata: { name: nodeName, labels: wanted },
       spec: taints.length > 0 ? { taints: taints.map((taint) => ({ ...taint, value: taint.value ?? '' })) } : {},
       status,
     });
+    this.#lastWritten = plainOf(status);
+    this.#lastWrittenMs = this.#services.clock.now();
+    return created;
   }
 
   /** Renews the lease and refreshes the status until aborted; `poke` writes the status at once. */
@@ -145,26 +158,22 @@ export class NodeRegistration {
   async writeStatus(): Promise<void> {
     const { cluster, clock } = this.#services;
     const { nodeName, statusSeconds } = this.#settings;
+    const now = clock.now();
+    const isNews = (status: NodeStatus): boolean =>
+      plainOf(status) !== this.#lastWritten || now - this.#lastWrittenMs >= statusSeconds * 1000;
+    // A thousand idle nodes ask the server nothing: whether there is news is seen from the copy at hand.
+    const known = this.#services.node();
+    if (known !== undefined && !isNews(await this.#status(known))) return;
     const node = await cluster.get(resources.nodes, { name: nodeName });
     const status = await this.#status(node);
-    const plain = JSON.stringify({
-      ...status,
-      conditions: status.conditions!.map(({ type, status: value, reason, message }) => ({
-        type,
-        value,
-        reason,
-        message,
-      })),
-    });
-    const now = clock.now();
-    if (plain === this.#lastWritten && now - this.#lastWrittenMs < statusSeconds * 1000) return;
+    if (!isNews(status)) return;
     await cluster.patch(
       resources.nodes,
       { name: nodeName },
       { kind: 'merge', body: { status } },
       { subresource: 'status' },
     );
-    this.#lastWritten = plain;
+    this.#lastWritten = plainOf(status);
     this.#lastWrittenMs = now;
   }
 

@@ -178,7 +178,7 @@ test('readers and writers beyond the limits get 429, health checks and watches d
     list: async (...call: Parameters<typeof list>) => gate.then(() => list(...call)),
     create: async (...call: Parameters<typeof create>) => gate.then(() => create(...call)),
   });
-  await using api = await startApi({ cluster, config: { maxReads: 2, maxWrites: 1 } });
+  await using api = await startApi({ cluster, config: { maxReads: 2, maxWrites: 1, maxWaiting: 0 } });
   const slow = [api.call('GET', maps), api.call('GET', maps), api.call('POST', maps, { metadata: { name: 'a' } })];
   const isFull = async (): Promise<boolean> => {
     const { text } = await api.call('GET', '/metrics');
@@ -201,6 +201,37 @@ test('readers and writers beyond the limits get 429, health checks and watches d
     (await Promise.all(slow)).map((reply) => reply.status),
     [200, 200, 201],
   );
+  t.is((await api.call('GET', maps)).status, 200);
+});
+
+test('requests beyond the limits wait for their turn, in order of arrival', async (t) => {
+  const cluster = fakeCluster();
+  const releases: (() => void)[] = [];
+  const order: string[] = [];
+  const create = cluster.create.bind(cluster);
+  Object.assign(cluster, {
+    create: async (...call: Parameters<typeof create>) => {
+      order.push(call[1].metadata.name ?? '');
+      await new Promise<void>((resolve) => releases.push(resolve));
+      return create(...call);
+    },
+  });
+  await using api = await startApi({ cluster, config: { maxWrites: 1, maxWaiting: 2 } });
+  const post = (name: string) => api.call('POST', maps, { metadata: { name } });
+  const first = post('a');
+  while (releases.length === 0) await new Promise(setImmediate);
+  const others = [post('b'), post('c'), post('d')];
+  // Of the three one is too many: its answer is there while the first still holds the only place.
+  const refused = await Promise.race(others);
+  t.is(refused.status, 429);
+  t.deepEqual(order, ['a']);
+  for (let count = 0; count < 3; count += 1) {
+    while (releases.length <= count) await new Promise(setImmediate);
+    t.is(order.length, count + 1);
+    releases[count]!();
+  }
+  const statuses = (await Promise.all([first, ...others])).map(({ status }) => status);
+  t.deepEqual([...statuses].sort(), [201, 201, 201, 429]);
   t.is((await api.call('GET', maps)).status, 200);
 });
 

@@ -161,7 +161,7 @@ test('a running server takes up its renewed certificate by itself', async (t) =>
     advertise: undefined,
     publish: false,
     certificates: { lifetimeMs: 10_000, extraNames: [], nodes: [] },
-    limits: { reads: 10, writes: 10 },
+    limits: { reads: 10, writes: 10, waiting: 0 },
     bodyTimeoutMs: 1000,
     headersTimeoutMs: 1000,
   });

@@ -1,0 +1,327 @@
+/**
+ * Churn: pods of runtime `process` come and go on three nodes for minutes, behind a Service, with volumes and limits. Then
+ * nothing of them may be left, and memory must be steady.
+ *
+ *     node out/bench/programs/pod-churn.js [--pods 2000] [--minutes 10] [--json FILE]
+ *
+ * Compared before and after, on every node: processes, namespaces, links, addresses, routes, policy and filter rules,
+ * leases, mounts, cgroups, files. Exit code 3: something leaked, a pod never ran or never went, or memory grew.
+ */
+import { spawn, type ChildProcess } from 'node:child_process';
+import { mkdtempSync, readFileSync, realpathSync, rmSync, writeFileSync } from 'node:fs';
+import { request } from 'node:http';
+import { createServer, type AddressInfo } from 'node:net';
+import { cpus, loadavg, release, tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { parseArgs } from 'node:util';
+import { ApiClient } from '../../cli/up/api-client.ts';
+import { labMainPid, processesLike } from '../../cli/up/lab-processes.ts';
+import { residentBytesOf } from '../bed/processes.ts';
+import { ascending, quantile } from '../method/statistics.ts';
+import { commandLine, deepInventory, namespacesOf, processesBelow, type Inventory } from './node-inventory.ts';
+
+const program = fileURLToPath(new URL('../../cli/main.js', import.meta.url));
+const { values } = parseArgs({
+  options: {
+    pods: { type: 'string', default: '2000' },
+    minutes: { type: 'string', default: '10' },
+    json: { type: 'string' },
+  },
+});
+const [podCount, minutes] = [Number(values.pods), Number(values.minutes)];
+if (!Number.isSafeInteger(podCount) || podCount < 1 || !(minutes > 0))
+  throw new TypeError('--pods takes a whole number, --minutes a number');
+
+/** What V8 may keep of a heap that was larger: growth from the middle to the end beyond this is a leak. */
+const steady = { share: 1.2, megabytes: 16 };
+const sleep = (ms: number) => new Promise<void>((resolve) => setTimeout(resolve, ms));
+const folder = join(mkdtempSync(join(tmpdir(), 'pintle-churn-')), 'c');
+const podsPath = '/api/v1/namespaces/churn/pods';
+
+async function freePort(): Promise<number> {
+  const server = createServer();
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  const { port } = server.address() as AddressInfo;
+  await new Promise<void>((resolve) => server.close(() => resolve()));
+  return port;
+}
+
+async function up(): Promise<ChildProcess> {
+  const argv = ['up', '--state-dir', folder, '--listen', `127.0.0.1:${await freePort()}`, '--nodes', '3'];
+  const child = spawn('setpriv', ['--pdeathsig', 'INT', '--', process.execPath, program, ...argv], {
+    stdio: ['ignore', 'pipe', 'inherit'],
+  });
+  let text = '';
+  await new Promise<void>((resolve, reject) => {
+    child.stdout.on('data', (chunk: Buffer) => {
+      text += chunk.toString('utf8');
+      if (text.includes('Ctrl-C takes')) resolve();
+    });
+    child.on('exit', (code) => reject(new Error(`pintle up ended with ${code}\n${text}`)));
+  });
+  return child;
+}
+
+interface Process {
+  readonly name: string;
+  readonly pid: number;
+}
+
+/** The server and the agents. */
+function ownProcesses(): { readonly labPid: number; readonly all: readonly Process[] } {
+  const record = JSON.parse(readFileSync(join(folder, 'up.json'), 'utf8')) as {
+    readonly server: { readonly pid: number };
+    readonly lab: { readonly pid: number };
+    readonly nodes: readonly { readonly name: string }[];
+  };
+  const labPid = labMainPid(record.lab.pid);
+  const agents = record.nodes.map(({ name }): Process => {
+    const pid = processesLike(labPid).find((each) => {
+      const words = commandLine(each);
+      return words[2] === 'agent' && words.includes(name);
+    });
+    if (pid === undefined) throw new Error(`node ${name} has no agent`);
+    return { name, pid };
+  });
+  return { labPid, all: [{ name: 'server', pid: record.server.pid }, ...agents] };
+}
+
+function inventory(): Inventory {
+  const { labPid, all } = ownProcesses();
+  const pids = processesBelow(labPid);
+  const gathered: Record<string, readonly string[]> = {
+    processes: pids.map((pid) => commandLine(pid).join(' ')).sort(),
+    namespaces: namespacesOf(pids),
+  };
+  for (const { name, pid } of all.slice(1)) {
+    const stateDir = join(realpathSync(folder), 'nodes', name, 'agent');
+    for (const [what, list] of Object.entries(deepInventory(pid, stateDir))) gathered[`${name}: ${what}`] = list;
+  }
+  return gathered;
+}
+
+/** Lines such as "node-1: mounts: + /path", by how often each occurs. */
+function difference(before: Inventory, after: Inventory): readonly string[] {
+  return Object.keys(before).flatMap((what) => {
+    const counts = new Map<string, number>();
+    for (const each of before[what] ?? []) counts.set(each, (counts.get(each) ?? 0) - 1);
+    for (const each of after[what] ?? []) counts.set(each, (counts.get(each) ?? 0) + 1);
+    return [...counts]
+      .filter(([, count]) => count !== 0)
+      .map(([each, count]) => `${what}: ${count > 0 ? '+' : '-'} ${each}`);
+  });
+}
+
+interface PodEvent {
+  readonly type: string;
+  readonly object: {
+    readonly metadata: { readonly name: string; readonly deletionTimestamp?: string };
+    readonly status?: { readonly phase?: string; readonly conditions?: readonly { type: string; status: string }[] };
+  };
+}
+
+/** Follows the pods from outside; opens the watch again when it ends. */
+class PodWatch {
+  readonly created = new Map<string, number>();
+  readonly ran = new Map<string, number>();
+  readonly deleted = new Map<string, number>();
+  readonly gone = new Map<string, number>();
+  readonly failed = new Set<string>();
+  #isClosed = false;
+  #destroy: () => void = () => undefined;
+
+  constructor(socketPath: string) {
+    const open = (): void => {
+      const asked = request({ socketPath, path: `${podsPath}?watch=true&resourceVersion=0` }, (response) => {
+        let rest = '';
+        response.setEncoding('utf8');
+        response.on('data', (chunk: string) => {
+          const lines = (rest + chunk).split('\n');
+          rest = lines.pop() ?? '';
+          for (const line of lines) this.#heed(JSON.parse(line) as PodEvent);
+        });
+        response.on('close', () => void (this.#isClosed || setTimeout(open, 100)));
+      });
+      asked.on('error', () => undefined);
+      asked.end();
+      this.#destroy = () => asked.destroy();
+    };
+    open();
+  }
+
+  #heed({ type, object }: PodEvent): void {
+    const { name } = object.metadata;
+    const now = performance.now();
+    const isReady = object.status?.conditions?.some((each) => each.type === 'Ready' && each.status === 'True');
+    if (isReady === true && !this.ran.has(name)) this.ran.set(name, now);
+    // A pod that is being deleted ends by a signal, and that is no failure.
+    if (object.status?.phase === 'Failed' && !this.deleted.has(name)) this.failed.add(name);
+    if (type === 'DELETED') this.gone.set(name, now);
+  }
+
+  close(): void {
+    this.#isClosed = true;
+    this.#destroy();
+  }
+}
+
+/** Every third with memory for a volume, every fifth with a port of the node; all with files, limits and a readiness probe. */
+function podOf(index: number) {
+  const name = `churn-${index}`;
+  const limits = { cpu: '200m', memory: '64Mi' };
+  return {
+    apiVersion: 'v1',
+    kind: 'Pod',
+    metadata: { name, labels: { app: 'churn' } },
+    spec: {
+      terminationGracePeriodSeconds: 2,
+      containers: [
+        {
+          name: 'main',
+          image: 'host',
+          command: ['sh', '-c', 'trap "exit 0" TERM; echo started > /scratch/file; cat /config/key; sleep 1000 & wait'],
+          readinessProbe: { exec: { command: ['test', '-f', '/scratch/file'] }, periodSeconds: 10 },
+          resources: { limits, requests: { cpu: '5m', memory: '8Mi' } },
+          ports:
+            index % 5 === 0 ? [{ containerPort: 80, hostPort: 20_000 + (index % 5_000) }] : [{ containerPort: 80 }],
+          volumeMounts: [
+            { name: 'scratch', mountPath: '/scratch' },
+            { name: 'config', mountPath: '/config' },
+          ],
+        },
+      ],
+      volumes: [
+        { name: 'scratch', emptyDir: index % 3 === 0 ? { medium: 'Memory' } : {} },
+        { name: 'config', configMap: { name: 'churn' } },
+      ],
+    },
+  };
+}
+
+async function prepare(api: ApiClient): Promise<void> {
+  await api.create('/api/v1/namespaces', { apiVersion: 'v1', kind: 'Namespace', metadata: { name: 'churn' } });
+  await api.create('/api/v1/namespaces/churn/configmaps', {
+    ...{ apiVersion: 'v1', kind: 'ConfigMap', metadata: { name: 'churn' }, data: { key: 'value' } },
+  });
+  await api.create('/api/v1/namespaces/churn/services', {
+    ...{ apiVersion: 'v1', kind: 'Service', metadata: { name: 'churn' } },
+    spec: { selector: { app: 'churn' }, ports: [{ port: 80 }] },
+  });
+}
+
+/** Pods at an even pace; each is deleted a while after it is Ready, so that about forty live at any time. */
+async function churn(api: ApiClient, watch: PodWatch, from: number, count: number, spanMs: number): Promise<void> {
+  const [paceMs, lifeMs, patienceMs] = [spanMs / count, Math.min(10_000, spanMs / 10), 120_000];
+  const began = performance.now();
+  const live = async (index: number): Promise<void> => {
+    const name = `churn-${index}`;
+    watch.created.set(name, performance.now());
+    await api.create(podsPath, podOf(index));
+    for (const until = performance.now() + patienceMs; !watch.ran.has(name) && performance.now() < until;)
+      await sleep(250);
+    await sleep(lifeMs);
+    watch.deleted.set(name, performance.now());
+    const { status, body } = await api.raw('DELETE', `${podsPath}/${name}`);
+    if (status >= 300 && status !== 404) throw new Error(`DELETE of ${name} was answered with ${status}: ${body}`);
+    for (const until = performance.now() + patienceMs; !watch.gone.has(name) && performance.now() < until;)
+      await sleep(250);
+  };
+  const lives: Promise<void>[] = [];
+  for (let index = 0; index < count; index += 1) {
+    await sleep(began + index * paceMs - performance.now());
+    lives.push(live(from + index));
+  }
+  await Promise.all(lives);
+}
+
+const rss = (): Readonly<Record<string, number>> =>
+  Object.fromEntries(ownProcesses().all.map(({ name, pid }) => [name, Math.round(residentBytesOf(pid) / 2 ** 20)]));
+
+const log = (text: string): void => console.log(`${new Date().toISOString().slice(11, 19)} ${text}`);
+
+console.log(
+  `${cpus().length} x ${cpus()[0]?.model}, Linux ${release()}, Node ${process.version}, load ${loadavg()[0]?.toFixed(1)}`,
+);
+const child = await up();
+const problems: string[] = [];
+try {
+  const api = new ApiClient(join(folder, 'server', 'api.sock'));
+  await prepare(api);
+  const warmUp = new PodWatch(join(folder, 'server', 'api.sock'));
+  await churn(api, warmUp, 1_000_000, 30, 15_000);
+  warmUp.close();
+  await sleep(15_000);
+  const before = inventory();
+  const memory: { at: string; rss: Readonly<Record<string, number>> }[] = [{ at: 'start', rss: rss() }];
+  log(
+    `warm: ${Object.values(before).reduce((sum, list) => sum + list.length, 0)} things in the inventory; ${JSON.stringify(rss())} MB`,
+  );
+
+  const watch = new PodWatch(join(folder, 'server', 'api.sock'));
+  const began = performance.now();
+  let live = 0;
+  const show = setInterval(() => {
+    live = Math.max(live, watch.created.size - watch.gone.size);
+    log(`${watch.created.size} created, ${watch.ran.size} ran, ${watch.gone.size} gone; ${JSON.stringify(rss())} MB`);
+  }, 30_000);
+  const middle = setTimeout(() => memory.push({ at: 'middle', rss: rss() }), minutes * 30_000);
+  await churn(api, watch, 0, podCount, minutes * 60_000);
+  clearInterval(show);
+  clearTimeout(middle);
+  const seconds = (performance.now() - began) / 1000;
+  watch.close();
+
+  // What is freed lazily (empty rules, cgroups of processes that are being reaped) is given time, and then counts.
+  let left = difference(before, inventory());
+  for (const until = performance.now() + 90_000; left.length > 0 && performance.now() < until;) {
+    await sleep(3_000);
+    left = difference(before, inventory());
+  }
+  memory.push({ at: 'end', rss: rss() });
+
+  const [atStart, atMiddle, atEnd] = ['start', 'middle', 'end'].map(
+    (at) => memory.find((each) => each.at === at)?.rss ?? {},
+  );
+  problems.push(...left.map((line) => `left behind: ${line}`));
+  for (const name of Object.keys(atEnd!)) {
+    const bound = (atMiddle![name] ?? Number.NaN) * steady.share + steady.megabytes;
+    if (!(atEnd![name]! <= bound))
+      problems.push(`memory of ${name}: ${atMiddle![name]} MB in the middle, ${atEnd![name]} MB at the end`);
+  }
+  const names = [...watch.created.keys()];
+  const never = (what: string, known: { has(name: string): boolean }): void => {
+    const missing = names.filter((name) => !known.has(name));
+    if (missing.length > 0) problems.push(`${missing.length} pods never ${what}: ${missing.slice(0, 5).join(' ')}`);
+  };
+  never('became Ready', watch.ran);
+  never('went', watch.gone);
+  if (watch.failed.size > 0)
+    problems.push(`${watch.failed.size} pods failed: ${[...watch.failed].slice(0, 5).join(' ')}`);
+
+  const spans = (from: ReadonlyMap<string, number>, to: ReadonlyMap<string, number>) =>
+    ascending(names.flatMap((name) => (to.has(name) ? [to.get(name)! - from.get(name)!] : [])));
+  const figures = (sorted: readonly number[]) =>
+    Object.fromEntries([0.5, 0.9, 0.99].map((q) => [`p${q * 100}`, Math.round(quantile(sorted, q))]));
+  const result = {
+    pods: names.length,
+    seconds: Math.round(seconds),
+    mostAtOnce: live,
+    createdToReadyMs: figures(spans(watch.created, watch.ran)),
+    deletedToGoneMs: figures(spans(watch.deleted, watch.gone)),
+    residentMb: { start: atStart, middle: atMiddle, end: atEnd },
+    inventory: Object.values(before).reduce((sum, list) => sum + list.length, 0),
+    problems,
+  };
+  console.log(JSON.stringify(result, undefined, 2));
+  if (values.json !== undefined) writeFileSync(values.json, `${JSON.stringify(result, undefined, 2)}\n`);
+} finally {
+  const ended = new Promise<void>((resolve) => child.once('exit', () => resolve()));
+  if (child.exitCode === null && child.signalCode === null) {
+    child.kill('SIGINT');
+    await ended;
+  }
+  rmSync(join(folder, '..'), { recursive: true, force: true });
+}
+console.log(problems.length === 0 ? 'nothing leaked' : problems.join('\n'));
+process.exitCode = problems.length === 0 ? 0 : 3;
