@@ -2,7 +2,7 @@
  * Churn: pods of runtime `process` come and go on three nodes for minutes, behind a Service, with volumes and limits. Then
  * nothing of them may be left, and memory must be steady.
  *
- *     node out/bench/programs/pod-churn.js [--pods 2000] [--minutes 10] [--json FILE]
+ *     node out/bench/programs/pod-churn.js [--pods 2000] [--minutes 10] [--json FILE] [--config FILE]
  *
  * Compared before and after, on every node: processes, namespaces, links, addresses, routes, policy and filter rules,
  * leases, mounts, cgroups, files. Exit code 3: something leaked, a pod never ran or never went, or memory grew.
@@ -27,6 +27,7 @@ const { values } = parseArgs({
     pods: { type: 'string', default: '2000' },
     minutes: { type: 'string', default: '10' },
     json: { type: 'string' },
+    config: { type: 'string' },
   },
 });
 const [podCount, minutes] = [Number(values.pods), Number(values.minutes)];
@@ -49,6 +50,7 @@ async function freePort(): Promise<number> {
 
 async function up(): Promise<ChildProcess> {
   const argv = ['up', '--state-dir', folder, '--listen', `127.0.0.1:${await freePort()}`, '--nodes', '3'];
+  if (values.config !== undefined) argv.push('--config', values.config);
   const child = spawn('setpriv', ['--pdeathsig', 'INT', '--', process.execPath, program, ...argv], {
     stdio: ['ignore', 'pipe', 'inherit'],
   });

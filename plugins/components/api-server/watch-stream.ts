@@ -36,6 +36,20 @@ function plainLine(event: WatchEvent<KubernetesObject>): Buffer {
   return line;
 }
 
+/** What the last watcher was sent of this tick: the next one mostly gets the same lines, and then the same bytes. */
+let lastJoined: { readonly lines: readonly Buffer[]; readonly bytes: Buffer } | undefined;
+
+export function joined(lines: readonly Buffer[], size: number): Buffer {
+  if (lines.length === 1) return lines[0] as Buffer;
+  const known = lastJoined;
+  if (known !== undefined && known.lines.length === lines.length && known.lines.every((line, at) => line === lines[at]))
+    return known.bytes;
+  const bytes = Buffer.concat(lines as Buffer[], size);
+  if (lastJoined === undefined) setImmediate(() => (lastJoined = undefined));
+  lastJoined = { lines, bytes };
+  return bytes;
+}
+
 /** Only the first event carries the column definitions; clients keep them. */
 function tableLine(type: ResourceType, version: 'v1' | 'v1beta1', include: IncludeObject, now: () => number): Line {
   let withHeaders = true;
@@ -149,8 +163,7 @@ class LineWriter {
 
   flush(): void {
     if (this.#pending.length === 0) return;
-    const bytes =
-      this.#pending.length === 1 ? (this.#pending[0] as Buffer) : Buffer.concat(this.#pending, this.#pendingBytes);
+    const bytes = joined(this.#pending, this.#pendingBytes);
     this.#pending = [];
     this.#pendingBytes = 0;
     if (!this.#response.destroyed && !this.#response.writableEnded) this.#response.write(bytes);

@@ -54,7 +54,16 @@ export function peerOf(node: Node): Peer {
 
 /** A node's heartbeats change nothing that the network is made from. */
 export function isSamePeer(a: Node, b: Node): boolean {
-  return JSON.stringify(peerOf(a)) === JSON.stringify(peerOf(b));
+  const [was, is] = [peerOf(a), peerOf(b)];
+  const isSameList = (one: readonly string[], other: readonly string[]): boolean =>
+    one.length === other.length && one.every((each, at) => each === other[at]);
+  const names = Object.keys(was.annotations);
+  return (
+    isSameList(was.podCidrs, is.podCidrs) &&
+    isSameList(was.addresses, is.addresses) &&
+    names.length === Object.keys(is.annotations).length &&
+    names.every((name) => was.annotations[name] === is.annotations[name])
+  );
 }
 
 export class NodeNetwork {
