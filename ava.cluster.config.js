@@ -2,7 +2,8 @@
 export default {
   files: ['out/test/cluster/**/*.test.js'],
   workerThreads: false,
-  concurrency: 1,
+  // Most of the time they wait.
+  concurrency: 2,
   serial: true,
   timeout: '3m',
 };

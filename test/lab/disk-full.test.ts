@@ -39,7 +39,10 @@ test('on a full disk pods run on, their lost output is told, and new pods start 
   const pods = new Pods(cluster);
   const agent = new Agent(cluster, 'node-1');
   const { pid } = agent;
-  await pods.create('talks', { containers: [shell('c', 'n=0; while sleep 0.2; do echo $((n += 1)); done')] });
+  // A file's last page has room for a while: long lines need a new one soon.
+  await pods.create('talks', {
+    containers: [shell('c', 'p=$(printf %1000s | tr " " x); n=0; while sleep 0.2; do echo $((n += 1)) $p; done')],
+  });
   await pods.create('fills', {
     containers: [
       shell('c', 'dd if=/dev/zero of=/d/file bs=64k; echo full; exec sleep infinity', {
@@ -65,7 +68,7 @@ test('on a full disk pods run on, their lost output is told, and new pods start 
     return /bytes of output are lost/.test(text) ? text : undefined;
   });
   t.regex(log, /^pintle: about \d+ bytes of output are lost: no space was left on the device$/m);
-  for (const line of log.trim().split('\n')) t.regex(line, /^(\d+|pintle: .*)$/, 'whole lines');
+  for (const line of log.trim().split('\n')) t.regex(line, /^(\d+ x{1000}|pintle: .*)$/, 'whole lines');
   await pods.create('after', { restartPolicy: 'Never', containers: [shell('c', 'echo well')] });
   await pods.phase('after', 'Succeeded');
   t.is(await pods.logs('after'), 'well\n');

@@ -19,7 +19,20 @@ const cases: readonly (readonly [
     /exit code 1\na\.ts is wrong/,
   ],
   ['tests that pass', false, run(0, 'ok 1 - a\nok 2 - b\n'), '2 passed, 0 failed, 0 skipped', /^$/],
-  ['tests that fail', false, run(1, 'ok 1 - a\nnot ok 2 - b\n'), '1 passed, 1 failed, 0 skipped', /^not ok 2 - b$/],
+  [
+    'tests that fail',
+    false,
+    run(1, 'ok 1 - a\nnot ok 2 - b\n1..2\n'),
+    '1 passed, 1 failed, 0 skipped',
+    /^not ok 2 - b$/,
+  ],
+  [
+    'tests that fail and others that never ran',
+    false,
+    run(1, 'ok 1 - a\nnot ok 2 - b\n', 'TypeError'),
+    '1 passed, 2 failed, 0 skipped',
+    /ended before its last test \(exit code 1\)\nTypeError/,
+  ],
   [
     'passed tests and a bad exit',
     false,
