@@ -17,7 +17,6 @@ import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { ApiClient } from '../../cli/up/api-client.ts';
 import { labMainPid, processesLike } from '../../cli/up/lab-processes.ts';
-import { residentBytesOf } from '../bed/processes.ts';
 import { ascending, quantile } from '../method/statistics.ts';
 import { commandLine, deepInventory, namespacesOf, processesBelow, type Inventory } from './node-inventory.ts';
 
@@ -237,8 +236,15 @@ async function churn(api: ApiClient, watch: PodWatch, from: number, count: numbe
   await Promise.all(lives);
 }
 
-const rss = (): Readonly<Record<string, number>> =>
-  Object.fromEntries(ownProcesses().all.map(({ name, pid }) => [name, Math.round(residentBytesOf(pid) / 2 ** 20)]));
+/** Megabytes of a process's own. Mapped pages, the program's and the store's file, are the kernel's to take back. */
+const memoryOf = (part: 'RssAnon' | 'RssFile'): Readonly<Record<string, number>> =>
+  Object.fromEntries(
+    ownProcesses().all.map(({ name, pid }) => {
+      const found = new RegExp(`^${part}:\\s*(\\d+) kB`, 'm').exec(readFileSync(`/proc/${pid}/status`, 'latin1'));
+      return [name, Math.round(Number(found?.[1]) / 1024)];
+    }),
+  );
+const rss = () => memoryOf('RssAnon');
 
 const log = (text: string): void => console.log(`${new Date().toISOString().slice(11, 19)} ${text}`);
 
@@ -311,7 +317,8 @@ try {
     mostAtOnce: live,
     createdToReadyMs: figures(spans(watch.created, watch.ran)),
     deletedToGoneMs: figures(spans(watch.deleted, watch.gone)),
-    residentMb: { start: atStart, middle: atMiddle, end: atEnd },
+    anonymousMb: { start: atStart, middle: atMiddle, end: atEnd },
+    mappedMb: memoryOf('RssFile'),
     inventory: Object.values(before).reduce((sum, list) => sum + list.length, 0),
     problems,
   };
