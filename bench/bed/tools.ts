@@ -63,14 +63,15 @@ async function iperf(
   argv: readonly string[],
   signal: AbortSignal,
 ): Promise<IperfEnd['end']> {
-  const output = await place.run(
-    'iperf3',
-    ['-c', host, '-p', String(iperfPort), '-J', '--connect-timeout', '3000', ...argv],
-    signal,
-  );
-  const { end, error } = JSON.parse(output) as IperfEnd;
-  if (error !== undefined) throw new PintleError('BENCH_FAILED', `iperf3 ${argv.join(' ')}: ${error}`);
-  return end;
+  const command = ['-c', host, '-p', String(iperfPort), '-J', '--connect-timeout', '3000', ...argv];
+  for (let tries = 1; ; tries += 1) {
+    const { end, error } = JSON.parse(await place.run('iperf3', command, signal)) as IperfEnd;
+    if (error === undefined) return end;
+    // iperf3 takes a late answer on its UDP set-up for a failure (EAGAIN), and its server busy for a moment after one.
+    if (tries === 3 || !/temporarily unavailable|busy/.test(error))
+      throw new PintleError('BENCH_FAILED', `iperf3 ${argv.join(' ')}: ${error}`);
+    await new Promise((resolve) => setTimeout(resolve, 500));
+  }
 }
 
 export async function tcpStream(
