@@ -125,6 +125,8 @@ export function snapshot(place: Place): string {
       .replaceAll(/ (valid_lft|preferred_lft|expires) \S+/g, '')
       // What the kernel learns or makes by itself as traffic comes.
       .replaceAll(/^[0-9a-f:]{17} dev \S+ master \S+ \n|^multicast ff00::\/8 .*\n/gm, '')
+      // What follows from the underlay's own IPv6 addresses, some moments after they are there.
+      .replaceAll(/^(?:anycast|local) f[de][0-9a-f:]+ dev eth0 .*\n|^33:33:ff:\S+ dev eth0 self permanent\s*\n/gm, '')
       // Whether a bridge has a port that is up: follows a second later.
       .replaceAll(/NO-CARRIER,|,LOWER_UP| linkdown| state (UP|DOWN)/g, '')
   );
