@@ -2,8 +2,7 @@
 export default {
   files: ['out/test/cluster/**/*.test.js'],
   workerThreads: false,
-  // Most of the time they wait.
-  concurrency: 2,
+  concurrency: 1,
   serial: true,
   timeout: '3m',
 };

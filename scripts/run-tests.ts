@@ -38,8 +38,8 @@ const lanes: readonly Lane[] = [
   { name: 'unit', argv: ava('ava.config.js'), isTool: false },
   { name: 'lab', argv: inPrivateNamespaces(ava('ava.lab.config.js')), isTool: false, stage: 'waiting' },
   { name: 'cluster', argv: ava('ava.cluster.config.js'), isTool: false, stage: 'waiting' },
-  secondKernel('vm', ava('ava.vm.config.js')),
   ...otherNode(process.env['PINTLE_TEST_NODE']),
+  secondKernel('vm', ava('ava.vm.config.js')),
 ];
 
 /** On a kernel that has what this one may lack. */
@@ -60,8 +60,8 @@ function otherNode(node: string | undefined): readonly Lane[] {
   if (node === undefined || node === '') return [];
   const scenario = 'out/test/cluster/kubectl.test.js';
   return [
-    { name: 'unit-other-node', argv: ava('ava.config.js', node), isTool: false },
-    { name: 'cluster-other-node', argv: ava('ava.cluster.config.js', node, scenario), isTool: false },
+    { name: 'unit-other-node', argv: ava('ava.config.js', node), isTool: false, stage: 'waiting' },
+    { name: 'cluster-other-node', argv: ava('ava.cluster.config.js', node, scenario), isTool: false, stage: 'waiting' },
   ];
 }
 
