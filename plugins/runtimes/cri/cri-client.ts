@@ -59,8 +59,20 @@ export class CriClient {
     return new CriClient(endpoint, make('RuntimeService'), make('ImageService'));
   }
 
-  runtime<Response = Record<string, never>>(method: string, request: object, timeoutMs = callMs): Promise<Response> {
-    return this.#call(this.#runtime, method, request, timeoutMs);
+  /** Stops and removals are asked again when containerd lost its way to a container that ended meanwhile. */
+  async runtime<Response = Record<string, never>>(
+    method: string,
+    request: object,
+    timeoutMs = callMs,
+  ): Promise<Response> {
+    for (let tries = 1; ; tries += 1) {
+      try {
+        return await this.#call<Response>(this.#runtime, method, request, timeoutMs);
+      } catch (error) {
+        if (tries === 5 || !/^(Stop|Remove)/.test(method) || !/ttrpc: closed/.test(textOf(error as Error))) throw error;
+        await new Promise((resolve) => setTimeout(resolve, 200 * tries));
+      }
+    }
   }
 
   images<Response = Record<string, never>>(method: string, request: object, timeoutMs = callMs): Promise<Response> {
