@@ -57,7 +57,10 @@ export function deliverCommand(cli: Cli): Command {
     .option('--expose', 'serve it on a port of every node too (default: as it is now)')
     .option('--no-expose', 'serve it inside the cluster only')
     .addOption(
-      new Option('--timeout <seconds>', 'without progress for so long it has failed')
+      new Option(
+        '--timeout <seconds>',
+        'without progress for so long it has failed; --delete waits so long for its pods to end',
+      )
         .default(120)
         .argParser(number(1, 86_400)),
     )
@@ -76,7 +79,7 @@ export function deliverCommand(cli: Cli): Command {
           if (flags.status) return showJobs(cli, flags, [await deliverer.state(job)]);
           if (flags.history) return showHistory(cli, flags, await deliverer.history(job));
           if (flags.delete) {
-            const found = await deliverer.delete(job);
+            const found = await deliverer.delete(job, flags.timeout);
             cli.terminal.line(found ? `job ${name} removed` : `no job ${name} to remove`);
             return exitCodes.done;
           }

@@ -137,15 +137,13 @@ export class Deliverer {
     return Promise.all(items.map((each) => this.#state(each)));
   }
 
-  /** Resolves to whether there was one. */
-  async delete(job: Job): Promise<boolean> {
+  /** Resolves to whether there was one; rejects with TIMEOUT while pods of it are left after `timeoutSeconds`. */
+  async delete(job: Job, timeoutSeconds: number): Promise<boolean> {
     const [deployment, service] = [await this.#deployment(job), await this.#service(job)];
     const key = { namespace: job.namespace, name: job.name };
     if (deployment) {
       await absent(this.#cluster.delete(resources.deployments, key, { propagationPolicy: 'Foreground' }), 'NOT_FOUND');
-      // Foreground: it is gone when its pods are.
-      while ((await absent(this.#cluster.get(resources.deployments, key), 'NOT_FOUND')) !== undefined)
-        await new Promise((resolve) => setTimeout(resolve, goneMs));
+      await this.#gone(job, timeoutSeconds);
     }
     if (service) await absent(this.#cluster.delete(resources.services, key), 'NOT_FOUND');
     await this.#cluster.deleteCollection(resources.configMaps, {
@@ -153,6 +151,24 @@ export class Deliverer {
       labelSelector: `${jobLabel}=${job.name}`,
     });
     return deployment !== undefined || service !== undefined;
+  }
+
+  /** Removed in the foreground: it is gone when its pods are. */
+  async #gone(job: Job, timeoutSeconds: number): Promise<void> {
+    const until = performance.now() + timeoutSeconds * 1000;
+    while ((await absent(this.#cluster.get(resources.deployments, keyOf(job)), 'NOT_FOUND')) !== undefined) {
+      if (performance.now() > until) {
+        const scope = { namespace: job.namespace, labelSelector: `${jobLabel}=${job.name}` };
+        const { items } = await this.#cluster.list(resources.pods, scope);
+        const left = items.map(({ metadata, spec }) => `${metadata.name} (node ${spec.nodeName ?? 'none'})`).join(', ');
+        throw new PintleError(
+          'TIMEOUT',
+          `${job.name} is being removed, but not gone after ${timeoutSeconds} s; left: ${left === '' ? 'its Deployment' : left}. ` +
+            'Look at their nodes and finalizers, then ask again with --delete, or wait longer with --timeout',
+        );
+      }
+      await new Promise((resolve) => setTimeout(resolve, goneMs));
+    }
   }
 
   async #rollBack(
@@ -169,7 +185,8 @@ export class Deliverer {
     if (rollOut.isSuperseded) return;
     if (!before) {
       options.say('it was new: it is removed again');
-      await this.delete(job);
+      // What it failed of is the answer, not what is left of it.
+      await this.delete(job, options.timeoutSeconds).catch((error: Error) => options.say(error.message));
       return;
     }
     options.say('going back to what was there');

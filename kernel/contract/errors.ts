@@ -39,7 +39,7 @@ export const apiCodes = {
   TOO_MANY_REQUESTS: 'Try again after details.retryAfterSeconds (429 TooManyRequests).',
   INTERNAL: 'The server failed (500 InternalError).',
   UNAVAILABLE: 'The server cannot serve now: starting, stopping, disk full (503 ServiceUnavailable).',
-  TIMEOUT: 'The server gave up waiting (504 Timeout).',
+  TIMEOUT: 'A wait came to its limit (in the API: 504 Timeout).',
 } as const;
 
 /** Codes of the store. */

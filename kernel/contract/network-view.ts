@@ -79,7 +79,7 @@ export interface ProbeResult {
   readonly fullSize: boolean;
   /** The largest datagram that did; undefined when not even a small one did. */
   readonly largestBytes: number | undefined;
-  /** 256 KiB over one TCP connection came back as they were. */
+  /** 256 KiB over one TCP connection came back as they were; not tried, and false, without `fullSize`. */
   readonly bulk: boolean;
 }
 

@@ -3,6 +3,7 @@ import { spawnSync } from 'node:child_process';
 import test, { type ExecutionContext } from 'ava';
 import type { NodeFinding } from '../../cli/diagnose/check-cluster.ts';
 import type { Hop, PacketTrace } from '../../cli/diagnose/trace-packet.ts';
+import { labMainPid } from '../../cli/up/lab-processes.ts';
 import type { TraceStep } from '../../kernel/contract/network-view.ts';
 import { Agent, commandLine, labProcesses } from './support/agents.ts';
 import { kubectls, program, run, TestCluster } from './support/cluster.ts';
@@ -58,14 +59,24 @@ async function doctor(): Promise<{ readonly code: number | null; readonly findin
   return { code, findings: (JSON.parse(stdout) as { findings: NodeFinding[] }).findings };
 }
 
-/** A command in the network of a node, as another program on that host would run it. */
-function onNode(node: string, ...argv: readonly string[]): void {
-  const { pid } = new Agent(cluster, node);
-  const { status, stderr } = spawnSync('nsenter', ['--target', String(pid), '--net', '--', ...argv], {
+function inNetworkOf(pid: number, ...argv: readonly string[]): string {
+  const { status, stdout, stderr } = spawnSync('nsenter', ['--target', String(pid), '--net', '--', ...argv], {
     encoding: 'utf8',
   });
   if (status !== 0) throw new Error(`${argv.join(' ')}: ${stderr}`);
+  return stdout;
 }
+/** A command in the network of a node, as another program on that host would run it. */
+const onNode = (node: string, ...argv: readonly string[]) => inNetworkOf(new Agent(cluster, node).pid!, ...argv);
+/** On the switch that the nodes' cables end in: each port is named after its node. */
+const onUnderlay = (...argv: readonly string[]) => inNetworkOf(labMainPid(cluster.record().lab.pid), ...argv);
+const writeTo = (path: string, value: string) => ['sh', '-c', 'echo "$2" > "$1"', 'write', path, value] as const;
+/** What waits in a pod is one `sleep infinity`. */
+const inPod =
+  (pid: number) =>
+  (...argv: readonly string[]) =>
+    inNetworkOf(pid, 'ip', ...argv);
+const sleeper = () => labProcesses(cluster).find((pid) => commandLine(pid).join(' ') === 'sleep infinity')!;
 const nft = '/usr/sbin/nft';
 /** Breaks a node, looks, mends it again; then nothing may be found any more. */
 async function broken(
@@ -183,6 +194,69 @@ test.serial('doctor: a way that carries less than its ends say', (t) =>
   ),
 );
 
+test.serial('doctor: nodes that do not reach each other; their overlay is not blamed', (t) =>
+  broken(
+    t,
+    () =>
+      onNode(
+        'node-2',
+        nft,
+        'add table ip guard; add chain ip guard in { type filter hook input priority -300; }; add rule ip guard in iifname eth0 meta l4proto { udp, icmp } drop',
+      ),
+    () => onNode('node-2', nft, 'delete table ip guard'),
+    (findings) => {
+      t.deepEqual(findings.map(({ where, check }) => [where, check]).sort(), [
+        ['node-1 -> node-2', 'underlay-reach'],
+        ['node-2 -> node-1', 'underlay-reach'],
+      ]);
+      t.regex(findings[0]!.text, /node node-\d is down, or a firewall blocks UDP/);
+    },
+  ),
+);
+
+test.serial('doctor: a cable that carries less than the nodes say; their overlay is not blamed', async (t) => {
+  await broken(
+    t,
+    () => onUnderlay('ip', 'link', 'set', 'node-2', 'mtu', '1400'),
+    () => onUnderlay('ip', 'link', 'set', 'node-2', 'mtu', '1500'),
+    (findings) => {
+      t.deepEqual(findings.map(({ where, check }) => [where, check]).sort(), [
+        ['node-1 -> node-2', 'underlay-mtu'],
+        ['node-2 -> node-1', 'underlay-mtu'],
+      ]);
+      const [, largest] = /the largest that came back has (\d+)/.exec(findings[0]!.text) ?? [];
+      // A port lets a VLAN tag of 4 bytes through beyond its MTU, and the search is exact to 8.
+      t.true(Number(largest) > 1392 && Number(largest) <= 1404, findings[0]!.text);
+    },
+  );
+});
+
+test.serial('doctor: a node that does not forward', (t) =>
+  broken(
+    t,
+    () => onNode('node-1', ...writeTo('/proc/sys/net/ipv4/ip_forward', '0')),
+    () => onNode('node-1', ...writeTo('/proc/sys/net/ipv4/ip_forward', '1')),
+    (findings) => {
+      t.true(findings.some(({ where, check, isFatal }) => where === 'node-1' && check === 'forwarding' && isFatal));
+      t.false(findings.some(({ where, check }) => where === 'node-2' && check === 'forwarding'));
+    },
+  ),
+);
+
+test.serial('doctor: a pod whose interface takes more than the way carries', (t) => {
+  const ip = inPod(sleeper());
+  return broken(
+    t,
+    () => ip('link', 'set', 'eth0', 'mtu', '1500'),
+    () => ip('link', 'set', 'eth0', 'mtu', '1450'),
+    (findings) => {
+      const found = findings.find(({ check }) => check === 'pod-mtu');
+      t.is(found?.where, 'node-1');
+      t.regex(found!.text, /pod default\/client: eth0 has an MTU of 1500, the overlay carries 1450/);
+    },
+  );
+});
+
 test.serial('doctor: TCP that stalls though datagrams pass', (t) =>
   broken(
     t,
@@ -240,12 +314,10 @@ test.serial('doctor: rules in both back ends of iptables', (t) =>
 );
 
 test.serial('doctor: a pod that has lost its address; trace shows it too', async (t) => {
-  const sleeper = labProcesses(cluster).find((pid) => commandLine(pid).join(' ') === 'sleep infinity');
   const address = (await pods.get('client'))!.status!.podIP!;
-  const inPod = (...argv: readonly string[]) =>
-    t.is(spawnSync('nsenter', ['--target', String(sleeper), '--net', '--', 'ip', ...argv]).status, 0);
-  inPod('address', 'add', '203.0.113.7/32', 'dev', 'eth0');
-  inPod('address', 'del', `${address}/32`, 'dev', 'eth0');
+  const ip = inPod(sleeper());
+  ip('address', 'add', '203.0.113.7/32', 'dev', 'eth0');
+  ip('address', 'del', `${address}/32`, 'dev', 'eth0');
   const { code, findings } = await doctor();
   t.is(code, 3);
   t.true(

@@ -1,13 +1,10 @@
 /** Watches DaemonSets, nodes, pods and revisions, and makes one pass over a DaemonSet at a time. */
-import { isPintleError, type Clock, type Cluster, type Logger } from '../../../kernel/contract/index.ts';
+import type { Clock, Cluster, Logger } from '../../../kernel/contract/index.ts';
 import type { ControllerRevision, DaemonSet, Node, Pod } from '../../../kernel/contract/kubernetes.ts';
-import { claim, ownerIndex, unmanaged } from '../../../kernel/machinery/adoption.ts';
 import type { EventRecorder } from '../../../kernel/machinery/event-recorder.ts';
-import { Expectations } from '../../../kernel/machinery/expectations.ts';
 import { informersFor, type Informer } from '../../../kernel/machinery/informer.ts';
-import { controllerOf, keyOf, splitKey } from '../../../kernel/machinery/metadata.ts';
-import { isTerminatingNamespace } from '../../../kernel/machinery/namespace-state.ts';
-import { Pace } from '../../../kernel/machinery/pace.ts';
+import { keyOf } from '../../../kernel/machinery/metadata.ts';
+import { OwnedObjects } from '../../../kernel/machinery/owned-objects.ts';
 import { runReconciler } from '../../../kernel/machinery/reconciler.ts';
 import { slowStart } from '../../../kernel/machinery/replicas/slow-start.ts';
 import { resources } from '../../../kernel/machinery/resources.ts';
@@ -38,23 +35,21 @@ export interface DaemonSetControllerOptions extends FailedPodsOptions {
 
 export class DaemonSetController {
   readonly #options: DaemonSetControllerOptions;
-  readonly #sets: Informer<DaemonSet>;
+  readonly #owned: OwnedObjects<DaemonSet>;
   readonly #nodes: Informer<Node>;
-  readonly #pods: Informer<Pod>;
   readonly #revisions: Informer<ControllerRevision>;
-  readonly #expectations: Expectations;
-  readonly #pace: Pace;
   readonly #failedPods: FailedPods;
 
   constructor(options: DaemonSetControllerOptions) {
     const informers = informersFor(options.cluster, options.log);
     this.#options = options;
-    this.#sets = informers.get(resources.daemonSets);
+    this.#owned = new OwnedObjects({
+      ...options,
+      type: resources.daemonSets,
+      selectorOf: (set) => labelSelector(set.spec.selector),
+    });
     this.#nodes = informers.get(resources.nodes);
-    this.#pods = informers.get(resources.pods);
     this.#revisions = informers.get(resources.controllerRevisions);
-    this.#expectations = new Expectations(options.clock);
-    this.#pace = new Pace(options.clock);
     this.#failedPods = new FailedPods(options);
   }
 
@@ -63,7 +58,7 @@ export class DaemonSetController {
       {
         ...this.#options,
         name: 'daemonsets',
-        informers: [this.#sets, this.#nodes, this.#pods, this.#revisions],
+        informers: [this.#owned.owners, this.#nodes, this.#owned.pods, this.#revisions],
         watch: (queue) => this.#watch(queue),
         reconcile: (key, queue) => this.#reconcile(key, queue),
       },
@@ -72,45 +67,16 @@ export class DaemonSetController {
   }
 
   #watch(queue: WorkQueue<string>): void {
-    this.#pods.addIndex('owner', ownerIndex);
-    this.#revisions.addIndex('owner', ownerIndex);
-    this.#sets.addIndex('namespace', (set) => [set.metadata.namespace]);
-    this.#sets.onChange(({ key, object, previous }) => {
-      if (object !== undefined && previous === undefined) this.#expectations.forget(key);
-      queue.add(key);
-    });
-    const enqueueOwners = ({ object, previous }: { readonly object?: Dependent; readonly previous?: Dependent }) => {
-      for (const dependent of [object, previous]) if (dependent !== undefined) this.#enqueueOwners(dependent, queue);
-    };
-    this.#pods.onChange(enqueueOwners);
-    this.#revisions.onChange(enqueueOwners);
+    this.#owned.watch<Pod | ControllerRevision>(queue, this.#owned.pods, this.#revisions);
     this.#nodes.onChange(({ object, previous }) => {
       if (object !== undefined && previous !== undefined && looksSame(object, previous)) return;
-      for (const set of this.#sets.list()) queue.add(keyOf(set));
+      for (const set of this.#owned.owners.list()) queue.add(keyOf(set));
     });
-  }
-
-  #enqueueOwners(dependent: Dependent, queue: WorkQueue<string>): void {
-    const manager = controllerOf(dependent);
-    const { namespace, labels } = dependent.metadata;
-    if (manager?.kind === 'DaemonSet') queue.add(`${namespace}/${manager.name}`);
-    if (manager !== undefined) return;
-    for (const set of this.#sets.byIndex('namespace', namespace))
-      if (labelSelector(set.spec.selector).matches(labels)) queue.add(keyOf(set));
   }
 
   async #reconcile(key: string, queue: WorkQueue<string>): Promise<void> {
-    const set = this.#sets.get(key);
-    if (set === undefined) {
-      this.#expectations.forget(key);
-      this.#failedPods.forget(`${key}/`);
-      return;
-    }
-    if (!this.#expectations.areMet(key)) {
-      queue.addAfter(key, 1000);
-      return;
-    }
-    if (set.metadata.deletionTimestamp !== undefined || !this.#pace.mayWork(key, queue)) return;
+    const set = this.#owned.due(key, queue, () => this.#failedPods.forget(`${key}/`));
+    if (set === undefined || set.metadata.deletionTimestamp !== undefined) return;
     const { clock, record } = this.#options;
     if (labelSelector(set.spec.selector).isEverything) {
       const message = 'This daemon set is selecting all pods. A non-empty selector is required.';
@@ -118,9 +84,9 @@ export class DaemonSetController {
       return;
     }
     const history = await this.#history(key, set);
-    const pods = await this.#claimPods(key, set);
+    const pods = await this.#owned.claimPods(key, set);
     const nodes = this.#nodes.list();
-    this.#pace.worked(key, nodes.length + pods.length);
+    this.#owned.pace.worked(key, nodes.length + pods.length);
     const hash = history.current.metadata.labels?.[revisionLabel] ?? '';
     const view = daemonView(set, hash, nodes, pods, clock.now());
     let failure: unknown;
@@ -133,7 +99,7 @@ export class DaemonSetController {
     }
     const { status, nextInMs } = daemonSetStatus(view, history.collisionCount);
     if (nextInMs !== undefined) queue.addAfter(key, nextInMs + 10);
-    if (!isSameStatus(set.status, status)) await this.#writeStatus(key, { ...set, status });
+    if (!isSameStatus(set.status, status)) await this.#owned.writeStatus(key, { ...set, status });
     if (failure !== undefined) throw failure;
     const hashes = new Set(pods.map((pod) => pod.metadata.labels?.[revisionLabel]));
     const isInUse = ({ metadata }: ControllerRevision) => hashes.has(metadata.labels?.[revisionLabel]);
@@ -142,33 +108,9 @@ export class DaemonSetController {
 
   async #history(key: string, set: DaemonSet): Promise<RevisionHistory> {
     const { cluster } = this.#options;
-    const written = (revision: ControllerRevision) => this.#expectations.written(key, this.#revisions, revision);
-    const revisions = await claim({
-      cluster,
-      ownerType: resources.daemonSets,
-      owner: set,
-      type: resources.controllerRevisions,
-      selector: labelSelector(set.spec.selector),
-      candidates: this.#dependents(this.#revisions, set),
-      written,
-    });
+    const written = (revision: ControllerRevision) => this.#owned.expectations.written(key, this.#revisions, revision);
+    const revisions = await this.#owned.claim(key, set, resources.controllerRevisions, this.#revisions);
     return revisionHistory({ cluster, owner: set, revisions, hashLabel: revisionLabel, written });
-  }
-
-  #claimPods(key: string, set: DaemonSet): Promise<readonly Pod[]> {
-    return claim({
-      cluster: this.#options.cluster,
-      ownerType: resources.daemonSets,
-      owner: set,
-      type: resources.pods,
-      selector: labelSelector(set.spec.selector),
-      candidates: this.#dependents(this.#pods, set),
-      written: (pod) => this.#expectations.written(key, this.#pods, pod),
-    });
-  }
-
-  #dependents<T extends Dependent>(informer: Informer<T>, { metadata }: DaemonSet): readonly T[] {
-    return [...informer.byIndex('owner', metadata.uid), ...informer.byIndex('owner', unmanaged(metadata.namespace))];
   }
 
   /** Kubernetes' words for a daemon that has ended, which it should not. */
@@ -192,55 +134,17 @@ export class DaemonSetController {
   }
 
   async #execute(key: string, set: DaemonSet, hash: string, { create, remove }: Plan): Promise<void> {
-    const { cluster, record, burst } = this.#options;
-    const results = await Promise.allSettled(
-      remove.slice(0, burst).map(async (pod) => {
-        try {
-          const preconditions = { uid: pod.metadata.uid };
-          await cluster.delete(resources.pods, splitKey(keyOf(pod)), { preconditions });
-          record(set, 'Normal', 'SuccessfulDelete', `Deleted pod: ${pod.metadata.name}`);
-        } catch (error) {
-          if (!isPintleError(error, 'NOT_FOUND')) {
-            record(set, 'Warning', 'FailedDelete', `Error deleting: ${String(error)}`);
-            throw error;
-          }
-        }
-        this.#expectations.deleted(key, this.#pods, pod);
-      }),
-    );
+    const { burst } = this.#options;
+    let failure: unknown;
+    await this.#owned.deletePods(key, set, remove.slice(0, burst)).catch((error: unknown) => (failure = error));
     const places = create.slice(0, burst).values();
     await slowStart(Math.min(create.length, burst), async () => {
       const next = places.next();
-      if (next.done === true) return;
-      try {
-        const pod = await cluster.create(resources.pods, daemonPod(set, hash, next.value));
-        this.#expectations.written(key, this.#pods, pod);
-        record(set, 'Normal', 'SuccessfulCreate', `Created pod: ${pod.metadata.name}`);
-      } catch (error) {
-        if (isTerminatingNamespace(error)) return;
-        record(
-          set,
-          'Warning',
-          'FailedCreate',
-          `Error creating: ${error instanceof Error ? error.message : String(error)}`,
-        );
-        throw error;
-      }
+      if (next.done !== true) await this.#owned.createPod(key, set, daemonPod(set, hash, next.value));
     });
-    for (const result of results) if (result.status === 'rejected') throw result.reason;
-  }
-
-  async #writeStatus(key: string, set: DaemonSet): Promise<void> {
-    try {
-      const written = await this.#options.cluster.update(resources.daemonSets, set, { subresource: 'status' });
-      this.#expectations.written(key, this.#sets, written);
-    } catch (error) {
-      if (!isPintleError(error, 'NOT_FOUND')) throw error;
-    }
+    if (failure !== undefined) throw failure;
   }
 }
-
-type Dependent = Pod | ControllerRevision;
 
 /** Of a node, only these say whether a daemon belongs there; its heartbeat does not. */
 function looksSame(a: Node, b: Node): boolean {

@@ -1,11 +1,11 @@
 /** Watches Deployments, their ReplicaSets and (for Recreate) pods, and makes one pass over a Deployment at a time. */
-import { isPintleError, type Clock, type Cluster, type Logger } from '../../../kernel/contract/index.ts';
+import type { Clock, Cluster, Logger } from '../../../kernel/contract/index.ts';
 import type { Deployment, Pod, ReplicaSet } from '../../../kernel/contract/kubernetes.ts';
-import { claim, ownerIndex, unmanaged } from '../../../kernel/machinery/adoption.ts';
 import type { EventRecorder } from '../../../kernel/machinery/event-recorder.ts';
-import { Expectations } from '../../../kernel/machinery/expectations.ts';
+import { ownerIndex } from '../../../kernel/machinery/adoption.ts';
 import { informersFor, type Informer } from '../../../kernel/machinery/informer.ts';
-import { controllerOf, findCondition, keyOf } from '../../../kernel/machinery/metadata.ts';
+import { controllerOf, findCondition } from '../../../kernel/machinery/metadata.ts';
+import { OwnedObjects } from '../../../kernel/machinery/owned-objects.ts';
 import { runReconciler } from '../../../kernel/machinery/reconciler.ts';
 import { resources } from '../../../kernel/machinery/resources.ts';
 import { labelSelector } from '../../../kernel/machinery/selectors.ts';
@@ -25,18 +25,17 @@ export interface DeploymentControllerOptions {
 
 export class DeploymentController {
   readonly #options: DeploymentControllerOptions;
-  readonly #deployments: Informer<Deployment>;
+  readonly #owned: OwnedObjects<Deployment>;
   readonly #sets: Informer<ReplicaSet>;
-  readonly #pods: Informer<Pod>;
-  readonly #expectations: Expectations;
 
   constructor(options: DeploymentControllerOptions) {
-    const informers = informersFor(options.cluster, options.log);
     this.#options = options;
-    this.#deployments = informers.get(resources.deployments);
-    this.#sets = informers.get(resources.replicaSets);
-    this.#pods = informers.get(resources.pods);
-    this.#expectations = new Expectations(options.clock);
+    this.#owned = new OwnedObjects({
+      ...options,
+      type: resources.deployments,
+      selectorOf: (deployment) => labelSelector(deployment.spec.selector),
+    });
+    this.#sets = informersFor(options.cluster, options.log).get(resources.replicaSets);
   }
 
   run(signal: AbortSignal): Promise<void> {
@@ -44,7 +43,7 @@ export class DeploymentController {
       {
         ...this.#options,
         name: 'deployment',
-        informers: [this.#deployments, this.#sets, this.#pods],
+        informers: [this.#owned.owners, this.#sets, this.#owned.pods],
         watch: (queue) => this.#watch(queue),
         reconcile: (key, queue) => this.#reconcile(key, queue),
       },
@@ -53,24 +52,10 @@ export class DeploymentController {
   }
 
   #watch(queue: WorkQueue<string>): void {
-    this.#pods.addIndex('owner', ownerIndex);
-    this.#sets.addIndex('owner', ownerIndex);
+    this.#owned.watch(queue, this.#sets);
     this.#sets.addIndex('uid', (set) => [set.metadata.uid]);
-    this.#deployments.addIndex('namespace', (deployment) => [deployment.metadata.namespace]);
-    this.#deployments.onChange(({ key }) => queue.add(key));
-    this.#sets.onChange(({ object, previous }) => {
-      for (const set of [object, previous]) if (set !== undefined) this.#enqueueOwners(set, queue);
-    });
-    this.#pods.onChange(({ object, previous }) => this.#onPod(object ?? previous, queue));
-  }
-
-  #enqueueOwners(set: ReplicaSet, queue: WorkQueue<string>): void {
-    const manager = controllerOf(set);
-    const { namespace, labels } = set.metadata;
-    if (manager?.kind === 'Deployment') queue.add(`${namespace}/${manager.name}`);
-    if (manager !== undefined) return;
-    for (const deployment of this.#deployments.byIndex('namespace', namespace))
-      if (labelSelector(deployment.spec.selector).matches(labels)) queue.add(keyOf(deployment));
+    this.#owned.pods.addIndex('owner', ownerIndex);
+    this.#owned.pods.onChange(({ object, previous }) => this.#onPod(object ?? previous, queue));
   }
 
   /** Recreate waits for the last old pod to be gone. */
@@ -80,23 +65,15 @@ export class DeploymentController {
     const owner = set === undefined ? undefined : controllerOf(set);
     if (pod === undefined || owner?.kind !== 'Deployment') return;
     const key = `${pod.metadata.namespace}/${owner.name}`;
-    const deployment = this.#deployments.get(key);
+    const deployment = this.#owned.owners.get(key);
     if (deployment !== undefined && !isRollingUpdate(deployment)) queue.add(key);
   }
 
   async #reconcile(key: string, queue: WorkQueue<string>): Promise<void> {
     const { cluster, clock, record } = this.#options;
-    const deployment = this.#deployments.get(key);
-    if (deployment === undefined) {
-      this.#expectations.forget(key);
-      return;
-    }
-    if (!this.#expectations.areMet(key)) {
-      queue.addAfter(key, 1000);
-      return;
-    }
-    const selector = labelSelector(deployment.spec.selector);
-    if (selector.isEverything) {
+    const deployment = this.#owned.due(key, queue);
+    if (deployment === undefined) return;
+    if (labelSelector(deployment.spec.selector).isEverything) {
       record(
         deployment,
         'Warning',
@@ -105,21 +82,11 @@ export class DeploymentController {
       );
       return;
     }
-    const writtenSet = (set: ReplicaSet) => this.#expectations.written(key, this.#sets, set);
-    const writtenDeployment = (written: Deployment) => this.#expectations.written(key, this.#deployments, written);
-    const sets = await claim({
-      cluster,
-      ownerType: resources.deployments,
-      owner: deployment,
-      type: resources.replicaSets,
-      selector,
-      candidates: [
-        ...this.#sets.byIndex('owner', deployment.metadata.uid),
-        ...this.#sets.byIndex('owner', unmanaged(deployment.metadata.namespace)),
-      ],
-      written: writtenSet,
-    });
-    const podsOf = (set: ReplicaSet) => this.#pods.byIndex('owner', set.metadata.uid);
+    const { expectations } = this.#owned;
+    const writtenSet = (set: ReplicaSet) => expectations.written(key, this.#sets, set);
+    const writtenDeployment = (written: Deployment) => expectations.written(key, this.#owned.owners, written);
+    const sets = await this.#owned.claim(key, deployment, resources.replicaSets, this.#sets);
+    const podsOf = (set: ReplicaSet) => this.#owned.pods.byIndex('owner', set.metadata.uid);
     const rollout = new Rollout({ cluster, record, clock, deployment, sets, podsOf, writtenSet, writtenDeployment });
     const isRollout = await this.#pass(rollout);
     await this.#writeStatus(key, deployment, rollout, isRollout, queue);
@@ -145,18 +112,12 @@ export class DeploymentController {
     isRollout: boolean,
     queue: WorkQueue<string>,
   ): Promise<void> {
-    const { cluster, clock } = this.#options;
+    const { clock } = this.#options;
     const { deployment, sets, newSet } = rollout;
     const status = deploymentStatus(deployment, sets, newSet, isRollout, clock.now());
     const lookAgainMs = msUntilDeadline(deployment, status, clock.now());
     if (lookAgainMs !== undefined) queue.addAfter(key, lookAgainMs);
-    if (isSameStatus(before.status, status)) return;
-    try {
-      const written = await cluster.update(resources.deployments, { ...deployment, status }, { subresource: 'status' });
-      this.#expectations.written(key, this.#deployments, written);
-    } catch (error) {
-      if (!isPintleError(error, 'NOT_FOUND')) throw error;
-    }
+    if (!isSameStatus(before.status, status)) await this.#owned.writeStatus(key, { ...deployment, status });
   }
 }
 

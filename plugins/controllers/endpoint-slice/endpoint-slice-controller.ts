@@ -1,22 +1,14 @@
 /** Writes the EndpointSlices of every Service with a selector; slices of other makers are left alone. */
 import { isPintleError, type Clock, type Cluster, type Logger } from '../../../kernel/contract/index.ts';
-import type { Endpoint, EndpointSlice, Node, Pod, Service } from '../../../kernel/contract/kubernetes.ts';
+import type { Endpoint, EndpointSlice, Node, Service } from '../../../kernel/contract/kubernetes.ts';
 import type { EventRecorder } from '../../../kernel/machinery/event-recorder.ts';
-import { Expectations } from '../../../kernel/machinery/expectations.ts';
 import { informersFor, type Informer } from '../../../kernel/machinery/informer.ts';
 import { equalJson } from '../../../kernel/machinery/json-value.ts';
-import { keyOf, ownerReference, splitKey } from '../../../kernel/machinery/metadata.ts';
-import { Pace } from '../../../kernel/machinery/pace.ts';
+import { ownerReference } from '../../../kernel/machinery/metadata.ts';
 import { runReconciler } from '../../../kernel/machinery/reconciler.ts';
 import { resources } from '../../../kernel/machinery/resources.ts';
-import {
-  hasEndpoints,
-  isHeadless,
-  labelIndex,
-  podsOf,
-  selectorIndex,
-  servicesOf,
-} from '../../../kernel/machinery/service-endpoints.ts';
+import { hasEndpoints, podsOf } from '../../../kernel/machinery/service-endpoints.ts';
+import { endpointLabels, ServicePods } from '../../../kernel/machinery/service-pods.ts';
 import type { WorkQueue } from '../../../kernel/machinery/work-queue.ts';
 import { lastChange, triggerAnnotations } from './trigger-time.ts';
 import { planSlices } from './plan-slices.ts';
@@ -24,7 +16,6 @@ import { groupKey, wantedGroups, type EndpointGroup } from './wanted-endpoints.t
 
 const serviceNameLabel = 'kubernetes.io/service-name';
 const managedByLabel = 'endpointslice.kubernetes.io/managed-by';
-const headlessLabel = 'service.kubernetes.io/headless';
 const managedBy = 'endpointslice-controller.k8s.io';
 const zoneLabel = 'topology.kubernetes.io/zone';
 
@@ -39,12 +30,9 @@ export interface EndpointSliceControllerOptions {
 
 export class EndpointSliceController {
   readonly #options: EndpointSliceControllerOptions;
-  readonly #services: Informer<Service>;
-  readonly #pods: Informer<Pod>;
+  readonly #behind: ServicePods;
   readonly #nodes: Informer<Node>;
   readonly #slices: Informer<EndpointSlice>;
-  readonly #expectations: Expectations;
-  readonly #pace: Pace;
 
   /** When the pods or the Service changed last that are looked at now. */
   readonly #changedAt = new Map<string, string>();
@@ -52,12 +40,9 @@ export class EndpointSliceController {
   constructor(options: EndpointSliceControllerOptions) {
     const informers = informersFor(options.cluster, options.log);
     this.#options = options;
-    this.#services = informers.get(resources.services);
-    this.#pods = informers.get(resources.pods);
+    this.#behind = new ServicePods(options);
     this.#nodes = informers.get(resources.nodes);
     this.#slices = informers.get(resources.endpointSlices);
-    this.#expectations = new Expectations(options.clock);
-    this.#pace = new Pace(options.clock);
   }
 
   run(signal: AbortSignal): Promise<void> {
@@ -65,7 +50,7 @@ export class EndpointSliceController {
       {
         ...this.#options,
         name: 'endpoint-slice',
-        informers: [this.#services, this.#pods, this.#nodes, this.#slices],
+        informers: [this.#behind.services, this.#behind.pods, this.#nodes, this.#slices],
         watch: (queue) => this.#watch(queue),
         reconcile: (key, queue) => this.#reconcile(key, queue),
       },
@@ -74,21 +59,14 @@ export class EndpointSliceController {
   }
 
   #watch(queue: WorkQueue<string>): void {
-    this.#services.addIndex('selector', selectorIndex);
-    this.#pods.addIndex('label', labelIndex);
-    this.#pods.addIndex('node', (pod) => (pod.spec.nodeName === undefined ? [] : [pod.spec.nodeName]));
+    const { pods } = this.#behind;
+    pods.addIndex('node', (pod) => (pod.spec.nodeName === undefined ? [] : [pod.spec.nodeName]));
     this.#slices.addIndex('service', (slice) => {
       const { namespace, labels = {} } = slice.metadata;
       const isOurs = labels[managedByLabel] === managedBy && labels[serviceNameLabel] !== undefined;
       return isOurs ? [`${namespace}/${labels[serviceNameLabel]}`] : [];
     });
-    const enqueueOf = (pod: Pod) => {
-      for (const service of servicesOf(pod, this.#services)) queue.add(keyOf(service));
-    };
-    this.#services.onChange(({ key }) => queue.add(key));
-    this.#pods.onChange(({ object, previous }) => {
-      for (const pod of [object, previous]) if (pod !== undefined) enqueueOf(pod);
-    });
+    this.#behind.watch(queue);
     this.#slices.onChange(({ object, previous }) => {
       for (const slice of [object, previous]) {
         const name = slice?.metadata.labels?.[serviceNameLabel];
@@ -97,20 +75,16 @@ export class EndpointSliceController {
     });
     this.#nodes.onChange(({ key, object, previous }) => {
       if (object?.metadata.labels?.[zoneLabel] === previous?.metadata.labels?.[zoneLabel]) return;
-      for (const pod of this.#pods.byIndex('node', key)) enqueueOf(pod);
+      for (const pod of pods.byIndex('node', key)) this.#behind.enqueueServicesOf(pod, queue);
     });
   }
 
   async #reconcile(key: string, queue: WorkQueue<string>): Promise<void> {
-    if (!this.#pace.mayWork(key, queue)) return;
-    if (!this.#expectations.areMet(key)) {
-      queue.addAfter(key, 1000);
-      return;
-    }
-    const service = this.#services.get(key);
+    if (!this.#behind.isDue(key, queue)) return;
+    const service = this.#behind.services.get(key);
     const slices = this.#slices.byIndex('service', key);
     if (service === undefined || service.metadata.deletionTimestamp !== undefined) {
-      this.#expectations.forget(key);
+      this.#behind.expectations.forget(key);
       this.#changedAt.delete(key);
       for (const slice of slices) await this.#delete(key, slice);
       return;
@@ -129,8 +103,8 @@ export class EndpointSliceController {
   }
 
   async #sync(key: string, service: Service, slices: readonly EndpointSlice[]): Promise<void> {
-    const pods = podsOf(service, this.#pods);
-    this.#pace.worked(key, pods.length);
+    const pods = podsOf(service, this.#behind.pods);
+    this.#behind.pace.worked(key, pods.length);
     const groups = wantedGroups(service, pods, (name) => this.#nodes.get(name));
     const existing = new Map<string, EndpointSlice[]>();
     for (const slice of slices) {
@@ -185,7 +159,7 @@ export class EndpointSliceController {
       ports: [...ports],
       endpoints: [...endpoints],
     });
-    this.#expectations.written(key, this.#slices, slice);
+    this.#behind.expectations.written(key, this.#slices, slice);
   }
 
   async #update(
@@ -203,27 +177,14 @@ export class EndpointSliceController {
       },
       endpoints: [...endpoints],
     });
-    this.#expectations.written(key, this.#slices, written);
+    this.#behind.expectations.written(key, this.#slices, written);
   }
 
   async #delete(key: string, slice: EndpointSlice): Promise<void> {
-    try {
-      const preconditions = { uid: slice.metadata.uid };
-      await this.#options.cluster.delete(resources.endpointSlices, splitKey(keyOf(slice)), { preconditions });
-    } catch (error) {
-      if (!isPintleError(error, 'NOT_FOUND', 'CONFLICT')) throw error;
-    }
-    this.#expectations.deleted(key, this.#slices, slice);
+    await this.#behind.delete(resources.endpointSlices, slice);
+    this.#behind.expectations.deleted(key, this.#slices, slice);
   }
 }
 
-function sliceLabels(service: Service): Readonly<Record<string, string>> {
-  const own: Record<string, string> = { ...service.metadata.labels };
-  delete own[headlessLabel];
-  return {
-    ...own,
-    [serviceNameLabel]: service.metadata.name,
-    [managedByLabel]: managedBy,
-    ...(isHeadless(service) ? { [headlessLabel]: '' } : {}),
-  };
-}
+const sliceLabels = (service: Service): Readonly<Record<string, string>> =>
+  endpointLabels(service, { [serviceNameLabel]: service.metadata.name, [managedByLabel]: managedBy });

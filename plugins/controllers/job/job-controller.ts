@@ -1,13 +1,9 @@
 /** Watches Jobs and their pods, makes one pass over a Job at a time, and ends Jobs whose time to live is over. */
 import { isPintleError, type Clock, type Cluster, type Logger } from '../../../kernel/contract/index.ts';
 import type { Job, Pod } from '../../../kernel/contract/kubernetes.ts';
-import { claim, ownerIndex, unmanaged } from '../../../kernel/machinery/adoption.ts';
 import type { EventRecorder } from '../../../kernel/machinery/event-recorder.ts';
-import { Expectations } from '../../../kernel/machinery/expectations.ts';
-import { informersFor, type Informer } from '../../../kernel/machinery/informer.ts';
 import { controllerOf, findCondition, keyOf, splitKey } from '../../../kernel/machinery/metadata.ts';
-import { isTerminatingNamespace } from '../../../kernel/machinery/namespace-state.ts';
-import { Pace } from '../../../kernel/machinery/pace.ts';
+import { OwnedObjects } from '../../../kernel/machinery/owned-objects.ts';
 import { runReconciler } from '../../../kernel/machinery/reconciler.ts';
 import { slowStart } from '../../../kernel/machinery/replicas/slow-start.ts';
 import { resources } from '../../../kernel/machinery/resources.ts';
@@ -42,19 +38,16 @@ const orphan = 'orphan ';
 
 export class JobController {
   readonly #options: JobControllerOptions;
-  readonly #jobs: Informer<Job>;
-  readonly #pods: Informer<Pod>;
-  readonly #expectations: Expectations;
-  readonly #pace: Pace;
+  readonly #owned: OwnedObjects<Job>;
   readonly #backoff: JobBackoff;
 
   constructor(options: JobControllerOptions) {
-    const informers = informersFor(options.cluster, options.log);
     this.#options = options;
-    this.#jobs = informers.get(resources.jobs);
-    this.#pods = informers.get(resources.pods);
-    this.#expectations = new Expectations(options.clock);
-    this.#pace = new Pace(options.clock);
+    this.#owned = new OwnedObjects({
+      ...options,
+      type: resources.jobs,
+      selectorOf: (job) => labelSelector(job.spec.selector),
+    });
     this.#backoff = new JobBackoff(options);
   }
 
@@ -63,7 +56,7 @@ export class JobController {
       {
         ...this.#options,
         name: 'jobs',
-        informers: [this.#jobs, this.#pods],
+        informers: [this.#owned.owners, this.#owned.pods],
         watch: (queue) => this.#watch(queue),
         reconcile: (key, queue) =>
           key.startsWith(orphan) ? this.#releaseOrphan(key.slice(orphan.length), queue) : this.#reconcile(key, queue),
@@ -73,38 +66,26 @@ export class JobController {
   }
 
   #watch(queue: WorkQueue<string>): void {
-    this.#pods.addIndex('owner', ownerIndex);
-    this.#jobs.addIndex('namespace', (job) => [job.metadata.namespace]);
-    this.#jobs.onChange(({ key, object, previous }) => {
-      if (object !== undefined && previous === undefined) this.#expectations.forget(key);
-      if (object === undefined && previous !== undefined)
-        for (const pod of this.#candidates(previous)) if (isTracked(pod)) queue.add(orphan + keyOf(pod));
-      queue.add(key);
+    const { owners, pods } = this.#owned;
+    this.#owned.watch(queue, pods);
+    owners.onChange(({ object, previous }) => {
+      if (object !== undefined || previous === undefined) return;
+      for (const pod of this.#owned.candidates(pods, previous)) if (isTracked(pod)) queue.add(orphan + keyOf(pod));
     });
-    this.#pods.onChange(({ object, previous }) => {
-      for (const pod of [object, previous]) if (pod !== undefined) this.#enqueueOwners(pod, queue);
+    pods.onChange(({ object }) => {
       if (object !== undefined && isTracked(object)) queue.add(orphan + keyOf(object));
     });
   }
 
-  #enqueueOwners(pod: Pod, queue: WorkQueue<string>): void {
-    const manager = controllerOf(pod);
-    const { namespace, labels } = pod.metadata;
-    if (manager?.kind === 'Job') queue.add(`${namespace}/${manager.name}`);
-    if (manager !== undefined) return;
-    for (const job of this.#jobs.byIndex('namespace', namespace))
-      if (labelSelector(job.spec.selector).matches(labels)) queue.add(keyOf(job));
-  }
-
   /** Nobody will ever count a pod whose Job is gone: its finalizer must not hold it. */
   async #releaseOrphan(key: string, queue: WorkQueue<string>): Promise<void> {
-    const pod = this.#pods.get(key);
+    const pod = this.#owned.pods.get(key);
     if (pod === undefined || !isTracked(pod)) return;
     const manager = controllerOf(pod);
     if (manager !== undefined) {
       if (manager.kind !== 'Job') return;
       const owner = `${pod.metadata.namespace}/${manager.name}`;
-      if (this.#jobs.get(owner)?.metadata.uid === manager.uid) return;
+      if (this.#owned.owners.get(owner)?.metadata.uid === manager.uid) return;
       try {
         const live = await this.#options.cluster.get(resources.jobs, splitKey(owner));
         if (live.metadata.uid === manager.uid) {
@@ -115,7 +96,7 @@ export class JobController {
         if (!isPintleError(error, 'NOT_FOUND')) throw error;
       }
     } else if (
-      this.#jobs
+      this.#owned.owners
         .byIndex('namespace', pod.metadata.namespace)
         .some((job) => labelSelector(job.spec.selector).matches(pod.metadata.labels))
     )
@@ -124,42 +105,12 @@ export class JobController {
   }
 
   async #reconcile(key: string, queue: WorkQueue<string>): Promise<void> {
-    const job = this.#jobs.get(key);
-    if (job === undefined) {
-      this.#expectations.forget(key);
-      this.#backoff.forget(key);
-      return;
-    }
-    if (!this.#expectations.areMet(key)) {
-      queue.addAfter(key, 1000);
-      return;
-    }
-    if ((job.spec.managedBy ?? ownController) !== ownController) return;
-    if (!this.#pace.mayWork(key, queue)) return;
-    const pods = await this.#claimPods(key, job);
-    this.#pace.worked(key, pods.length);
+    const job = this.#owned.due(key, queue, () => this.#backoff.forget(key));
+    if (job === undefined || (job.spec.managedBy ?? ownController) !== ownController) return;
+    const pods = await this.#owned.claimPods(key, job);
+    this.#owned.pace.worked(key, pods.length);
     if (finishedCondition(job) !== undefined) await this.#tidy(key, job, pods, queue);
     else await this.#pass(key, job, pods, queue);
-  }
-
-  /** Its own pods, and those of its namespace that nobody manages. */
-  #candidates({ metadata }: Job): readonly Pod[] {
-    return [
-      ...this.#pods.byIndex('owner', metadata.uid),
-      ...this.#pods.byIndex('owner', unmanaged(metadata.namespace)),
-    ];
-  }
-
-  #claimPods(key: string, job: Job): Promise<readonly Pod[]> {
-    return claim({
-      cluster: this.#options.cluster,
-      ownerType: resources.jobs,
-      owner: job,
-      type: resources.pods,
-      selector: labelSelector(job.spec.selector),
-      candidates: this.#candidates(job),
-      written: (pod) => this.#expectations.written(key, this.#pods, pod),
-    });
   }
 
   async #pass(key: string, job: Job, pods: readonly Pod[], queue: WorkQueue<string>): Promise<void> {
@@ -179,7 +130,8 @@ export class JobController {
       }
     }
     const status = jobStatus({ job, counted, active, verdict: found, now });
-    if (!isSameStatus(job.status, status)) await this.#writeStatus(key, job, { ...job, status });
+    const after = { ...job, status };
+    if (!isSameStatus(job.status, status) && (await this.#owned.writeStatus(key, after))) this.#tell(job, after);
     await Promise.all(counted.released.map((pod) => this.#release(key, pod)));
     const left = msUntilDeadline({ ...job, status }, now);
     if (left !== undefined && found === undefined) queue.addAfter(key, left + 10);
@@ -204,7 +156,7 @@ export class JobController {
   }
 
   async #create(key: string, job: Job, pods: readonly Pod[], plan: PodPlan, queue: WorkQueue<string>): Promise<number> {
-    const { cluster, record, burst } = this.#options;
+    const { burst } = this.#options;
     const perIndex = job.spec.backoffLimitPerIndex !== undefined;
     const wait = plan.create.length === 0 || perIndex ? 0 : this.#backoff.msToWait(key);
     if (wait > 0) {
@@ -226,21 +178,7 @@ export class JobController {
     await slowStart(ready.length, async () => {
       const { value } = next.next();
       if (value === undefined) return;
-      try {
-        const pod = await cluster.create(resources.pods, jobPod(job, value.index, value.inherited?.history));
-        this.#expectations.written(key, this.#pods, pod);
-        created++;
-        record(job, 'Normal', 'SuccessfulCreate', `Created pod: ${pod.metadata.name}`);
-      } catch (error) {
-        if (isTerminatingNamespace(error)) return;
-        record(
-          job,
-          'Warning',
-          'FailedCreate',
-          `Error creating: ${error instanceof Error ? error.message : String(error)}`,
-        );
-        throw error;
-      }
+      if (await this.#owned.createPod(key, job, jobPod(job, value.index, value.inherited?.history))) created++;
     });
     if (plan.create.length > burst) queue.add(key);
     return created;
@@ -248,20 +186,8 @@ export class JobController {
 
   /** Pods that are not needed any more count as nothing: their finalizer goes first. The others will count as failed. */
   async #remove(key: string, job: Job, pods: readonly Pod[], isForgotten: boolean): Promise<number> {
-    const { cluster, record } = this.#options;
-    const results = await Promise.allSettled(
-      pods.map(async (pod) => {
-        try {
-          if (isForgotten) await this.#release(key, pod);
-          await cluster.delete(resources.pods, splitKey(keyOf(pod)), { preconditions: { uid: pod.metadata.uid } });
-          record(job, 'Normal', 'SuccessfulDelete', `Deleted pod: ${pod.metadata.name}`);
-        } catch (error) {
-          if (!isPintleError(error, 'NOT_FOUND')) throw error;
-        }
-        this.#expectations.deleted(key, this.#pods, pod);
-      }),
-    );
-    for (const result of results) if (result.status === 'rejected') throw result.reason;
+    const before = isForgotten ? (pod: Pod) => this.#release(key, pod) : undefined;
+    await this.#owned.deletePods(key, job, pods, before);
     return pods.length;
   }
 
@@ -274,22 +200,11 @@ export class JobController {
         kind: 'strategic',
         body,
       });
-      if (key !== undefined) this.#expectations.written(key, this.#pods, written);
+      if (key !== undefined) this.#owned.expectations.written(key, this.#owned.pods, written);
     } catch (error) {
       // Gone, or another pod of that name by now.
       if (!isPintleError(error, 'NOT_FOUND', 'CONFLICT')) throw error;
     }
-  }
-
-  async #writeStatus(key: string, before: Job, job: Job): Promise<void> {
-    try {
-      const written = await this.#options.cluster.update(resources.jobs, job, { subresource: 'status' });
-      this.#expectations.written(key, this.#jobs, written);
-    } catch (error) {
-      if (isPintleError(error, 'NOT_FOUND')) return;
-      throw error;
-    }
-    this.#tell(before, job);
   }
 
   #tell(before: Job, job: Job): void {

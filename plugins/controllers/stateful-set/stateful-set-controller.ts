@@ -6,13 +6,11 @@ import type {
   Pod,
   StatefulSet,
 } from '../../../kernel/contract/kubernetes.ts';
-import { claim, ownerIndex, unmanaged } from '../../../kernel/machinery/adoption.ts';
 import type { EventRecorder } from '../../../kernel/machinery/event-recorder.ts';
-import { Expectations } from '../../../kernel/machinery/expectations.ts';
 import { informersFor, type Informer } from '../../../kernel/machinery/informer.ts';
-import { controllerOf, keyOf, splitKey } from '../../../kernel/machinery/metadata.ts';
+import { keyOf, splitKey } from '../../../kernel/machinery/metadata.ts';
 import { isTerminatingNamespace } from '../../../kernel/machinery/namespace-state.ts';
-import { Pace } from '../../../kernel/machinery/pace.ts';
+import { OwnedObjects } from '../../../kernel/machinery/owned-objects.ts';
 import { runReconciler } from '../../../kernel/machinery/reconciler.ts';
 import { slowStart } from '../../../kernel/machinery/replicas/slow-start.ts';
 import { resources } from '../../../kernel/machinery/resources.ts';
@@ -37,29 +35,25 @@ export interface StatefulSetControllerOptions {
   readonly clock: Clock;
 }
 
-type Dependent = Pod | ControllerRevision;
-
 /** Of a ControllerRevision; the pods' label names the whole revision. */
 const hashLabel = 'controller.kubernetes.io/hash';
 
 export class StatefulSetController {
   readonly #options: StatefulSetControllerOptions;
-  readonly #sets: Informer<StatefulSet>;
-  readonly #pods: Informer<Pod>;
+  readonly #owned: OwnedObjects<StatefulSet>;
   readonly #claims: Informer<PersistentVolumeClaim>;
   readonly #revisions: Informer<ControllerRevision>;
-  readonly #expectations: Expectations;
-  readonly #pace: Pace;
 
   constructor(options: StatefulSetControllerOptions) {
     const informers = informersFor(options.cluster, options.log);
     this.#options = options;
-    this.#sets = informers.get(resources.statefulSets);
-    this.#pods = informers.get(resources.pods);
+    this.#owned = new OwnedObjects({
+      ...options,
+      type: resources.statefulSets,
+      selectorOf: (set) => labelSelector(set.spec.selector),
+    });
     this.#claims = informers.get(resources.persistentVolumeClaims);
     this.#revisions = informers.get(resources.controllerRevisions);
-    this.#expectations = new Expectations(options.clock);
-    this.#pace = new Pace(options.clock);
   }
 
   run(signal: AbortSignal): Promise<void> {
@@ -67,7 +61,7 @@ export class StatefulSetController {
       {
         ...this.#options,
         name: 'statefulsets',
-        informers: [this.#sets, this.#pods, this.#claims, this.#revisions],
+        informers: [this.#owned.owners, this.#owned.pods, this.#claims, this.#revisions],
         watch: (queue) => this.#watch(queue),
         reconcile: (key, queue) => this.#reconcile(key, queue),
       },
@@ -76,50 +70,22 @@ export class StatefulSetController {
   }
 
   #watch(queue: WorkQueue<string>): void {
-    this.#pods.addIndex('owner', ownerIndex);
-    this.#revisions.addIndex('owner', ownerIndex);
-    this.#sets.addIndex('namespace', (set) => [set.metadata.namespace]);
-    this.#sets.onChange(({ key, object, previous }) => {
-      if (object !== undefined && previous === undefined) this.#expectations.forget(key);
-      queue.add(key);
-    });
-    const enqueueOwners = ({ object, previous }: { readonly object?: Dependent; readonly previous?: Dependent }) => {
-      for (const dependent of [object, previous]) if (dependent !== undefined) this.#enqueueOwners(dependent, queue);
-    };
-    this.#pods.onChange(enqueueOwners);
-    this.#revisions.onChange(enqueueOwners);
+    this.#owned.watch<Pod | ControllerRevision>(queue, this.#owned.pods, this.#revisions);
     // A pod may wait for the claim of its predecessor to be gone.
     this.#claims.onChange(({ object, previous }) => {
       if (object !== undefined || previous === undefined) return;
-      for (const set of this.#sets.byIndex('namespace', previous.metadata.namespace))
+      for (const set of this.#owned.owners.byIndex('namespace', previous.metadata.namespace))
         if ((set.spec.volumeClaimTemplates ?? []).length > 0) queue.add(keyOf(set));
     });
   }
 
-  #enqueueOwners(dependent: Dependent, queue: WorkQueue<string>): void {
-    const manager = controllerOf(dependent);
-    const { namespace, labels } = dependent.metadata;
-    if (manager?.kind === 'StatefulSet') queue.add(`${namespace}/${manager.name}`);
-    if (manager !== undefined) return;
-    for (const set of this.#sets.byIndex('namespace', namespace))
-      if (labelSelector(set.spec.selector).matches(labels)) queue.add(keyOf(set));
-  }
-
   async #reconcile(key: string, queue: WorkQueue<string>): Promise<void> {
-    const set = this.#sets.get(key);
-    if (set === undefined) {
-      this.#expectations.forget(key);
-      return;
-    }
-    if (!this.#expectations.areMet(key)) {
-      queue.addAfter(key, 1000);
-      return;
-    }
-    if (!this.#pace.mayWork(key, queue)) return;
+    const set = this.#owned.due(key, queue);
+    if (set === undefined) return;
     const { cluster, clock } = this.#options;
     const history = await this.#history(key, set);
-    const pods = await this.#claimPods(key, set);
-    this.#pace.worked(key, pods.length);
+    const pods = await this.#owned.claimPods(key, set, (pod) => ordinalOf(set, pod) !== undefined);
+    this.#owned.pace.worked(key, pods.length);
     const current =
       history.all.find(({ metadata }) => metadata.name === set.status?.currentRevision) ?? history.current;
     const view = setView(set, pods, clock.now());
@@ -138,7 +104,7 @@ export class StatefulSetController {
     };
     const { status, nextInMs } = statefulSetStatus(view, revisions);
     if (nextInMs !== undefined) queue.addAfter(key, nextInMs + 10);
-    if (!isSameStatus(set.status, status)) await this.#writeStatus(key, { ...set, status });
+    if (!isSameStatus(set.status, status)) await this.#owned.writeStatus(key, { ...set, status });
     if (failure !== undefined) throw failure;
     const used = new Set([revisions.current, ...pods.map(revisionOf)]);
     await deleteOldRevisions({ cluster, owner: set }, history, ({ metadata }) => used.has(metadata.name));
@@ -146,34 +112,9 @@ export class StatefulSetController {
 
   async #history(key: string, set: StatefulSet): Promise<RevisionHistory> {
     const { cluster } = this.#options;
-    const written = (revision: ControllerRevision) => this.#expectations.written(key, this.#revisions, revision);
-    const revisions = await claim({
-      cluster,
-      ownerType: resources.statefulSets,
-      owner: set,
-      type: resources.controllerRevisions,
-      selector: labelSelector(set.spec.selector),
-      candidates: this.#dependents(this.#revisions, set),
-      written,
-    });
+    const written = (revision: ControllerRevision) => this.#owned.expectations.written(key, this.#revisions, revision);
+    const revisions = await this.#owned.claim(key, set, resources.controllerRevisions, this.#revisions);
     return revisionHistory({ cluster, owner: set, revisions, hashLabel, written });
-  }
-
-  #claimPods(key: string, set: StatefulSet): Promise<readonly Pod[]> {
-    return claim({
-      cluster: this.#options.cluster,
-      ownerType: resources.statefulSets,
-      owner: set,
-      type: resources.pods,
-      selector: labelSelector(set.spec.selector),
-      candidates: this.#dependents(this.#pods, set),
-      mayAdopt: (pod) => ordinalOf(set, pod) !== undefined,
-      written: (pod) => this.#expectations.written(key, this.#pods, pod),
-    });
-  }
-
-  #dependents<T extends Dependent>(informer: Informer<T>, { metadata }: StatefulSet): readonly T[] {
-    return [...informer.byIndex('owner', metadata.uid), ...informer.byIndex('owner', unmanaged(metadata.namespace))];
   }
 
   async #pass(key: string, view: SetView, current: ControllerRevision, update: ControllerRevision): Promise<void> {
@@ -212,14 +153,14 @@ export class StatefulSetController {
       if (Object.entries(labels).every(([name, value]) => pod.metadata.labels?.[name] === value)) continue;
       const body = { metadata: { uid: pod.metadata.uid, labels } };
       const written = await this.#options.cluster.patch(resources.pods, splitKey(keyOf(pod)), { kind: 'merge', body });
-      this.#expectations.written(key, this.#pods, written);
+      this.#owned.expectations.written(key, this.#owned.pods, written);
     }
     for (const pod of condemned) await keepClaimOwners(claims, set, ordinalOf(set, pod) ?? 0, pod, true);
   }
 
   #claimsOptions(key: string): ClaimsOptions {
     const { cluster, record } = this.#options;
-    const written = (object: PersistentVolumeClaim) => this.#expectations.written(key, this.#claims, object);
+    const written = (object: PersistentVolumeClaim) => this.#owned.expectations.written(key, this.#claims, object);
     return { cluster, record, claims: this.#claims, written };
   }
 
@@ -229,7 +170,7 @@ export class StatefulSetController {
     try {
       await createClaims(this.#claimsOptions(key), set, ordinal);
       const pod = await cluster.create(resources.pods, statefulPod(set, revision, ordinal));
-      this.#expectations.written(key, this.#pods, pod);
+      this.#owned.expectations.written(key, this.#owned.pods, pod);
       record(set, 'Normal', 'SuccessfulCreate', `${what} successful`);
     } catch (error) {
       if (isTerminatingNamespace(error)) return;
@@ -251,16 +192,7 @@ export class StatefulSetController {
         throw error;
       }
     }
-    this.#expectations.deleted(key, this.#pods, pod);
-  }
-
-  async #writeStatus(key: string, set: StatefulSet): Promise<void> {
-    try {
-      const written = await this.#options.cluster.update(resources.statefulSets, set, { subresource: 'status' });
-      this.#expectations.written(key, this.#sets, written);
-    } catch (error) {
-      if (!isPintleError(error, 'NOT_FOUND')) throw error;
-    }
+    this.#owned.expectations.deleted(key, this.#owned.pods, pod);
   }
 }
 

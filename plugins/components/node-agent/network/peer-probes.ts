@@ -76,10 +76,14 @@ export async function probe(target: ProbeTarget): Promise<ProbeResult> {
       if (await echo(32)) times.push(performance.now() - began);
       else if (count === 1 && times.length === 0) break;
     }
-    const fits = async (bytes: number): Promise<boolean> => {
-      for (let count = 0; count < sizeProbes; count += 1) if (await echo(bytes - overhead)) return true;
-      return false;
-    };
+    // All at once: a size that does not fit costs the patience for one, and the search tries eight or so.
+    const fits = (bytes: number): Promise<boolean> =>
+      new Promise((resolve) => {
+        const tries = Array.from({ length: sizeProbes }, async () => {
+          if (await echo(bytes - overhead)) resolve(true);
+        });
+        void Promise.all(tries).then(() => resolve(false));
+      });
     const fullSize = times.length > 0 && (await fits(target.mtuBytes));
     const largestBytes =
       times.length === 0 ? undefined : fullSize ? target.mtuBytes : await largest(fits, target.mtuBytes);
@@ -89,7 +93,8 @@ export async function probe(target: ProbeTarget): Promise<ProbeResult> {
       roundTripMs: times.length === 0 ? undefined : times.sort((a, b) => a - b)[times.length >> 1],
       fullSize,
       largestBytes,
-      bulk: await bulk(target),
+      // Where datagrams do not come through, another 4 s for a connection tell nothing more.
+      bulk: fullSize && (await bulk(target)),
     };
   } finally {
     socket.close();
