@@ -12,6 +12,13 @@ interface TraceFlags extends ApiFlags, OutputOptions {
   readonly protocol: 'tcp' | 'udp' | 'sctp';
 }
 
+const verdicts = {
+  arrives: ['green', 'it arrives'],
+  leaves: ['yellow', 'it leaves the cluster; what becomes of it there is not known here'],
+  strays: ['red', 'it does not arrive: nodes send it round to each other'],
+  dies: ['red', 'it does not arrive'],
+} as const;
+
 export function traceCommand(cli: Cli): Command {
   const command = new Command('trace')
     .description('follow a packet through the live kernels: every object that it meets, and where it would die and why')
@@ -23,7 +30,7 @@ export function traceCommand(cli: Cli): Command {
   for (const option of apiOptions()) command.addOption(option);
   return command.addOption(outputOption()).action(
     cli.action(async (from: string, to: string, flags: TraceFlags) => {
-      const { tracePacket, arrives } = await import('../diagnose/trace-packet.ts');
+      const { tracePacket, verdictOf } = await import('../diagnose/trace-packet.ts');
       const trace = await withConnection(cli, flags, (connection) =>
         tracePacket(connection, from, to, {
           namespace: flags.namespace,
@@ -31,17 +38,16 @@ export function traceCommand(cli: Cli): Command {
           protocol: flags.protocol.toUpperCase() as 'TCP' | 'UDP' | 'SCTP',
         }),
       );
-      const isWhole = arrives(trace.hop);
-      if (flags.output === 'json') cli.terminal.json({ arrives: isWhole, ...trace });
+      const verdict = verdictOf(trace.hop);
+      if (flags.output === 'json') cli.terminal.json({ arrives: verdict === 'arrives', verdict, ...trace });
       else {
         cli.terminal.line(`${trace.from} -> ${trace.to}`);
         showHop(cli.terminal, trace.hop, '');
         cli.terminal.line();
-        cli.terminal.line(
-          isWhole ? cli.terminal.style('green', 'it arrives') : cli.terminal.style('red', 'it does not arrive'),
-        );
+        const [color, text] = verdicts[verdict];
+        cli.terminal.line(cli.terminal.style(color, text));
       }
-      return isWhole ? exitCodes.done : exitCodes.checkFailed;
+      return verdict === 'arrives' || verdict === 'leaves' ? exitCodes.done : exitCodes.checkFailed;
     }),
   );
 }

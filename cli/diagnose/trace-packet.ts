@@ -62,10 +62,29 @@ async function hopAt(
   return { node, inPod: answer.inPod, onNode: answer.onNode, paths };
 }
 
-/** True when every way that the packet may take ends where it should. */
-export function arrives(hop: Hop): boolean {
-  if (hop.paths.length === 0) return false;
-  return hop.paths.every((path) => path.end.kind !== 'dies' && (path.next === undefined || arrives(path.next)));
+/** Of all ways that the packet may take, the worst. */
+export type Verdict =
+  /** Every way ends in a pod or at a process of a node. */
+  | 'arrives'
+  /** One goes out of the cluster, where nobody can be asked. */
+  | 'leaves'
+  /** One goes from node to node more often than a packet should. */
+  | 'strays'
+  | 'dies';
+
+const fromBest: readonly Verdict[] = ['arrives', 'leaves', 'strays', 'dies'];
+
+export function verdictOf(hop: Hop): Verdict {
+  const verdicts = hop.paths.map(({ end, next }): Verdict => {
+    if (end.kind === 'dies') return 'dies';
+    if (end.kind !== 'leaves') return 'arrives';
+    if (end.node === undefined) return 'leaves';
+    return next === undefined ? 'strays' : verdictOf(next);
+  });
+  return verdicts.reduce<Verdict>(
+    (worst, one) => (fromBest.indexOf(one) > fromBest.indexOf(worst) ? one : worst),
+    verdicts.length === 0 ? 'dies' : 'arrives',
+  );
 }
 
 const wrong = (what: string, expected: string) => new PintleError('BAD_REQUEST', `${what}: expected ${expected}`);

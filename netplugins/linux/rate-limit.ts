@@ -5,7 +5,6 @@
 import { attribute, nested, NLM_F_CREATE, NLM_F_REPLACE, u32, type NetlinkRequest } from './netlink-socket.ts';
 
 const RTM_NEWQDISC = 36;
-const RTM_DELQDISC = 37;
 const TC_H_ROOT = 0xffffffff;
 const TCA_KIND = 1;
 const TCA_OPTIONS = 2;
@@ -51,8 +50,4 @@ export function rateRequest(link: number, bitsPerSecond: number): NetlinkRequest
     ]),
     what: `Limiting link ${link} to ${bitsPerSecond} bit/s`,
   };
-}
-
-export function unlimitedRequest(link: number): NetlinkRequest {
-  return { type: RTM_DELQDISC, flags: 0, body: head(link), what: `Lifting the limit of link ${link}` };
 }

@@ -34,7 +34,7 @@ import {
   type NetlinkRequest,
 } from './netlink-socket.ts';
 import { isFdbEntry, readAddress, readLink, readNeighbour, readRoute } from './rtnetlink-codec.ts';
-import { rateRequest, unlimitedRequest } from './rate-limit.ts';
+import { rateRequest } from './rate-limit.ts';
 import {
   addressRequest,
   bridgePortInfo,
@@ -112,8 +112,8 @@ export interface Rtnetlink {
   /** Adds or deletes many addresses of a link; what is so already is left so. */
   changeAddresses(index: number, added: readonly string[], deleted: readonly string[]): void;
 
-  /** What the link may send in bits a second; undefined: as much as it can. Throws UNSUPPORTED when the kernel lacks tbf. */
-  setRate(link: number, bitsPerSecond: number | undefined): void;
+  /** What the link may send in bits a second. Throws UNSUPPORTED when the kernel lacks tbf. */
+  setRate(link: number, bitsPerSecond: number): void;
 
   /** Many changes in few system calls; one result each, in order. */
   apply(changes: readonly RtChange[]): (PintleError | undefined)[];
@@ -338,10 +338,6 @@ export function openRtnetlink(options: { readonly netns?: string | undefined } =
     deleteFdb: (fdb) => change(changeRequest({ verb: 'deleteFdb', fdb }), 'ENOENT', 'ENODEV', 'ENXIO'),
 
     setRate(link, bitsPerSecond) {
-      if (bitsPerSecond === undefined) {
-        change(unlimitedRequest(link), 'ENOENT', 'EINVAL', 'ENODEV');
-        return;
-      }
       try {
         socket.request(rateRequest(link, bitsPerSecond));
       } catch (error) {

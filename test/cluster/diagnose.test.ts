@@ -139,6 +139,12 @@ test.serial('trace: where a packet dies, and why', async (t) => {
   onNode('node-1', 'ip', 'route', 'del', 'blackhole', '203.0.113.0/24');
   t.regex(problems(lost.hop).join(), /node node-1 has no route to 203\.0\.113\.9/);
   t.false(lost.arrives);
+  const away = await pintle('trace', 'pod/client', '203.0.113.9:80');
+  t.is(away.code, 0, away.stdout);
+  t.regex(
+    away.stdout,
+    /-> out of the cluster, by \S+\n\nit leaves the cluster; what becomes of it there is not known here/,
+  );
 });
 
 test.serial('trace: what cannot be traced is refused with what was expected', async (t) => {

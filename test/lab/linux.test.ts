@@ -1,3 +1,4 @@
+import { spawnSync } from 'node:child_process';
 import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -191,3 +192,22 @@ test('settings of a namespace, checksum offload, probes', async (t) => {
   t.regex((await probeNft('nonsense')) ?? '', /syntax error/);
   t.is(here(), before, 'probes leave nothing');
 });
+
+for (const [bitsPerSecond, shown] of [
+  [10_000_000, '10Mbit'],
+  // More than 32 bits of bytes a second.
+  [40_000_000_000, '40Gbit'],
+] as const)
+  test(`a link is limited to ${shown}, and to another rate after that`, (t) => {
+    const netns = namespace(t);
+    const rt = openRtnetlink({ netns });
+    t.teardown(() => rt.close());
+    rt.createBridge({ name: 'limited' });
+    const { index } = rt.getLink('limited')!;
+    rt.setRate(index, 1_000_000);
+    rt.setRate(index, bitsPerSecond);
+    const listed = runInNetns(netns, () =>
+      spawnSync('/usr/sbin/tc', ['qdisc', 'show', 'dev', 'limited'], { encoding: 'utf8' }),
+    );
+    t.regex(listed.stdout, new RegExp(`^qdisc tbf .* rate ${shown} `), listed.stderr);
+  });

@@ -3,29 +3,46 @@ import type { Problem } from '../../../kernel/contract/index.ts';
 import { installedBackends, openIptables } from '../iptables.ts';
 import { nftList } from '../nft.ts';
 
+/** Of the namespace at `netns`; undefined: the process's own. */
+interface Where {
+  readonly netns?: string | undefined;
+}
+
 export interface FirewallView {
   readonly shown: string;
   readonly problem?: Problem | undefined;
 }
 
 const own = /^pintle/;
+const notFollowed = (count: number, where: string): string =>
+  count === 0 ? '' : `; ${count === 1 ? 'its rule is' : `its ${count} rules are`} not followed: ${where}`;
 
-/** Base chains that forwarded packets pass and that drop what no rule accepts. */
-export async function forwardChains(): Promise<readonly FirewallView[]> {
-  const chains = (await nftList(['chains']).catch(() => undefined)) ?? [];
-  const views = chains.flatMap(({ chain }) => {
-    if (chain?.['hook'] !== 'forward' || own.test(String(chain['table']))) return [];
-    const shown = `nft chain ${String(chain['family'])} ${String(chain['table'])} ${String(chain['name'])} policy ${String(chain['policy'])}`;
-    return [view(shown, chain['policy'] === 'drop', `${String(chain['table'])} ${String(chain['name'])}`)];
-  });
+/**
+ * Base chains of others that forwarded packets pass: their policy, and how many rules they have. What those rules do is not
+ * followed: they may match on anything.
+ */
+export async function forwardChains(options: Where = {}): Promise<readonly FirewallView[]> {
+  const chains = (await nftList(['chains'], options).catch(() => undefined)) ?? [];
+  const views: FirewallView[] = [];
+  for (const { chain } of chains) {
+    if (chain?.['hook'] !== 'forward' || own.test(String(chain['table']))) continue;
+    const place = [chain['family'], chain['table'], chain['name']].map(String);
+    const listed = await nftList(['chain', ...place], options).catch(() => undefined);
+    const rules = (listed ?? []).filter(({ rule }) => rule !== undefined).length;
+    const note = notFollowed(rules, `nft list chain ${place.join(' ')}`);
+    const shown = `nft chain ${place.join(' ')} policy ${String(chain['policy'])}${note}`;
+    views.push(view(shown, chain['policy'] === 'drop', place.slice(1).join(' ')));
+  }
   if (!installedBackends(['ip']).includes('legacy')) return views;
   // Without a table's name: to name one would make it.
-  const saved = await openIptables({ backend: 'legacy', family: 'ip' })
+  const saved = await openIptables({ backend: 'legacy', family: 'ip', ...options })
     .save()
     .catch(() => '');
   const policy = /^\*filter\n(?::.*\n)*?:FORWARD (\w+)/m.exec(saved)?.[1];
-  if (policy !== undefined && (policy === 'DROP' || saved.includes('-A FORWARD')))
-    views.push(view(`iptables-legacy filter FORWARD policy ${policy}`, policy === 'DROP', 'filter FORWARD'));
+  const rules = (saved.match(/^-A FORWARD /gm) ?? []).length;
+  const note = notFollowed(rules, 'iptables-legacy -S FORWARD');
+  if (policy !== undefined && (policy === 'DROP' || rules > 0))
+    views.push(view(`iptables-legacy filter FORWARD policy ${policy}${note}`, policy === 'DROP', 'filter FORWARD'));
   return views;
 }
 

@@ -3,8 +3,9 @@
  * links by their kind, not by who made them, so that it goes for every overlay and attachment.
  */
 import type { Peer, Problem, TraceEnd, TraceStep } from '../../../kernel/contract/index.ts';
-import { canonicalIp, contains, familyOf, parseCidr } from '../ip-address.ts';
-import type { Link, Rtnetlink } from '../rtnetlink.ts';
+import { AF_INET, AF_INET6, canonicalIp, contains, familyOf, parseCidr } from '../ip-address.ts';
+import { annotationKeys } from '../overlay/flannel-annotations.ts';
+import type { Link, Route, Rtnetlink } from '../rtnetlink.ts';
 import { showFdb, showLink, showNeighbour, showRoute, type LinkName } from './show.ts';
 
 export interface NodeView {
@@ -36,6 +37,12 @@ const isInside = (cidrs: readonly string[], address: string): boolean =>
     return range.family === familyOf(address) && contains(range, address);
   });
 
+/** The node's own, and what its overlay tells others to use instead (it may be behind address translation). */
+const underlayAddressesOf = ({ addresses, annotations }: Peer): readonly string[] => {
+  const published = ([AF_INET, AF_INET6] as const).map((family) => annotations[annotationKeys.publicIp[family]]);
+  return [...new Set([...addresses, ...published.filter((each) => each !== undefined)])];
+};
+
 export function wayFrom(view: NodeView, destination: string): Way {
   const { rt } = view;
   const name = nameIn(rt);
@@ -59,7 +66,8 @@ export function wayFrom(view: NodeView, destination: string): Way {
       ),
     );
   }
-  steps.push({ what: 'route', shown: showRoute(rt.matchingRoute(target) ?? route, name) });
+  const entry = rt.matchingRoute(target) ?? route;
+  steps.push({ what: 'route', shown: showRoute(entry, name), problem: strayProblem(view, entry, owner) });
   if (route.type === localRoute) return { steps, end: { kind: 'node' } };
 
   const link = rt.getLink(route.link)!;
@@ -95,8 +103,18 @@ export function wayFrom(view: NodeView, destination: string): Way {
     }
   }
   if (isPod) return { steps, end: { kind: 'pod', address: target } };
-  const node = view.peers.find((peer) => peer.addresses.includes(hop));
+  const node = view.peers.find((peer) => underlayAddressesOf(peer).includes(hop));
   return { steps, end: { kind: 'leaves', to: hop, node: node?.name, mtuBytes: link.mtu } };
+}
+
+/** Not fatal: a router may know the pods' ranges. */
+function strayProblem({ name }: NodeView, { destination }: Route, owner: Peer | undefined): Problem | undefined {
+  if (owner === undefined || !destination.endsWith('/0')) return undefined;
+  return {
+    text: `node ${name} has no route of its own to the pods of ${owner.name}: the packet goes where all goes that nobody knows`,
+    cure: 'the overlay makes one for every node with a pod range and an address: kubectl get nodes -o wide; pintle status',
+    isFatal: false,
+  };
 }
 
 function throughVxlan(
@@ -130,12 +148,12 @@ function throughVxlan(
     };
   }
   met.push({ what: 'fdb', shown: showFdb(entry, name) });
-  const isWrong = owner !== undefined && !owner.addresses.includes(entry.destination);
+  const isWrong = owner !== undefined && !underlayAddressesOf(owner).includes(entry.destination);
   if (isWrong)
     met.push({
       what: 'tunnel',
       shown: `to ${entry.destination}`,
-      problem: fatal(`the pod is on ${owner.name}, whose address is ${owner.addresses.join(', ')}`, cure),
+      problem: fatal(`the pod is on ${owner.name}, whose address is ${underlayAddressesOf(owner).join(', ')}`, cure),
     });
   if (isWrong) return { steps: met, end: { kind: 'dies' } };
   met.push({
