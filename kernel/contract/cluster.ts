@@ -83,6 +83,11 @@ export interface ListOptions extends CallOptions {
   readonly continue?: string | undefined;
   readonly resourceVersion?: string | undefined;
   readonly resourceVersionMatch?: 'Exact' | 'NotOlderThan' | undefined;
+  /**
+   * Only these parts of each object ("spec.podCIDRs"), beside what identifies it (apiVersion, kind, name, namespace, uid,
+   * resourceVersion). A hint: a server that does not know it shows whole objects.
+   */
+  readonly fields?: readonly string[] | undefined;
 }
 
 export interface ObjectList<T extends KubernetesObject> {
@@ -103,6 +108,8 @@ export interface WatchOptions extends CallOptions {
   /** WatchList (KEP-3157): the state as ADDED events, then a BOOKMARK annotated k8s.io/initial-events-end: "true", then changes. */
   readonly sendInitialEvents?: boolean | undefined;
   readonly timeoutSeconds?: number | undefined;
+  /** As for a list. Changes of other parts are no events, and where many watch, changes may be gathered for some seconds. */
+  readonly fields?: readonly string[] | undefined;
 }
 
 export type WatchEvent<T extends KubernetesObject> =

@@ -17,6 +17,8 @@ export interface InformerFilter {
   readonly namespace?: string | undefined;
   readonly labelSelector?: string | undefined;
   readonly fieldSelector?: string | undefined;
+  /** Objects come with these parts alone, when the server knows how (see ListOptions), and other changes are not told. */
+  readonly fields?: readonly string[] | undefined;
   /** Repeats every object to this user's listeners (object === previous) after each such time. Default: never. */
   readonly resyncMs?: number | undefined;
 }
@@ -57,11 +59,19 @@ export function createInformers(cluster: Cluster, log?: Logger, options: Reflect
   const reflectors = new Map<string, Reflector<KubernetesObject>>();
   return {
     get<T extends KubernetesObject>(type: ResourceType<T>, filter: InformerFilter = {}): Informer<T> {
-      const { namespace, labelSelector, fieldSelector } = filter;
-      const id = JSON.stringify([type.group, type.version, type.resource, namespace, labelSelector, fieldSelector]);
+      const { namespace, labelSelector, fieldSelector, fields } = filter;
+      const id = JSON.stringify([
+        type.group,
+        type.version,
+        type.resource,
+        namespace,
+        labelSelector,
+        fieldSelector,
+        fields,
+      ]);
       let reflector = reflectors.get(id) as Reflector<T> | undefined;
       if (reflector === undefined) {
-        reflector = new Reflector<T>(cluster, type, { namespace, labelSelector, fieldSelector }, log, options);
+        reflector = new Reflector<T>(cluster, type, { namespace, labelSelector, fieldSelector, fields }, log, options);
         reflectors.set(id, reflector as unknown as Reflector<KubernetesObject>);
       }
       const used = reflector;

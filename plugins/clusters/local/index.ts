@@ -30,6 +30,12 @@ const config = z
           .max(1_000_000)
           .default(10_000)
           .describe('Changes of each resource that watches can start from and lists can look back to, at most'),
+        megabytes: z
+          .number()
+          .positive()
+          .max(4_096)
+          .default(16)
+          .describe('Size of such changes of one resource together, at most'),
         seconds: z.number().positive().max(86_400).default(300).describe('How long such changes are kept'),
       })
       .prefault({}),

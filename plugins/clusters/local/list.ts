@@ -2,8 +2,8 @@
 import type { KubernetesObject, ListOptions, ObjectList } from '../../../kernel/contract/index.ts';
 import { PintleError } from '../../../kernel/contract/index.ts';
 import { badRequest } from './api-errors.ts';
-import type { Catalog, Resource, Storage } from './catalog.ts';
-import { select } from './selection.ts';
+import type { Resource, Storage } from './catalog.ts';
+import { scanSelected, select } from './selection.ts';
 import type { Selection } from './selection.ts';
 import type { ObjectTree } from './state/collection.ts';
 import type { State } from './state/state.ts';
@@ -103,7 +103,6 @@ async function snapshot(state: State, storage: Storage, options: ListOptions, se
 
 export async function list(
   state: State,
-  catalog: Catalog,
   resource: Resource,
   storage: Storage,
   options: ListOptions,
@@ -117,16 +116,15 @@ export async function list(
   const { prefix } = selection;
   if (selection.onlyKey !== undefined) {
     const object = selection.onlyKey >= start ? tree.get(selection.onlyKey) : undefined;
-    if (object && selection.matches(object)) items.push(catalog.shown(resource, object));
+    if (object && selection.matches(object)) items.push(selection.shown(object));
   } else {
-    tree.scan(start, (key, object) => {
-      if (prefix && !key.startsWith(prefix)) return false;
+    scanSelected(storage.collection, tree, selection, start, (key, object) => {
       if (!selection.isEverything && !selection.matches(object)) return true;
       if (items.length >= limit) {
         isCut = true;
         return false;
       }
-      items.push(resource.view ? resource.view.shown(object) : object);
+      items.push(selection.shown(object));
       last = key;
       return true;
     });

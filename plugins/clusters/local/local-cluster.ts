@@ -102,7 +102,7 @@ export class LocalCluster implements Cluster {
     if (computed !== undefined)
       return (await this.#usage.list(computed, options)) as ObjectList<KubernetesObject> as ObjectList<T>;
     const resource = this.#engine.stored(type, 'list');
-    const found = await list(this.#engine.state, this.#engine.catalog, resource, resource.storage, options);
+    const found = await list(this.#engine.state, resource, resource.storage, options);
     return found as ObjectList<T>;
   }
 

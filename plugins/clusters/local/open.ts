@@ -23,7 +23,7 @@ export interface LocalClusterOptions {
   readonly authorization: 'rbac' | 'always-allow';
   /** Undefined: no tokens, and pods are not asked for their service account. */
   readonly serviceAccounts: { readonly keyFile: string; readonly issuer: string } | undefined;
-  readonly history: { readonly changes: number; readonly seconds: number };
+  readonly history: { readonly changes: number; readonly megabytes: number; readonly seconds: number };
   readonly eventTtlSeconds: number;
   readonly bookmarkSeconds: number;
 }
@@ -37,6 +37,7 @@ export async function openLocalCluster(
   const { store, clock, log } = options;
   const state = new State(store, clock, log, {
     maxChanges: options.history.changes,
+    maxBytes: options.history.megabytes * 2 ** 20,
     maxAgeMs: options.history.seconds * 1000,
   });
   const stop = new AbortController();

@@ -3,7 +3,9 @@ import type { KubernetesObject, ListOptions } from '../../../kernel/contract/ind
 import { parseFieldSelector, parseLabelSelector } from '../../../kernel/machinery/selectors.ts';
 import { badRequest } from './api-errors.ts';
 import type { Resource } from './catalog.ts';
-import type { Trigger } from './state/collection.ts';
+import { projectionOf } from './projection.ts';
+import type { Projection } from './projection.ts';
+import type { Collection, ObjectTree, Trigger } from './state/collection.ts';
 
 export interface Selection {
   /** "namespace/" or "": what keys begin with. */
@@ -14,7 +16,11 @@ export interface Selection {
   readonly onlyKey: string | undefined;
   /** What every change that can match must have. */
   readonly trigger: Trigger | undefined;
+  /** Undefined: objects are shown whole. */
+  readonly projection: Projection | undefined;
   matches(object: KubernetesObject): boolean;
+  /** As readers see it; the same input gives the same output object. */
+  shown(stored: KubernetesObject): KubernetesObject;
 }
 
 function fieldOf(resource: Resource, object: KubernetesObject, path: string): string {
@@ -25,7 +31,7 @@ function fieldOf(resource: Resource, object: KubernetesObject, path: string): st
 
 export function select(
   resource: Resource,
-  options: Pick<ListOptions, 'namespace' | 'labelSelector' | 'fieldSelector'>,
+  options: Pick<ListOptions, 'namespace' | 'labelSelector' | 'fieldSelector' | 'fields'>,
 ): Selection {
   const { namespaced } = resource.served;
   const labels = parseLabelSelector(options.labelSelector ?? '');
@@ -47,6 +53,8 @@ export function select(
   }
   const prefix = namespace ? `${namespace}/` : '';
   const onlyKey = name === undefined || (namespaced && !namespace) ? undefined : prefix + name;
+  const projection = options.fields === undefined ? undefined : projectionOf(options.fields);
+  const { view } = resource;
   return {
     prefix,
     isEverything: labels.isEverything && fields.isEverything,
@@ -55,5 +63,34 @@ export function select(
     matches: (object) =>
       (labels.isEverything || labels.matches(object.metadata.labels)) &&
       (fields.isEverything || fields.matches((path) => fieldOf(resource, object, path))),
+    projection,
+    shown: (stored) => {
+      const whole = view ? view.shown(stored) : stored;
+      return projection ? projection.shown(whole) : whole;
+    },
   };
+}
+
+/**
+ * Calls `visit` in order for entries of a tree from `start` on until it returns false: at least those that the selection
+ * matches. Those of now with one value of the indexed field (one node's pods) are found without looking at the others.
+ */
+export function scanSelected(
+  collection: Collection,
+  tree: ObjectTree,
+  { prefix, trigger }: Selection,
+  start: string,
+  visit: (key: string, object: KubernetesObject) => boolean,
+): void {
+  const keys =
+    tree === collection.tree && trigger && 'field' in trigger ? collection.keysWith(trigger.field) : undefined;
+  if (keys === undefined) {
+    tree.scan(start, (key, object) => (prefix === '' || key.startsWith(prefix)) && visit(key, object));
+    return;
+  }
+  for (const key of keys) {
+    if (key < start || !key.startsWith(prefix)) continue;
+    const object = tree.get(key);
+    if (object !== undefined && !visit(key, object)) return;
+  }
 }

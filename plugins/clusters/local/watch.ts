@@ -7,7 +7,7 @@ import type { KubernetesObject, WatchEvent, WatchOptions } from '../../../kernel
 import { PintleError } from '../../../kernel/contract/index.ts';
 import type { Resource, Storage } from './catalog.ts';
 import { parseRevision } from './list.ts';
-import { select } from './selection.ts';
+import { scanSelected, select } from './selection.ts';
 import type { Selection } from './selection.ts';
 import { atRevision } from './state/collection.ts';
 import type { Change, Follower, ObjectTree } from './state/collection.ts';
@@ -20,7 +20,28 @@ const initialBatch = 500;
 const maximumBatch = 1_000;
 const futureMs = 3_000;
 
-function sharedEvent(resource: Resource, change: Change, type: 'ADDED' | 'MODIFIED' | 'DELETED'): ObjectEvent {
+/** Whoever follows parts of objects among so many others is told at intervals: each wake-up of each costs something. */
+const crowd = 50;
+const gatherMsPerFollower = 2;
+const maximumGatherMs = 5_000;
+
+type ObjectEventType = 'ADDED' | 'MODIFIED' | 'DELETED';
+
+function projectedEvent(resource: Resource, selection: Selection, change: Change): ObjectEvent | undefined {
+  const { projection } = selection;
+  if (!projection) return undefined;
+  const before = change.previous !== undefined && selection.matches(change.previous);
+  const after = change.type !== 'DELETED' && selection.matches(change.object);
+  if (!before && !after) return undefined;
+  const type: ObjectEventType = after ? (before ? 'MODIFIED' : 'ADDED') : 'DELETED';
+  return projection.event(change, `${type} ${resource.apiVersion}`, () => {
+    if (type === 'MODIFIED' && projection.isSame(change.previous!, change.object)) return undefined;
+    const whole = sharedEvent(resource, change, type).object;
+    return Object.freeze({ type, object: projection.shown(whole) });
+  });
+}
+
+function sharedEvent(resource: Resource, change: Change, type: ObjectEventType): ObjectEvent {
   const name = resource.view ? `${type} ${resource.view.name}` : type;
   change.events ??= new Map();
   let event = change.events.get(name);
@@ -38,6 +59,7 @@ function sharedEvent(resource: Resource, change: Change, type: 'ADDED' | 'MODIFI
 function eventFor(resource: Resource, selection: Selection, change: Change): ObjectEvent | undefined {
   if (selection.prefix && !change.key.startsWith(selection.prefix)) return undefined;
   if (selection.onlyKey !== undefined && change.key !== selection.onlyKey) return undefined;
+  if (selection.projection) return projectedEvent(resource, selection, change);
   if (selection.isEverything) return sharedEvent(resource, change, change.type);
   const before = change.previous !== undefined && selection.matches(change.previous);
   const after = change.type !== 'DELETED' && selection.matches(change.object);
@@ -52,6 +74,7 @@ class LogReader implements Follower {
   readonly #selection: Selection;
   #next: number;
   #wake: (() => void) | undefined;
+  #endRest: (() => void) | undefined;
 
   constructor(resource: Resource, storage: Storage, selection: Selection, next: number) {
     this.#resource = resource;
@@ -68,11 +91,13 @@ class LogReader implements Follower {
   }
 
   reset(): void {
+    this.#endRest?.();
     this.#wake?.();
   }
 
   /** Wakes up at the end, because nothing that came in the meantime was of concern. */
   wakeUp(): void {
+    this.#endRest?.();
     if (!this.#wake) return;
     this.#next = this.#storage.collection.end;
     this.#wake();
@@ -96,6 +121,18 @@ class LogReader implements Follower {
     return events;
   }
 
+  /** Resolves after `ms`, whatever changes meanwhile, or when `wakeUp` is called; the place stays. */
+  rest(ms: number): Promise<void> {
+    return new Promise((resolve) => {
+      const timer = setTimeout(() => this.#endRest?.(), ms);
+      this.#endRest = () => {
+        clearTimeout(timer);
+        this.#endRest = undefined;
+        resolve();
+      };
+    });
+  }
+
   /** Resolves when there may be something to read, or after `ms`, or when `wakeUp` is called. */
   sleep(ms: number): Promise<void> {
     if (this.#next !== this.#storage.collection.end) return Promise.resolve();
@@ -108,6 +145,10 @@ class LogReader implements Follower {
       };
     });
   }
+}
+
+function gatherMs(followers: number): number {
+  return followers < crowd ? 0 : Math.min(maximumGatherMs, followers * gatherMsPerFollower);
 }
 
 function bookmark(resource: Resource, revision: number, endsInitial: boolean): ObjectEvent {
@@ -125,20 +166,19 @@ function bookmark(resource: Resource, revision: number, endsInitial: boolean): O
   });
 }
 
-function* initialEvents(resource: Resource, selection: Selection, tree: ObjectTree): Generator<ObjectEvent[]> {
+function* initialEvents(storage: Storage, selection: Selection, tree: ObjectTree): Generator<ObjectEvent[]> {
   let start = selection.prefix;
   for (;;) {
     const events: ObjectEvent[] = [];
     let isCut = false;
-    tree.scan(start, (key, object) => {
-      if (selection.prefix && !key.startsWith(selection.prefix)) return false;
+    scanSelected(storage.collection, tree, selection, start, (key, object) => {
       if (events.length >= initialBatch) {
         start = key;
         isCut = true;
         return false;
       }
       if (selection.isEverything || selection.matches(object)) {
-        events.push({ type: 'ADDED', object: resource.view ? resource.view.shown(object) : object });
+        events.push({ type: 'ADDED', object: selection.shown(object) });
       }
       return true;
     });
@@ -182,7 +222,7 @@ export async function* watch(
   const isOver = () => signal.aborted || state.stopped.aborted;
   try {
     if (showsInitial) {
-      for (const events of initialEvents(resource, selection, tree)) {
+      for (const events of initialEvents(storage, selection, tree)) {
         if (isOver()) return;
         yield events;
       }
@@ -193,6 +233,9 @@ export async function* watch(
       const events = reader.read();
       if (events.length > 0) {
         yield events;
+        const restMs = selection.projection ? gatherMs(collection.followerCount) : 0;
+        const leftMs = endMs === undefined ? restMs : started + endMs - performance.now();
+        if (restMs > 0 && leftMs > 0 && !isOver()) await reader.rest(Math.min(restMs, leftMs));
         continue;
       }
       // Everything up to here has been handed out.

@@ -37,6 +37,7 @@ export function listParameters(options: ListOptions): Parameters {
     continue: options.continue,
     resourceVersion: options.resourceVersion,
     resourceVersionMatch: options.resourceVersionMatch,
+    'pintle-fields': options.fields?.join(','),
   };
 }
 
@@ -51,6 +52,7 @@ export function watchParameters(options: WatchOptions): Parameters {
     sendInitialEvents,
     resourceVersionMatch: sendInitialEvents === undefined ? undefined : 'NotOlderThan',
     timeoutSeconds: options.timeoutSeconds,
+    'pintle-fields': options.fields?.join(','),
   };
 }
 

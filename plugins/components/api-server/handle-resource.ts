@@ -114,7 +114,9 @@ async function listAll(
 ): Promise<void> {
   const output = negotiate(exchange.request.headers.accept);
   const { list } = collectionOptions(exchange.query);
-  const answer = await cluster.list(resource, { ...list, namespace, user: exchange.user });
+  // Columns are made from whole objects.
+  const fields = output.as === 'object' ? list.fields : undefined;
+  const answer = await cluster.list(resource, { ...list, fields, namespace, user: exchange.user });
   await sendList(exchange, answer, { resource, output, now: now() });
 }
 
@@ -132,7 +134,11 @@ async function watchAll(
   try {
     const events = context.cluster.watch(
       resource,
-      { ...stream, timeoutSeconds, namespace, user: exchange.user },
+      {
+        ...stream,
+        fields: output.as === 'object' ? stream.fields : undefined,
+        ...{ timeoutSeconds, namespace, user: exchange.user },
+      },
       ending.signal,
     );
     await streamWatch(exchange, events, {

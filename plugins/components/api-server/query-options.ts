@@ -108,6 +108,7 @@ export function collectionOptions(query: URLSearchParams): CollectionOptions {
   if (causes.length > 0) throw invalidOptions('ListOptions', causes);
   const selectors = { labelSelector: textOf(query, 'labelSelector'), fieldSelector: textOf(query, 'fieldSelector') };
   const timeoutSeconds = integerOf(query, 'timeoutSeconds');
+  const fields = textOf(query, 'pintle-fields')?.split(',');
   return {
     watch,
     list: {
@@ -116,6 +117,7 @@ export function collectionOptions(query: URLSearchParams): CollectionOptions {
       continue: token,
       resourceVersion,
       resourceVersionMatch: match as ListOptions['resourceVersionMatch'],
+      fields,
     },
     stream: {
       ...selectors,
@@ -123,6 +125,7 @@ export function collectionOptions(query: URLSearchParams): CollectionOptions {
       allowWatchBookmarks: booleanOf(query, 'allowWatchBookmarks'),
       sendInitialEvents,
       timeoutSeconds: timeoutSeconds !== undefined && timeoutSeconds > 0 ? timeoutSeconds : undefined,
+      fields,
     },
   };
 }

@@ -33,7 +33,7 @@ export default definePlugin({
     const services = informers.get(resources.services);
     const slices = informers.get(resources.endpointSlices);
     const namespaces = informers.get(resources.namespaces);
-    const nodes = informers.get(resources.nodes);
+    const nodes = informers.get(resources.nodes, { fieldSelector: `metadata.name=${nodeName}` });
     const server = new DnsServer({
       names: new ClusterNames(dnsDomain, clusterIndex(services, slices, namespaces)),
       upstream: createUpstream(

@@ -19,7 +19,7 @@ import { refusalOf } from './eviction/admit-pod.ts';
 import { amountOf, sharedHostHard, upstreamHard, type EvictionSettings } from './eviction/thresholds.ts';
 import { watchPressure } from './eviction/watch-pressure.ts';
 import { networkView } from './network/network-view.ts';
-import { NodeNetwork, peerOf, podCidrsOf } from './node-network.ts';
+import { NodeNetwork, peerFields, peerOf, podCidrsOf } from './node-network.ts';
 import { NodeRegistration } from './node-registration.ts';
 import { createNodeService } from './node-service.ts';
 import { PodWorker } from './pod-worker.ts';
@@ -136,7 +136,8 @@ export async function startNodeAgent(
   const informers = informersFor(cluster, log);
   const pods = informers.get<Pod>(resources.pods, { fieldSelector: `spec.nodeName=${nodeName}` });
   pods.addIndex('uid', (pod) => [pod.metadata.uid]);
-  const nodes = informers.get(resources.nodes);
+  const self = informers.get(resources.nodes, { fieldSelector: `metadata.name=${nodeName}` });
+  const peers = informers.get(resources.nodes, { fields: peerFields });
   const services = informers.get<Service>(resources.services);
   const bell = createBell();
   const record = eventRecorder(cluster, { component: 'kubelet', host: nodeName, clock, log });
@@ -149,7 +150,8 @@ export async function startNodeAgent(
       cluster,
       overlay,
       attachment,
-      nodes,
+      self,
+      peers,
       clock,
       log,
       changed: () => {
@@ -178,7 +180,7 @@ export async function startNodeAgent(
       runtime,
       clock,
       log,
-      node: () => nodes.get(nodeName),
+      node: () => self.get(nodeName),
       networkProblem: () => network.problem(),
       pressures: () => pressure.monitor.pressures,
     },
@@ -188,7 +190,7 @@ export async function startNodeAgent(
     cluster,
     drivers: context.uses.volume,
     log,
-    node: () => nodes.get(nodeName),
+    node: () => self.get(nodeName),
   });
   const statics =
     config.staticPodPath === undefined
@@ -201,7 +203,7 @@ export async function startNodeAgent(
           changed: (uid) => queue.add(uid),
           report: (message) => {
             log.warn(message);
-            const node = nodes.get(nodeName);
+            const node = self.get(nodeName);
             if (node) record({ ...node, apiVersion: 'v1', kind: 'Node' }, 'Warning', 'InvalidStaticPod', message);
           },
         });
@@ -271,7 +273,7 @@ export async function startNodeAgent(
       clock,
       log,
       pods: () => pods.list(),
-      node: () => nodes.get(nodeName),
+      node: () => self.get(nodeName),
       podFolder: (uid) => volumes.folder(uid),
       worker,
       record,
@@ -287,9 +289,9 @@ export async function startNodeAgent(
     attachment,
     overlay,
     proxy,
-    podCidrs: () => podCidrsOf(nodes.get(nodeName)),
+    podCidrs: () => podCidrsOf(self.get(nodeName)),
     peers: () =>
-      nodes
+      peers
         .list()
         .filter((node) => node.metadata.name !== nodeName)
         .map(peerOf),
@@ -388,7 +390,7 @@ export async function startNodeAgent(
       view.close();
       await closed;
       await record.idle();
-      for (const informer of [pods, nodes, services] as Informer<KubernetesObject>[]) informer.close();
+      for (const informer of [pods, self, peers, services] as Informer<KubernetesObject>[]) informer.close();
     },
   };
 }

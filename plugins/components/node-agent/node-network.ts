@@ -26,7 +26,10 @@ export interface NetworkServices {
   readonly cluster: Cluster;
   readonly overlay: Overlay;
   readonly attachment: Attachment;
-  readonly nodes: Informer<Node>;
+  /** This node alone. */
+  readonly self: Informer<Node>;
+  /** All nodes, with `peerFields` at least. */
+  readonly peers: Informer<Node>;
   readonly clock: Clock;
   readonly log: Logger;
   /** Called when readiness may have changed. */
@@ -42,6 +45,9 @@ export interface NetworkSettings {
 export function podCidrsOf(node: Node | undefined): readonly string[] {
   return node?.spec.podCIDRs ?? (node?.spec.podCIDR ? [node.spec.podCIDR] : []);
 }
+
+/** All of a Node that other nodes need, and all that a node follows of others. */
+export const peerFields = ['metadata.annotations', 'spec.podCIDR', 'spec.podCIDRs', 'status.addresses'];
 
 export function peerOf(node: Node): Peer {
   return {
@@ -89,13 +95,19 @@ export class NodeNetwork {
   }
 
   async run(signal: AbortSignal): Promise<void> {
-    const { clock, log, nodes } = this.#services;
-    let isDirty = true;
-    const stop = nodes.onChange(({ object, previous }) => {
-      if (object !== undefined && previous !== undefined && isSamePeer(object, previous)) return;
-      isDirty = true;
-      this.#wake();
+    const { clock, log, self, peers } = this.#services;
+    // Before all are known, peers that are there would look gone.
+    await peers.synced(signal).catch((error: unknown) => {
+      if (!signal.aborted) throw error;
     });
+    let isDirty = true;
+    const stops = [self, peers].map((nodes) =>
+      nodes.onChange(({ object, previous }) => {
+        if (object !== undefined && previous !== undefined && isSamePeer(object, previous)) return;
+        isDirty = true;
+        this.#wake();
+      }),
+    );
     signal.addEventListener('abort', () => this.#wake(), { once: true });
     // The underlay's MTU may change at any time, and the overlay follows it by itself.
     const look = setInterval(() => {
@@ -126,12 +138,12 @@ export class NodeNetwork {
       }
     }
     clearInterval(look);
-    stop();
+    for (const stop of stops) stop();
   }
 
   /** A node that is not in the network yet loses no time. */
   async #pace(signal: AbortSignal): Promise<void> {
-    const count = this.#services.nodes.list().length;
+    const count = this.#services.peers.list().length;
     if (count < largeCluster || this.#problem !== undefined) return;
     await this.#services.clock.sleep(Math.min(count * paceMsPerNode, maxPaceMs), signal).catch(() => undefined);
   }
@@ -143,9 +155,9 @@ export class NodeNetwork {
   }
 
   async #step(): Promise<void> {
-    const { overlay, attachment, nodes } = this.#services;
+    const { overlay, attachment } = this.#services;
     const { nodeName, addresses, clusterCidrs } = this.#settings;
-    const self = nodes.get(nodeName);
+    const self = this.#services.self.get(nodeName);
     const podCidrs = podCidrsOf(self);
     if (!self || podCidrs.length === 0) {
       this.#setProblem(waitsForRange);
@@ -164,7 +176,7 @@ export class NodeNetwork {
       this.#mtuBytes = mtuBytes;
     }
     await this.#publish(self);
-    const peers = nodes
+    const peers = this.#services.peers
       .list()
       .filter((node) => node.metadata.name !== nodeName && podCidrsOf(node).length > 0)
       .sort((a, b) => (a.metadata.name < b.metadata.name ? -1 : 1))

@@ -30,7 +30,7 @@ export default definePlugin({
     const informers = informersFor(cluster, log);
     const services = informers.get<Service>(resources.services);
     const slices = informers.get<EndpointSlice>(resources.endpointSlices);
-    const nodes = informers.get(resources.nodes);
+    const nodes = informers.get(resources.nodes, { fieldSelector: `metadata.name=${nodeName}` });
     slices.addIndex('service', (slice) => [
       `${slice.metadata.namespace}/${slice.metadata.labels?.[serviceName] ?? ''}`,
     ]);

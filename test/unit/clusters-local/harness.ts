@@ -72,7 +72,7 @@ export async function open(
       nodePorts: { first: 30_000, last: 32_767 },
       authorization: 'always-allow',
       serviceAccounts: undefined,
-      history: { changes: 10_000, seconds: 300 },
+      history: { changes: 10_000, megabytes: 8, seconds: 300 },
       eventTtlSeconds: 3_600,
       bookmarkSeconds: 60,
       ...options,

@@ -35,7 +35,7 @@ test('pages come from one revision, whatever happens in between', async (t) => {
 });
 
 test('an expired token offers one to go on with what is now', async (t) => {
-  const { cluster } = await open(t, { history: { changes: 10, seconds: 300 } });
+  const { cluster } = await open(t, { history: { changes: 10, megabytes: 8, seconds: 300 } });
   for (const name of ['a', 'b', 'c']) await cluster.create(types.configMaps, configMap(name));
   const first = await cluster.list(types.configMaps, { limit: 1 });
   for (let index = 0; index < 30; index++) await cluster.create(types.configMaps, configMap(`x${index}`));

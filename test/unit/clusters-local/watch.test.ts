@@ -98,7 +98,7 @@ test('one namespace only', async (t) => {
 });
 
 test('too old, and fallen behind: EXPIRED', async (t) => {
-  const { cluster } = await open(t, { history: { changes: 10, seconds: 300 } });
+  const { cluster } = await open(t, { history: { changes: 10, megabytes: 8, seconds: 300 } });
   const from = await version(cluster.create(types.configMaps, configMap('a')));
   const stop = new AbortController();
   const slow = cluster.watch(types.configMaps, { resourceVersion: from }, stop.signal)[Symbol.asyncIterator]();

@@ -226,3 +226,31 @@ test('many calls at once share few connections', async (t) => {
   );
   t.true(answers.every((answer) => answer.metadata.name === 'default'));
 });
+
+test('parts of objects: an informer over HTTP has them and no more, and hears of nothing else', async (t) => {
+  const remote = t.context.remotes['unix'] as Remote;
+  const ns = await namespace(t, 'parts');
+  const informer = informersFor(remote).get(configMaps, { namespace: ns, fields: ['data'] });
+  t.teardown(() => informer.close());
+  await informer.synced(new AbortController().signal);
+  const seen: string[] = [];
+  informer.onChange(({ object }) => seen.push(`${object?.metadata.name} ${object?.data?.['k']}`));
+  const turn = () => new Promise((resolve) => setTimeout(resolve, 5));
+  await remote.create(configMaps, { metadata: { name: 'a', namespace: ns, labels: { x: '1' } }, data: { k: '1' } });
+  while (seen.length < 1) await turn();
+  t.is(informer.get(`${ns}/a`)?.metadata.labels, undefined);
+  const merge = (body: object) => remote.patch(configMaps, { namespace: ns, name: 'a' }, { kind: 'merge', body });
+  await merge({ metadata: { labels: { x: '2' } } });
+  await merge({ data: { k: '2' } });
+  while (seen.length < 2) await turn();
+  t.deepEqual(seen, ['a 1', 'a 2']);
+  const table = await t.context.api.call(
+    'GET',
+    `/api/v1/namespaces/${ns}/configmaps?pintle-fields=metadata.labels`,
+    undefined,
+    {
+      accept: 'application/json;as=Table;v=v1;g=meta.k8s.io',
+    },
+  );
+  t.is(table.json.rows[0].cells[1], 1, 'the column of a table is made from the whole object');
+});

@@ -1,6 +1,10 @@
 import test from 'ava';
+import type { Attachment, Overlay, Peer } from '../../../kernel/contract/index.ts';
 import type { Node } from '../../../kernel/contract/kubernetes.ts';
-import { isSamePeer } from '../../../plugins/components/node-agent/node-network.ts';
+import { systemClock } from '../../../kernel/machinery/clock.ts';
+import { informersFor, type Informer } from '../../../kernel/machinery/informer.ts';
+import { isSamePeer, NodeNetwork, peerFields } from '../../../plugins/components/node-agent/node-network.ts';
+import { eventually, open, types } from '../clusters-local/harness.ts';
 
 interface Difference {
   readonly podCIDRs?: readonly string[];
@@ -40,3 +44,75 @@ for (const [what, change] of Object.entries(differences))
     t.false(isSamePeer(node({}), node(change)));
     t.false(isSamePeer(node(change), node({})));
   });
+
+test('an overlay is told of every change of its peers, of none beside, and of none before all are known', async (t) => {
+  const { cluster } = await open(t);
+  const nodeOf = (index: number) =>
+    ({
+      metadata: { name: `n${index}` },
+      spec: { podCIDRs: [`10.244.${index}.0/24`] },
+      status: { addresses: [{ type: 'InternalIP', address: `192.0.2.${index}` }] },
+    }) as unknown as Node;
+  for (const index of [1, 2]) await cluster.create(types.nodes, nodeOf(index));
+  const merge = (name: string, body: object, subresource?: string) =>
+    cluster.patch(types.nodes, { name }, { kind: 'merge', body }, { subresource });
+
+  const syncs: (readonly Peer[])[] = [];
+  const overlay = {
+    join: async () => ({ mtuBytes: 1450, annotations: { mac: '1' } }),
+    sync: async (peers: readonly Peer[]) => {
+      syncs.push(peers);
+      return { changed: 0 };
+    },
+    status: () => ({ ready: true, mtuBytes: 1450, peers: [], repairs: 0 }),
+  } as unknown as Overlay;
+  const attachment = { configure: async () => undefined, status: () => ({ ready: true }) } as unknown as Attachment;
+  const quiet = () => undefined;
+  const log = { debug: quiet, info: quiet, warn: quiet, error: quiet };
+  const self = informersFor(cluster).get(types.nodes, { fieldSelector: 'metadata.name=n1' });
+  const all = informersFor(cluster).get(types.nodes, { fields: peerFields });
+  let letGo = quiet as () => void;
+  const held = new Promise<void>((resolve) => (letGo = resolve));
+  const peers: Informer<Node> = Object.create(all, { synced: { value: () => held } }) as Informer<Node>;
+  for (const name of ['list', 'onChange'] as const) Object.assign(peers, { [name]: all[name].bind(all) });
+  const network = new NodeNetwork(
+    { nodeName: 'n1', addresses: ['192.0.2.1'], clusterCidrs: ['10.244.0.0/16'] },
+    { cluster, overlay, attachment, self, peers, clock: systemClock, log, changed: quiet },
+  );
+  const stop = new AbortController();
+  const running = network.run(stop.signal);
+  t.teardown(async () => {
+    stop.abort();
+    await running;
+    self.close();
+    all.close();
+  });
+  const shown = () => (syncs.at(-1) ?? []).map(({ name, podCidrs, addresses }) => [name, ...podCidrs, ...addresses]);
+
+  await self.synced(stop.signal);
+  await merge('n2', { metadata: { labels: { a: '1' } } });
+  await eventually(() => all.isSynced);
+  t.is(syncs.length, 0, 'its own node is known, its peers are not');
+  letGo();
+  await eventually(() => syncs.length > 0 && network.problem() === undefined);
+  t.deepEqual(shown(), [['n2', '10.244.2.0/24', '192.0.2.2']]);
+  await eventually(() => self.get('n1')?.metadata.annotations?.['mac'] === '1');
+
+  await cluster.create(types.nodes, nodeOf(3));
+  await eventually(() => shown().length === 2);
+  // What the node has published of itself may be taken up a turn later.
+  for (let told = -1; told !== syncs.length;) {
+    told = syncs.length;
+    for (let turn = 0; turn < 50; turn++) await new Promise((resolve) => setImmediate(resolve));
+  }
+  const told = syncs.length;
+  const heartbeat = { conditions: [{ type: 'Ready', status: 'True', lastHeartbeatTime: '2030-01-01T00:00:00Z' }] };
+  await merge('n2', { status: heartbeat }, 'status');
+  await merge('n3', { status: { ...heartbeat, images: [{ names: ['x'] }] } }, 'status');
+  await merge('n3', { status: { addresses: [{ type: 'InternalIP', address: '192.0.2.33' }] } }, 'status');
+  await eventually(() => shown()[1]?.[2] === '192.0.2.33');
+  t.is(syncs.length, told + 1);
+  await cluster.delete(types.nodes, { name: 'n2' });
+  await eventually(() => shown().length === 1);
+  t.deepEqual(shown(), [['n3', '10.244.3.0/24', '192.0.2.33']]);
+});

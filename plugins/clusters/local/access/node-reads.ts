@@ -4,7 +4,7 @@ import type { Collection } from '../state/collection.ts';
 
 export type Readable = 'secrets' | 'configmaps';
 
-/** True when a pod on this node names the object. Looks at the pods of the namespace: a node reads rarely. */
+/** True when a pod on this node names the object. */
 export function isNamedByPodOn(
   node: string,
   pods: Collection,
@@ -13,14 +13,9 @@ export function isNamedByPodOn(
   name: string,
 ): boolean {
   const prefix = `${namespace}/`;
-  let isNamed = false;
-  pods.tree.scan(prefix, (key, object) => {
-    if (!key.startsWith(prefix)) return false;
-    const pod = object as Pod;
-    isNamed = pod.spec.nodeName === node && names(pod, resource).includes(name);
-    return !isNamed;
-  });
-  return isNamed;
+  return (pods.keysWith(node) ?? []).some(
+    (key) => key.startsWith(prefix) && names(pods.get(key) as Pod, resource).includes(name),
+  );
 }
 
 function names({ spec }: Pod, resource: Readable): readonly (string | undefined)[] {

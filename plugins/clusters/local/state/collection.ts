@@ -17,12 +17,16 @@ export interface Change {
   readonly object: KubernetesObject;
   readonly previous: KubernetesObject | undefined;
   readonly tree: ObjectTree;
+  /** Size of the object in the store; 0 for a deletion, which keeps nothing new. */
+  readonly bytes: number;
   /** Watch events made from this change so far, shared by all watchers. */
   events: Map<string, WatchEvent<KubernetesObject>> | undefined;
 }
 
 export interface HistoryLimits {
   readonly maxChanges: number;
+  /** Of all objects in the history of one resource; as objects they take several times as much. */
+  readonly maxBytes: number;
   readonly maxAgeMs: number;
 }
 
@@ -49,6 +53,7 @@ function triggerName(trigger: Trigger): string {
 export class Collection {
   #tree: ObjectTree = OrderedTree.empty;
   #log: Change[] = [];
+  #logBytes = 0;
   /** The sequence number of #log[0]. */
   #first = 0;
   /** State before #log[0], and the revision up to which changes are forgotten. */
@@ -58,6 +63,7 @@ export class Collection {
   readonly #followers = new Set<Follower>();
   readonly #triggered = new Map<string, Set<Follower>>();
   #indexed: ((object: KubernetesObject) => string) | undefined;
+  readonly #keysByField = new Map<string, Set<string>>();
 
   constructor(limits: HistoryLimits) {
     this.#limits = limits;
@@ -76,9 +82,45 @@ export class Collection {
     return this.#tree.get(key);
   }
 
-  /** The field that triggers can name. Set before the first follower. */
+  /** How many hear of every change. */
+  get followerCount(): number {
+    return this.#followers.size;
+  }
+
+  /** Keys of now with this value in the indexed field, in order; undefined when no field is indexed. */
+  keysWith(value: string): readonly string[] | undefined {
+    return this.#indexed && [...(this.#keysByField.get(value) ?? [])].sort();
+  }
+
+  /** The field that triggers can name, and by which keys are found. Set before the first follower. */
   indexBy(field: (object: KubernetesObject) => string): void {
     this.#indexed = field;
+    this.#reindex();
+  }
+
+  #reindex(): void {
+    this.#keysByField.clear();
+    if (!this.#indexed) return;
+    this.#tree.scan('', (key, object) => {
+      this.#index(key, undefined, object);
+      return true;
+    });
+  }
+
+  #index(key: string, previous: KubernetesObject | undefined, object: KubernetesObject | undefined): void {
+    if (!this.#indexed) return;
+    const was = previous && this.#indexed(previous);
+    const is = object && this.#indexed(object);
+    if (was === is) return;
+    if (was !== undefined) {
+      const keys = this.#keysByField.get(was);
+      keys?.delete(key);
+      if (keys?.size === 0) this.#keysByField.delete(was);
+    }
+    if (is === undefined) return;
+    const keys = this.#keysByField.get(is);
+    if (keys) keys.add(key);
+    else this.#keysByField.set(is, new Set([key]));
   }
 
   /** With a trigger the follower hears of nothing else: a thousand watchers of a thousand nodes cost one look-up. */
@@ -112,18 +154,27 @@ export class Collection {
   /** Replaces everything: start, or the store forgot what we had not yet seen. Older revisions are no longer known. */
   reset(entries: readonly (readonly [string, KubernetesObject])[], revision: number): void {
     this.#tree = OrderedTree.from(entries);
+    this.#reindex();
     this.#baseTree = this.#tree;
     this.#baseRevision = revision;
     // Skips one sequence number, so that whoever stands at the old end finds that its place is gone.
     this.#first = this.end + 1;
     this.#log = [];
+    this.#logBytes = 0;
     for (const set of [this.#followers, ...this.#triggered.values()]) for (const follower of set) follower.reset();
   }
 
-  apply(key: string, object: KubernetesObject | undefined, revision: number, timeMs: number): Change | undefined {
+  apply(
+    key: string,
+    object: KubernetesObject | undefined,
+    revision: number,
+    timeMs: number,
+    bytes = 0,
+  ): Change | undefined {
     const previous = this.#tree.get(key);
     if (!object && !previous) return undefined;
     this.#tree = object ? this.#tree.with(key, object) : this.#tree.without(key);
+    this.#index(key, previous, object);
     const change: Change = {
       type: !object ? 'DELETED' : previous ? 'MODIFIED' : 'ADDED',
       revision,
@@ -132,13 +183,29 @@ export class Collection {
       object: object ?? atRevision(previous!, revision),
       previous,
       tree: this.#tree,
+      bytes,
       events: undefined,
     };
     const sequence = this.end;
     this.#log.push(change);
-    if (this.#log.length > this.#limits.maxChanges * 1.25) this.#forget(this.#log.length - this.#limits.maxChanges);
+    this.#logBytes += bytes;
+    this.#keepWithinLimits();
     this.#notify(change, sequence);
     return change;
+  }
+
+  /** Forgets a fifth at a time: the log is copied for it. */
+  #keepWithinLimits(): void {
+    const { maxChanges, maxBytes } = this.#limits;
+    let count = this.#log.length > maxChanges * 1.25 ? this.#log.length - maxChanges : 0;
+    if (this.#logBytes > maxBytes * 1.25) {
+      let bytes = 0;
+      for (let at = 0; at < this.#log.length - 1 && (at < count || this.#logBytes - bytes > maxBytes); at++) {
+        bytes += this.#log[at]!.bytes;
+        count = Math.max(count, at + 1);
+      }
+    }
+    if (count > 0) this.#forget(count);
   }
 
   /** Forgets changes that are older than the limit. */
@@ -154,6 +221,7 @@ export class Collection {
     this.#baseTree = last.tree;
     this.#baseRevision = last.revision;
     this.#first += count;
+    for (let at = 0; at < count; at++) this.#logBytes -= this.#log[at]!.bytes;
     this.#log = this.#log.slice(count);
   }
 

@@ -287,7 +287,7 @@ export class State {
       object = this.#decode(event.entry);
       if (!object) return;
     }
-    this.collection(place.path).apply(place.key, object, event.revision, this.#clock.now());
+    this.collection(place.path).apply(place.key, object, event.revision, this.#clock.now(), event.entry?.value.length);
   }
 
   #decode(entry: StoredEntry): KubernetesObject | undefined {
