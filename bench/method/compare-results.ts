@@ -1,7 +1,11 @@
 /**
  * Two runs side by side. Runs differ in more than what was changed between them, so a cell is compared by its share of the
- * baseline that was measured beside it, and a change counts only when the intervals of both runs lie apart by more than the
- * least change of the metric.
+ * baseline that was measured beside it, and a change counts only when the medians moved by more than the least change of the
+ * metric and the intervals of both runs lie apart by a part of their own width.
+ *
+ * Why apart is not enough: of two times five samples of one and the same thing, one in 126 pairs of ranges does not overlap,
+ * and a standard matrix compares about 700 pairs. A gap of their mean width makes it one in ten thousand for noise of the
+ * usual kinds (test/unit/bench/compare.test.ts draws them); widths of shares are taken as factors, as noise multiplies.
  */
 import type { CellResult, Metric, Result, SuiteResult } from './result.ts';
 import { type Interval, medianInterval } from './statistics.ts';
@@ -71,6 +75,13 @@ function figure(
   return { interval: medianInterval(samples.map(({ value }) => value)), isRelative: false };
 }
 
+/** Logarithms where all is above nought and is compared as a ratio. */
+const scaleOf = (compare: Metric['compare'], intervals: readonly Interval[]): ((value: number) => number) =>
+  compare === 'ratio' && intervals.every(({ low }) => low > 0) ? Math.log : (value) => value;
+
+/** As a share of the widths of both intervals together. */
+const leastGap = 0.5;
+
 function judge(
   { better, compare, leastChange }: Metric,
   before: Interval,
@@ -78,8 +89,10 @@ function judge(
   isRelative: boolean,
   { tolerance = 0 }: ComparisonOptions,
 ): Change {
-  const isHigher = after.low > before.high;
-  const isLower = after.high < before.low;
+  const at = scaleOf(compare, [before, after]);
+  const apart = leastGap * (at(before.high) - at(before.low) + at(after.high) - at(after.low));
+  const isHigher = at(after.low) - at(before.high) > apart;
+  const isLower = at(before.low) - at(after.high) > apart;
   if (!isHigher && !isLower) return 'same';
   const moved = after.median - before.median;
   const least =

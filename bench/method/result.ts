@@ -66,6 +66,10 @@ export const resultSchema = z.strictObject({
   command: z.array(z.string()),
   machine: facts,
   versions: z.record(z.string(), z.string()),
+  configs: z
+    .record(z.string(), z.record(z.string(), z.unknown()))
+    .optional()
+    .describe("plugins' settings by kind/name, as the config file gave them; what is not named had its defaults"),
   loadBefore: z.array(z.number()),
   loadAfter: z.array(z.number()),
   suites: z.array(suite),

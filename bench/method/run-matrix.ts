@@ -21,6 +21,17 @@ export interface Watcher {
   drop(step: Step, reason: string): void;
 }
 
+export interface Surroundings {
+  /** A cell that takes longer in one round is given up, and says so. */
+  readonly limitMs: number;
+  /** Looks at what is there; resolves, when called after the cell, to what came and did not go. */
+  look(): () => Promise<readonly string[]>;
+}
+
+const nowhere: Surroundings = { limitMs: 600_000, look: () => () => Promise.resolve([]) };
+/** For what was given up too: its clean-up may need a while. */
+const closeLimitMs = 60_000;
+
 export type MutableCell = { -readonly [K in keyof CellResult]: CellResult[K] };
 
 /** Resolves to what was measured, also when the signal aborts. `result` is filled as it goes. */
@@ -29,6 +40,7 @@ export async function runMatrix(
   result: SuiteResult,
   watcher: Watcher,
   signal: AbortSignal,
+  surroundings: Surroundings = nowhere,
 ): Promise<void> {
   const began = performance.now();
   const cells = new Map(result.cells.map((cell) => [cell.id, cell as MutableCell]));
@@ -39,7 +51,7 @@ export async function runMatrix(
       if (cell.state === 'broken' || cell.state === 'skipped') continue;
       const step = { suite: suite.name, cell: plan.id, round, rounds: result.rounds };
       watcher.begin(step);
-      await runCell(suite, plan, cell, round, signal);
+      await runCell(suite, plan, cell, { round, signal, surroundings });
       if ((cell.state as CellResult['state']) === 'broken') watcher.drop(step, cell.reason ?? '');
       else watcher.end(step);
       result.seconds = (performance.now() - began) / 1000;
@@ -66,38 +78,51 @@ function turned<T>(items: readonly T[], by: number): readonly T[] {
   return [...items.slice(from), ...items.slice(0, from)];
 }
 
-async function runCell(
-  suite: Suite,
-  plan: CellPlan,
-  cell: MutableCell,
-  round: number,
-  signal: AbortSignal,
-): Promise<void> {
-  let bed: Bed | undefined;
+interface Turn {
+  readonly round: number;
+  readonly signal: AbortSignal;
+  readonly surroundings: Surroundings;
+}
+
+async function runCell(suite: Suite, plan: CellPlan, cell: MutableCell, turn: Turn): Promise<void> {
+  const { round, signal, surroundings } = turn;
+  const after = surroundings.look();
+  const limit = new Limit(surroundings.limitMs, signal);
+  let opened: Promise<Bed> | undefined;
   const values: [metric: string, value: number][] = [];
   let failure: string | undefined;
   try {
-    bed = await suite.open(plan);
-    const checks = await bed.check();
+    opened = suite.open(plan);
+    const bed = await limit.within(opened, 'set up');
+    const checks = await limit.within(bed.check(), 'checked');
     cell.checks = mergeChecks(cell.checks, checks);
     const wrong = checks.filter(({ ok }) => !ok);
     if (wrong.length > 0) failure = `behaves wrongly: ${wrong.map(describe).join('; ')}`;
     else {
-      await bed.measure((metric, value) => void values.push([metric, value]), signal);
+      const measuring = bed.measure((metric, value) => void values.push([metric, value]), limit.signal);
+      await limit.within(measuring, 'measured');
       cell.facts = { ...cell.facts, ...bed.facts() };
     }
   } catch (error) {
-    if (!signal.aborted) failure = `failed: ${error instanceof Error ? error.message : String(error)}`;
+    if (!signal.aborted) failure = `failed: ${wordsOf(error)}`;
+  } finally {
+    limit.end();
   }
+  const closing = new Limit(closeLimitMs, undefined);
   try {
-    const left = (await bed?.close()) ?? [];
+    // One that could not be opened has nothing to close; one that is still being opened is waited for, but not for ever.
+    const bed = await closing.within(opened?.catch(() => undefined) ?? Promise.resolve(undefined), 'set up');
+    const left = (await closing.within(bed?.close() ?? Promise.resolve([]), 'taken down')) ?? [];
     cell.leftBehind = [...new Set([...cell.leftBehind, ...left])];
   } catch (error) {
-    failure ??= `could not be taken down: ${error instanceof Error ? error.message : String(error)}`;
+    failure ??= `could not be taken down: ${wordsOf(error)}`;
+  } finally {
+    closing.end();
   }
+  cell.leftBehind = [...new Set([...cell.leftBehind, ...(await after())])];
   if (failure !== undefined) {
     // Also the figures of earlier rounds go: what is wrong once may have been wrong before.
-    Object.assign(cell, { state: 'broken', reason: failure, samples: {} });
+    Object.assign(cell, { state: 'broken', reason: `${failure} (in round ${round})`, samples: {} });
     return;
   }
   // A round that was cut short is no round.
@@ -105,6 +130,37 @@ async function runCell(
   cell.state = 'measured';
   for (const [metric, value] of values)
     if (Number.isFinite(value)) (cell.samples[metric] ??= []).push({ round, value });
+}
+
+const wordsOf = (error: unknown): string => (error instanceof Error ? error.message : String(error));
+
+/** A time for several steps together; what is still under way when it is over is left to its own end. */
+class Limit {
+  readonly signal: AbortSignal;
+  readonly #stop = new AbortController();
+  readonly #timer: NodeJS.Timeout;
+  readonly #ms: number;
+
+  constructor(ms: number, outer: AbortSignal | undefined) {
+    this.#ms = ms;
+    this.#timer = setTimeout(() => this.#stop.abort(new Error('its time is over')), ms);
+    this.signal = outer === undefined ? this.#stop.signal : AbortSignal.any([outer, this.#stop.signal]);
+  }
+
+  within<T>(work: Promise<T>, verb: string): Promise<T> {
+    const { signal } = this.#stop;
+    return new Promise((resolve, reject) => {
+      const late = (): void =>
+        reject(new Error(`it was still being ${verb} after ${Math.round(this.#ms / 1000)} s, and was given up`));
+      if (signal.aborted) late();
+      signal.addEventListener('abort', late, { once: true });
+      work.then(resolve, reject).finally(() => signal.removeEventListener('abort', late));
+    });
+  }
+
+  end(): void {
+    clearTimeout(this.#timer);
+  }
 }
 
 const describe = ({ name, detail }: Check): string => `${name}${detail === '' ? '' : ` (${detail})`}`;

@@ -8,7 +8,7 @@ import type { CellResult, Result, SuiteResult } from '../method/result.ts';
 import { isWinner, type Verdict, verdictsOf } from '../method/verdicts.ts';
 import { chartsOf } from './charts.ts';
 import { style } from './style.ts';
-import { coverageOf, relativeText, valueText } from './tables.ts';
+import { coverageOf, intervalText, relativeText, valueText } from './tables.ts';
 
 const require = createRequire(import.meta.url);
 
@@ -138,13 +138,8 @@ function answer(suite: SuiteResult): string {
   const verdicts = verdictsOf(suite);
   if (verdicts.length === 0) return `<h3>${escaped(suite.title)}</h3><p>Nothing was measured.</p>`;
   const headline = verdicts.filter(({ metric }) => metric.headline);
-  return `<h3>${escaped(suite.title)}</h3>${tableHtml(suite, headline)}<p class="soft">${intervalsOf(suite, verdicts)}</p>`;
+  return `<h3>${escaped(suite.title)}</h3>${tableHtml(suite, headline)}<p class="soft">${intervalText(suite, coverageOf(verdicts))}</p>`;
 }
-
-const intervalsOf = ({ rounds }: SuiteResult, verdicts: readonly Verdict[]): string =>
-  rounds === 1
-    ? 'One round: there are no intervals, and no winners.'
-    : `Intervals hold the median with ${coverageOf(verdicts)}.`;
 
 function everything(suite: SuiteResult): string {
   const verdicts = verdictsOf(suite);

@@ -1,6 +1,6 @@
 /** Results as text: Markdown for people, CSV for spreadsheets, and the outcome of a comparison. */
 import type { Comparison } from '../method/compare-results.ts';
-import type { Metric, Result, SuiteResult } from '../method/result.ts';
+import type { CellResult, Metric, Result, SuiteResult } from '../method/result.ts';
 import type { Interval } from '../method/statistics.ts';
 import { type Figure, isWinner, type Verdict, verdictsOf } from '../method/verdicts.ts';
 
@@ -24,7 +24,8 @@ export function relativeText({ compare, unit }: Metric, { median, low, high, cou
   return `${text(median)}${range}${compare === 'ratio' || unit === '' ? '' : ` ${unit}`}`;
 }
 
-const percent = (share: number): string => `${number(share * 100)} %`;
+/** From ten times on, percents are hard to read. */
+const percent = (share: number): string => (share >= 10 ? `${number(share)} times` : `${number(share * 100)} %`);
 const signed = (value: number): string => `${value > 0 ? '+' : ''}${number(value)}`;
 
 export function cellText(metric: Metric, figure: Figure): string {
@@ -40,32 +41,55 @@ export function coverageOf(verdicts: readonly Verdict[]): string {
   return all.length === 0 ? '-' : `${Math.floor(Math.min(...all) * 100)} %`;
 }
 
-function table(header: readonly string[], rows: readonly (readonly string[])[]): string {
+export const intervalText = ({ rounds }: SuiteResult, coverage: string): string =>
+  rounds === 1 ? 'One round: there are no intervals, and no winners.' : `Intervals hold the median with ${coverage}.`;
+
+export function table(header: readonly string[], rows: readonly (readonly string[])[]): string {
   const line = (cells: readonly string[]): string => `| ${cells.join(' | ')} |`;
   return [line(header), line(header.map(() => '---')), ...rows.map(line)].join('\n');
+}
+
+/** The headline figures, a row a cell, baselines first. */
+export function answerTable(suite: SuiteResult): string {
+  const verdicts = verdictsOf(suite).filter(({ metric }) => metric.headline);
+  const cells = suite.cells.filter(({ state }) => state === 'measured');
+  if (verdicts.length === 0) return 'Nothing was measured.';
+  return table(
+    ['', ...verdicts.map(({ metric }) => `${metric.title} (${metric.better} is better)`)],
+    cells
+      .toSorted((a, b) => Number(b.isBaseline) - Number(a.isBaseline))
+      .map((cell) => [
+        cell.isBaseline ? `*${cell.id}* (baseline)` : cell.id,
+        ...verdicts.map((verdict) => figureText(verdict, cell)),
+      ]),
+  );
+}
+
+function figureText(verdict: Verdict, cell: CellResult): string {
+  const figure = verdict.figures.find((one) => one.cell.id === cell.id);
+  if (figure === undefined) return '';
+  const text = cellText(verdict.metric, figure);
+  return isWinner(verdict, cell.id) ? `**${text}**` : text;
 }
 
 function suiteMarkdown(suite: SuiteResult): string {
   const verdicts = verdictsOf(suite);
   const parts = [`## ${suite.title}`, suite.summary];
   parts.push(
-    `${suite.rounds} interleaved rounds, size ${suite.size}; intervals hold the median with ${coverageOf(verdicts)}.`,
+    `${suite.rounds} interleaved rounds, size ${suite.size}. ${intervalText(suite, coverageOf(verdicts))}`,
+    answerTable(suite),
   );
   const cells = suite.cells.filter(({ state }) => state === 'measured');
   if (verdicts.length > 0)
     parts.push(
+      'Every figure:',
       table(
         ['', ...cells.map(({ id, isBaseline }) => (isBaseline ? `${id} (baseline)` : id))],
         verdicts.map((verdict) => {
-          const { metric, figures } = verdict;
+          const { metric } = verdict;
           return [
             `${metric.title}${metric.unit === '' ? '' : `, ${metric.unit}`}, ${metric.better} is better`,
-            ...cells.map((cell) => {
-              const figure = figures.find((one) => one.cell.id === cell.id);
-              if (figure === undefined) return '';
-              const text = cellText(metric, figure);
-              return isWinner(verdict, cell.id) ? `**${text}**` : text;
-            }),
+            ...cells.map((cell) => figureText(verdict, cell)),
           ];
         }),
       ),

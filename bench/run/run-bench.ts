@@ -44,6 +44,12 @@ export async function runBench(plan: BenchPlan, options: RunOptions): Promise<Re
   );
   if (code !== 0 && !signal.aborted && bySuite.size === 0)
     throw new PintleError('BENCH_FAILED', `the laboratory ended with ${code}: ${said.trim()}`);
+  if (code !== 0 && !signal.aborted)
+    options.onEvent({
+      type: 'suite-failed',
+      suite: 'the rest',
+      reason: `the laboratory ended with ${code}: ${said.trim()}`,
+    });
   if (bySuite.size === 0) throw new PintleError('BENCH_FAILED', 'nothing was measured: see the reasons above');
   const suites = [...bySuite.values()];
   const isPending = suites.some(({ cells }) => cells.some(({ state }) => state === 'pending'));
@@ -57,6 +63,7 @@ export async function runBench(plan: BenchPlan, options: RunOptions): Promise<Re
     versions: { ...place?.versions },
     loadBefore,
     loadAfter: load(),
+    configs: { ...plan.configs },
     suites,
   };
 }

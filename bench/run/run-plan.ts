@@ -3,14 +3,21 @@ import { openRtnetlink } from '../../netplugins/linux/rtnetlink.ts';
 import type { Catalogue } from '../../kernel/registry/catalogue.ts';
 import { emptyResult, runMatrix, type Step } from '../method/run-matrix.ts';
 import type { SuiteResult } from '../method/result.ts';
-import type { Suite } from '../method/suite.ts';
+import type { Size, Suite } from '../method/suite.ts';
 import { suites } from '../suites/suites.ts';
+import { labLeftovers, labTraces } from './lab-traces.ts';
 import { machineFacts, versions } from './machine-facts.ts';
 import type { BenchEvent, BenchPlan } from './plan.ts';
+
+/** For one cell of one round: many times what it takes, so that only what hangs is given up. */
+const limitSeconds: Readonly<Record<Size, number>> = { smoke: 300, standard: 180, full: 1_800 };
+/** Emulated machines are so much slower. */
+const slowTargets: Readonly<Record<string, number>> = { vm: 20, uml: 5 };
 
 interface Opened {
   readonly suite: Suite;
   readonly result: SuiteResult;
+  readonly size: Size;
   left: number;
 }
 
@@ -33,7 +40,7 @@ export async function runPlan(
       const suite = await suites[name]!({ catalogue, source, configs: plan.configs, size, options });
       const result = emptyResult(suite, rounds, size);
       const runnable = suite.cells.filter(({ skip }) => skip === undefined).length;
-      opened.push({ suite, result, left: runnable * rounds });
+      opened.push({ suite, result, size, left: runnable * rounds });
       for (const { id, skip } of suite.cells)
         if (skip !== undefined) tell({ type: 'skipped', suite: name, cell: id, reason: skip });
     } catch (error) {
@@ -42,9 +49,15 @@ export async function runPlan(
     }
   }
   const clock = new StepClock(opened);
+  const isOwnNamespace = plan.target !== 'host';
+  const look = () => {
+    const before = labTraces(isOwnNamespace);
+    return () => labLeftovers(before, isOwnNamespace);
+  };
   try {
     for (const one of opened) {
       if (signal.aborted) break;
+      const limitMs = limitSeconds[one.size] * (slowTargets[plan.target] ?? 1) * 1_000;
       const done = (): void => tell({ type: 'suite', result: one.result });
       await runMatrix(
         one.suite,
@@ -62,11 +75,16 @@ export async function runPlan(
           },
         },
         signal,
+        { limitMs, look },
       );
       done();
     }
   } finally {
-    for (const { suite } of opened) await suite.close?.();
+    for (const { suite } of opened)
+      await suite.close?.().catch((error: unknown) => {
+        const reason = error instanceof Error ? error.message : String(error);
+        tell({ type: 'suite-failed', suite: suite.name, reason: `could not be taken down: ${reason}` });
+      });
   }
 }
 

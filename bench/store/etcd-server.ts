@@ -1,11 +1,15 @@
 /** Debian's etcd on random loopback ports, over a folder of ours; ended when closed. */
-import { spawn } from 'node:child_process';
+import { type ChildProcess, spawn } from 'node:child_process';
 import { createServer, type AddressInfo } from 'node:net';
 import { residentBytesOf } from '../bed/processes.ts';
 
 export interface EtcdServer {
   readonly url: string;
   readonly residentBytes: () => number;
+  /** kill -9. */
+  readonly kill: () => Promise<void>;
+  /** Over what is there; resolves when it answers. */
+  readonly restart: () => Promise<void>;
   readonly close: () => Promise<void>;
 }
 
@@ -26,27 +30,41 @@ export async function startEtcd(folder: string): Promise<EtcdServer> {
       `bench=${peerUrl}`,
     ],
   ];
+  let running = run(argv);
+  const healthy = async (): Promise<void> => {
+    const ended = running.ended.then(() => Promise.reject(new Error('etcd ended')));
+    await Promise.race([untilHealthy(`${url}/health`), ended]);
+  };
+  const end = async (signal: NodeJS.Signals): Promise<void> => {
+    running.child.kill(signal);
+    await running.ended;
+  };
+  try {
+    await healthy();
+  } catch (error) {
+    running.child.kill('SIGKILL');
+    throw error;
+  }
+  return {
+    url,
+    residentBytes: () => residentBytesOf(running.child.pid ?? 0),
+    kill: () => end('SIGKILL'),
+    restart: async () => {
+      running = run(argv);
+      await healthy();
+    },
+    close: () => end('SIGTERM'),
+  };
+}
+
+function run(argv: readonly string[]): { readonly child: ChildProcess; readonly ended: Promise<void> } {
   const child = spawn('etcd', argv, { stdio: ['ignore', 'ignore', 'inherit'] });
   const ended = new Promise<void>((resolve, reject) => {
     child.once('exit', () => resolve());
     child.once('error', () => reject(new Error('etcd could not be run; install it: apt-get install etcd-server')));
   });
   ended.catch(() => undefined);
-  const close = async (): Promise<void> => {
-    child.kill('SIGTERM');
-    await ended;
-  };
-  try {
-    await Promise.race([untilHealthy(`${url}/health`), ended.then(() => Promise.reject(new Error('etcd ended')))]);
-  } catch (error) {
-    child.kill('SIGKILL');
-    throw error;
-  }
-  return {
-    url,
-    residentBytes: () => residentBytesOf(child.pid ?? 0),
-    close,
-  };
+  return { child, ended };
 }
 
 async function freePorts(count: number): Promise<number[]> {
@@ -68,7 +86,7 @@ async function untilHealthy(url: string): Promise<void> {
   while (performance.now() < deadline) {
     const answer = await fetch(url).catch(() => undefined);
     if (answer?.ok === true && (await answer.text()).includes('true')) return;
-    await new Promise((resolve) => setTimeout(resolve, 50));
+    await new Promise((resolve) => setTimeout(resolve, 10));
   }
   throw new Error('etcd did not become healthy within 20 s');
 }

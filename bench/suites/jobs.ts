@@ -3,5 +3,7 @@ import type { Jobs } from '../bed/plugin-process.ts';
 
 export const jobs: Jobs = {
   store: async () => (await import('./store/store-job.ts')).storeJob,
+  'store-crash': async () => (await import('./store/store-job.ts')).storeCrashJob,
+  'store-recover': async () => (await import('./store/store-job.ts')).storeRecoverJob,
   scheduler: async () => (await import('./scheduler/scheduler-job.ts')).schedulerJob,
 };

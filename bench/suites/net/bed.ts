@@ -16,7 +16,7 @@ export interface NetCell {
   readonly size: Size;
 }
 
-interface Pods {
+export interface Pods {
   readonly client: Pod;
   readonly remote: Pod;
   /** On the client's node; undefined: there is no node between. */
@@ -27,7 +27,7 @@ const bulkBytes = 1_000_000;
 /** Of IPv4 or IPv6 and UDP. */
 const headerBytes = { ipv4: 28, ipv6: 48 } as const;
 
-abstract class NetBed implements Bed {
+export abstract class NetBed implements Bed {
   protected readonly cell: NetCell;
   protected abstract readonly pods: Pods;
 

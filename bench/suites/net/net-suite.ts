@@ -1,4 +1,5 @@
 /** Overlays and attachments on real packets, beside bare veth and plain routes. */
+import { dockerProblem } from '../../bed/docker-engine.ts';
 import { hasTool, installHint, tools } from '../../bed/tools.ts';
 import type { Family } from '../../bed/wire.ts';
 import { PintleError } from '../../../kernel/contract/errors.ts';
@@ -32,6 +33,18 @@ export async function netSuite(context: SuiteContext): Promise<Suite> {
     }),
   );
   const beds = new Map<string, () => Promise<Bed>>();
+  // What people have today, where nobody asked for certain overlays.
+  const hasDocker = (options['overlay'] ?? 'all') === 'all';
+  const dockerCell = (variant: Variant, suffix: string, baseline: string): CellPlan => {
+    const id = `docker overlay${suffix}`;
+    beds.set(id, async () => (await import('./docker-bed.ts')).DockerBed.open({ ...variant, size }));
+    const factors = { overlay: 'docker', attachment: '', family: variant.family };
+    const skip = variant.family === 'ipv4' ? dockerProblem() : 'Docker gives its overlay no IPv6 unless told to';
+    return {
+      ...{ id, factors: { ...factors, offload: variant.hasOffloads ? 'on' : 'off' }, baseline, isBaseline: false },
+      ...{ contest: `${variant.family}${suffix}`, skip },
+    };
+  };
   const cells = variants.flatMap((variant): readonly CellPlan[] => {
     const suffix = `${variant.family === 'ipv6' ? ' ipv6' : ''}${variant.hasOffloads ? '' : ' no-offload'}`;
     const cell = { ...variant, size };
@@ -58,13 +71,14 @@ export async function netSuite(context: SuiteContext): Promise<Suite> {
           },
         };
       }),
+      ...(hasDocker ? [dockerCell(variant, suffix, `routed${suffix}`)] : []),
     ];
   });
   return {
     ...{ name: 'net', title: 'Networks', metrics: netMetrics(size), cells },
     summary:
       'Pod to pod through an overlay and an attachment, as a share of plain routes between the same nodes (routed). ' +
-      'veth is two namespaces on one cable: what the generators reach here.',
+      'veth is two namespaces on one cable: what the generators reach here. docker overlay is that of a Docker swarm.',
     options: { ...options },
     versions: Object.fromEntries(
       Object.entries(tools).map(([tool, name]) => [name, hasTool(tool) ? 'installed' : 'missing']),

@@ -1,6 +1,6 @@
 /** The same work for Debian's etcd, asked by gRPC from worker threads: the yardstick. */
 import { Worker } from 'node:worker_threads';
-import { startEtcd } from '../../store/etcd-server.ts';
+import { type EtcdServer, startEtcd } from '../../store/etcd-server.ts';
 import type { EtcdAnswer, EtcdWork } from '../../store/etcd-worker.ts';
 import { ascending, quantile } from '../../method/statistics.ts';
 import type { StoreJobArgs } from './store-job.ts';
@@ -18,14 +18,54 @@ export async function measureEtcd(
     const writes = ascending(answers.flatMap((answer) => [...answer.writes]));
     const reads = answers.reduce((sum, answer) => sum + answer.reads.length, 0);
     const list = answers[0]?.listMs ?? Number.NaN;
+    const history = await measureHistory(etcd.url);
+    const memory = etcd.residentBytes() / 2 ** 20;
     return {
+      ...history,
+      ...{ recovery: await recover(etcd), memory },
       ...{ writes: writes.length / args.seconds, reads: (reads / args.seconds) * 2, list },
       ...{ 'write-p50': quantile(writes, 0.5), 'write-p99': quantile(writes, 0.99) },
-      memory: etcd.residentBytes() / 2 ** 20,
     };
   } finally {
     await etcd.close();
   }
+}
+
+async function timed(act: () => Promise<unknown>): Promise<number> {
+  const began = performance.now();
+  await act();
+  return performance.now() - began;
+}
+
+async function measureHistory(url: string): Promise<Readonly<Record<string, number>>> {
+  const { Etcd3 } = await import('etcd3');
+  const client = new Etcd3({ hosts: url });
+  try {
+    const { dbSize, header } = await client.maintenance.status();
+    // Physical: answered when the old revisions are gone, as with the other stores.
+    const compaction = await timed(() => client.kv.compact({ revision: header.revision, physical: true }));
+    return { bytes: Number(dbSize) / 2 ** 20, compaction };
+  } finally {
+    client.close();
+  }
+}
+
+/** Killed in the middle of writing, and started anew: the same that is asked of the others. */
+async function recover(etcd: EtcdServer): Promise<number> {
+  const { Etcd3 } = await import('etcd3');
+  const client = new Etcd3({ hosts: etcd.url });
+  let last = 0;
+  const writing = (async () => {
+    for (let number = 1; ; number += 1) {
+      await client.put(`/crashed/${number}`).value('v'.repeat(1_024)).exec();
+      last = number;
+    }
+  })().catch(() => undefined);
+  while (last < 100) await new Promise((resolve) => setTimeout(resolve, 5));
+  await etcd.kill();
+  await writing;
+  client.close();
+  return timed(() => etcd.restart());
 }
 
 function askEtcd(

@@ -1,5 +1,6 @@
 /** What one store does in its own process, as in `pintle server`: checked first, then measured. */
 import { setMaxListeners } from 'node:events';
+import { openSync, writeSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Store } from '../../../kernel/contract/index.ts';
 import type { Job, PluginChoice } from '../../bed/plugin-process.ts';
@@ -48,6 +49,7 @@ export const storeJob: Job<StoreJobArgs, StoreJobResult> = async (args, start) =
   const before = store.status();
   figures['compaction'] = await timed(() => store.compact(before.revision));
   figures['bytes'] = before.sizeBytes / 2 ** 20;
+  await churn(store, args.seconds, figures);
   figures['memory'] = process.memoryUsage.rss() / 2 ** 20;
   await store[Symbol.asyncDispose]();
   if (args.isDurable) {
@@ -57,6 +59,70 @@ export const storeJob: Job<StoreJobArgs, StoreJobResult> = async (args, start) =
     await store[Symbol.asyncDispose]();
   }
   return { checks, figures };
+};
+
+const churnedKeys = 1_000;
+const churnWidth = 16;
+/** What a server keeps behind its newest revision before it compacts. */
+const keptRevisions = 2_000;
+
+/**
+ * The same keys written again and again, one of ten deleted, with compaction as it goes: after a first half in which free
+ * room is found, the store should not grow any more.
+ */
+async function churn(store: Store, seconds: number, figures: Record<string, number>): Promise<void> {
+  let [count, compactions] = [0, 0];
+  const half = async (): Promise<number[]> => {
+    const took: number[] = [];
+    const end = performance.now() + seconds * 1_000;
+    const lane = async (): Promise<void> => {
+      for (let began = performance.now(); began < end; began = performance.now()) {
+        const key = `/churned/${(count += 1) % churnedKeys}`;
+        await store.commit([{ key, value: count % 10 === 0 ? undefined : value }]);
+        took.push(performance.now() - began);
+        const { revision, compacted } = store.status();
+        if (revision - compacted < 2 * keptRevisions) continue;
+        compactions += 1;
+        await store.compact(revision - keptRevisions);
+      }
+    };
+    await Promise.all(Array.from({ length: churnWidth }, lane));
+    return took;
+  };
+  await half();
+  const before = store.status().sizeBytes;
+  const took = ascending(await half());
+  figures['churn'] = took.length / seconds;
+  figures['churn-p99'] = quantile(took, 0.99);
+  figures['growth'] = (store.status().sizeBytes / before - 1) * 100;
+  if (compactions === 0) delete figures['growth'];
+}
+
+/** Written one after the other until the process is killed; each number is noted outside once it is acknowledged. */
+export const storeCrashJob: Job<CrashArgs, never> = async ({ choice, folder, notes }, start) => {
+  const store = await start<Store>(choice, join(folder, 'store'));
+  const file = openSync(notes, 'w');
+  for (let number = 1; ; number += 1) {
+    await store.commit([{ key: `/crashed/${number}`, value }]);
+    writeSync(file, String(number).padStart(10), 0);
+  }
+};
+
+export interface CrashArgs {
+  readonly choice: PluginChoice;
+  readonly folder: string;
+  /** File that has the last acknowledged number. */
+  readonly notes: string;
+}
+
+/** In a new process over what the killed one left: how many of the last acknowledged ones are missing. */
+export const storeRecoverJob: Job<CrashArgs & { readonly acknowledged: number }, number> = async (args, start) => {
+  const store = await start<Store>(args.choice, join(args.folder, 'store'));
+  let missing = 0;
+  for (let number = args.acknowledged; number > Math.max(0, args.acknowledged - 200); number -= 1)
+    if ((await store.get(`/crashed/${number}`)) === undefined) missing += 1;
+  await store[Symbol.asyncDispose]();
+  return missing;
 };
 
 async function timed(act: () => Promise<unknown>): Promise<number> {

@@ -1,5 +1,5 @@
 /** Stores against the number of clients, beside Debian's etcd with the same work in the same run. */
-import { mkdtempSync, rmSync } from 'node:fs';
+import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -7,11 +7,19 @@ import { here } from '../../bed/place.ts';
 import { PluginProcess, type PluginSource } from '../../bed/plugin-process.ts';
 import { hasTool } from '../../bed/tools.ts';
 import type { Fact, Metric } from '../../method/result.ts';
-import type { Bed, CellPlan, Check, Recorder, Size, Suite } from '../../method/suite.ts';
+import {
+  type Bed,
+  type CellPlan,
+  check,
+  type Check,
+  type Recorder,
+  type Size,
+  type Suite,
+} from '../../method/suite.ts';
 import { metric } from '../net/metrics.ts';
 import { numbers, select, type Selected, type SuiteContext } from '../selection.ts';
 import { measureEtcd } from './etcd-job.ts';
-import type { StoreJobArgs, StoreJobResult } from './store-job.ts';
+import type { CrashArgs, StoreJobArgs, StoreJobResult } from './store-job.ts';
 
 interface Effort {
   readonly clients: string;
@@ -80,6 +88,34 @@ const metrics: readonly Metric[] = [
     leastChange: 0.5,
   }),
   metric({
+    id: 'churn',
+    title: 'writes of the same keys, with compaction as it goes',
+    unit: '/s',
+    better: 'more',
+    group: 'churn',
+    leastChange: 0.2,
+  }),
+  metric({
+    id: 'churn-p99',
+    title: 'such a write, p99',
+    unit: 'ms',
+    better: 'less',
+    group: 'churn',
+    leastChange: 0.5,
+  }),
+  metric({
+    ...{ id: 'growth', title: 'growth in the second half of it', unit: '%', better: 'less', group: 'growth' },
+    ...{ compare: 'difference', leastChange: 10 },
+  }),
+  metric({
+    id: 'recovery',
+    title: 'after kill -9 under writes: a new process to its first answers',
+    unit: 'ms',
+    better: 'less',
+    group: 'restart',
+    leastChange: 0.3,
+  }),
+  metric({
     id: 'bytes',
     title: 'size before compaction',
     unit: 'MiB',
@@ -122,21 +158,48 @@ class StoreBed extends FolderBed {
   readonly #place = here();
   readonly #process: PluginProcess;
   readonly #args: Omit<StoreJobArgs, 'folder'>;
+  readonly #source: PluginSource;
   #result: StoreJobResult | undefined;
+  #recoveryMs = Number.NaN;
 
   constructor(source: PluginSource, args: Omit<StoreJobArgs, 'folder'>) {
     super();
+    this.#source = source;
     this.#process = new PluginProcess(this.#place, source, this.folder);
     this.#args = args;
   }
 
   async check(): Promise<readonly Check[]> {
     this.#result = await this.#process.job<StoreJobResult>('store', { ...this.#args, folder: this.folder });
-    return this.#result.checks;
+    const { checks } = this.#result;
+    if (!this.#args.isDurable || checks.some(({ ok }) => !ok)) return checks;
+    return [...checks, await this.#crash()];
+  }
+
+  /** Killed in the middle of writing, and started anew: how long to the first answers, and whether they are all there. */
+  async #crash(): Promise<Check> {
+    const notes = join(this.folder, 'acknowledged');
+    const args: CrashArgs = { choice: this.#args.choice, folder: this.folder, notes };
+    const acknowledged = (): number => (existsSync(notes) ? Number(readFileSync(notes, 'utf8')) : 0);
+    const ended = this.#process.job('store-crash', args).catch(() => undefined);
+    while (acknowledged() < 100) await new Promise((resolve) => setTimeout(resolve, 5));
+    await this.#process.kill();
+    await ended;
+    const last = acknowledged();
+    const began = performance.now();
+    const next = new PluginProcess(this.#place, this.#source, this.folder);
+    const missing = await next.job<number>('store-recover', { ...args, acknowledged: last });
+    this.#recoveryMs = performance.now() - began;
+    return check(
+      'what was acknowledged is there after kill -9',
+      missing === 0,
+      missing === 0 ? '' : `${missing} of ${Math.min(200, last)} are missing`,
+    );
   }
 
   async measure(record: Recorder): Promise<void> {
     for (const [id, value] of Object.entries(this.#result?.figures ?? {})) record(id, value);
+    record('recovery', this.#recoveryMs);
   }
 
   facts(): Readonly<Record<string, Fact>> {
