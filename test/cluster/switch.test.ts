@@ -124,6 +124,29 @@ async function makeWeb(): Promise<void> {
   await kubectl('rollout', 'status', 'deployment/web', '--timeout=120s');
   await eventually(async () => ((await answers()) ? true : undefined));
 }
+interface WebPod {
+  readonly name: string;
+  readonly restarts: number;
+}
+/** In order of name. */
+async function webPods(): Promise<readonly WebPod[]> {
+  const columns = 'custom-columns=NAME:.metadata.name,RESTARTS:.status.containerStatuses[0].restartCount';
+  const lines = await kubectl(
+    'get',
+    'pods',
+    '-l',
+    'app=web',
+    '--sort-by=.metadata.name',
+    '--no-headers',
+    '-o',
+    columns,
+  );
+  return lines.split('\n').map((line) => {
+    const [name = '', restarts] = line.trim().split(/\s+/);
+    return { name, restarts: Number(restarts) };
+  });
+}
+
 async function removeWeb(): Promise<void> {
   await kubectl('delete', 'deployment', 'web');
   await kubectl('delete', 'service', 'web');
@@ -146,7 +169,12 @@ test('bridge, vxlan, nftables to ptp, host-gw, iptables to bridge, flannel-udp, 
     agents.every((agent) => /10\.96\.0\.10 \. udp \. 53 : goto pick-/.test(networkOf(agent))) ? true : undefined,
   );
   const before = agents.map((agent) => shape(networkOf(agent)));
+  // They take the first addresses of each node, and go: another attachment gives those to the pods that stay.
+  await kubectl('create', 'deployment', 'early', '--image=host', '--replicas=6', '--', 'sleep', 'infinity');
+  await kubectl('rollout', 'status', 'deployment/early', '--timeout=120s');
   await makeWeb();
+  await kubectl('delete', 'deployment', 'early', '--cascade=foreground');
+  const original = await webPods();
 
   let last = first;
   for (const step of steps) {
@@ -168,6 +196,19 @@ test('bridge, vxlan, nftables to ptp, host-gw, iptables to bridge, flannel-udp, 
         t.notRegex(network, traces[name]!, `${name} is gone from ${agent.node}`);
       t.regex(network, /table inet theirs/);
       t.regex(network, /203\.0\.113\.0\/24 dev lo/);
+    }
+    if (last === first) {
+      const now = await webPods();
+      t.deepEqual(
+        now.map(({ name }) => name),
+        original.map(({ name }) => name),
+        'the pods stay',
+      );
+      const events = await kubectl('get', 'events', '--field-selector', 'reason=SandboxChanged', '-o', 'name');
+      for (const { name, restarts } of now) {
+        t.is(restarts, 1, `${name} was made anew, as its address went, once`);
+        t.regex(events, new RegExp(`event/${name}\\.`));
+      }
     }
     last = step;
   }
