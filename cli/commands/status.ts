@@ -39,6 +39,7 @@ export function statusCommand(cli: Cli): Command {
           pid: record[name]?.pid,
           alive: record[name] !== undefined && isAlive(record[name]),
         }));
+        // No answer is an answer: not serving.
         const answer = await new ApiClient(files.socket).raw('GET', '/api/v1/nodes').catch(() => undefined);
         const isServing = answer?.status === 200;
         const nodes = (isServing ? (JSON.parse(answer.body) as { items: Node[] }).items : []).map((node) => {

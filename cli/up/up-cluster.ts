@@ -173,6 +173,7 @@ export async function upCluster(options: UpOptions, progress: Progress, signal: 
       waitFor(
         async () => {
           alive();
+          // Nobody listens yet.
           const answer = await api.raw('GET', '/readyz').catch(() => undefined);
           return answer?.status === 200 ? true : undefined;
         },
@@ -192,6 +193,7 @@ export async function upCluster(options: UpOptions, progress: Progress, signal: 
       serverDead.then((how) => Promise.reject(new Error(`the server ${how}; see ${files.folder}/server.log`))),
       labDead.then((how) => Promise.reject(new Error(`the lab ${how}`))),
     ]);
+    // Raced by whoever waits for something of the cluster; at other times nobody does.
     broken.catch(() => undefined);
     return { files, api, plan, record, lab, broken, stop };
   } catch (error) {

@@ -70,7 +70,7 @@ async function leave({ kind, name, config }: Lasting, { catalogue, lifeCycle }: 
   } catch (error) {
     return cannot(log, id, (error as Error).message);
   } finally {
-    await life.stop().catch(() => undefined);
+    await life.stop().catch((error: unknown) => log.warn(`${id} did not stop in order`, { error: String(error) }));
   }
 }
 

@@ -21,6 +21,15 @@ export const systemClock: Clock = Object.freeze({
     }),
 });
 
+/** For loops that look at their signal themselves: resolves after `ms`, or as soon as the signal aborts. */
+export async function pause(clock: Clock, ms: number, signal: AbortSignal): Promise<void> {
+  try {
+    await clock.sleep(ms, signal);
+  } catch (error) {
+    if (!signal.aborted) throw error;
+  }
+}
+
 /** Seconds precision, as the API writes times: 2026-01-31T09:30:00Z. */
 export function apiTime(ms: number): string {
   return `${new Date(ms).toISOString().slice(0, 19)}Z`;

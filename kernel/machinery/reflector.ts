@@ -11,7 +11,7 @@ import {
   type ResourceType,
 } from '../contract/index.ts';
 import { backoffDelay, type BackoffOptions } from './backoff.ts';
-import { systemClock } from './clock.ts';
+import { pause, systemClock } from './clock.ts';
 import { keyOf } from './metadata.ts';
 
 /** `object` is undefined for a deletion; `previous` is undefined for a new object. Both are set for an update. */
@@ -142,7 +142,7 @@ export class Reflector<T extends KubernetesObject> {
           error: error instanceof Error ? error.message : String(error),
         });
       }
-      if (failures > 0) await this.#clock.sleep(backoffDelay(failures, this.#backoff), signal).catch(() => undefined);
+      if (failures > 0) await pause(this.#clock, backoffDelay(failures, this.#backoff), signal);
     }
   }
 

@@ -50,6 +50,7 @@ export function runInNetns<T>(path: string, fn: () => T): T {
     closeSync(fd);
   }
   if (result instanceof Promise) {
+    // The mistake is told below; how its promise ends is nobody's concern.
     result.catch(() => undefined);
     throw new TypeError(`runInNetns(${path}): expected a synchronous function, got one that returns a promise`);
   }

@@ -127,6 +127,7 @@ export class SpdyConnection {
       const block = await through(this.#deflate, headerBlock(headers));
       this.#sendControl(controlTypes.synStream, Buffer.concat([head, block]));
     });
+    // Whoever opened this stream hears of its failure; the next one only waits for its turn.
     this.#opening = sent.catch(() => undefined);
     await sent;
     return stream;

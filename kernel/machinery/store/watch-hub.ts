@@ -104,6 +104,7 @@ export class WatchHub {
           finish();
           throw error;
         });
+        // The caller of the step that failed hears of it; the next one only waits for its turn.
         last = result.catch(() => undefined);
         return result;
       },

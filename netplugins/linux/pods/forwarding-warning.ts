@@ -9,6 +9,7 @@ export async function forwardingWarning(
   linkPattern: string,
   options: { readonly netns?: string | undefined },
 ): Promise<string | undefined> {
+  // No such chain, or no nft: nothing to warn of.
   const chain = (await nftList(['chain', 'ip', 'filter', 'FORWARD'], options).catch(() => undefined))
     ?.map((entry) => entry['chain'])
     .find((found) => found !== undefined);

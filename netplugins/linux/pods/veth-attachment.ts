@@ -192,6 +192,7 @@ export class VethAttachment implements Attachment, AsyncDisposable {
     if (this.#disposed) return;
     this.#disposed = true;
     this.#unwatch();
+    // Told to the caller whose turn it was.
     await this.#turn.catch(() => undefined);
     this.#host.close();
   }
@@ -217,6 +218,7 @@ export class VethAttachment implements Attachment, AsyncDisposable {
   }
 
   #inTurn(act: () => Promise<void>): Promise<void> {
+    // Its caller hears of a failure; the next one only waits for its turn.
     const run = this.#turn.catch(() => undefined).then(act);
     this.#turn = run;
     return run;

@@ -22,6 +22,7 @@ const notFollowed = (count: number, where: string): string =>
  * followed: they may match on anything.
  */
 export async function forwardChains(options: Where = {}): Promise<readonly FirewallView[]> {
+  // A host without nft, or a kernel without nftables, has no such chains; one that goes meanwhile has no rules.
   const chains = (await nftList(['chains'], options).catch(() => undefined)) ?? [];
   const views: FirewallView[] = [];
   for (const { chain } of chains) {

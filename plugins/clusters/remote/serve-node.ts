@@ -1,5 +1,6 @@
 /** Keeps one tunnel to the API server open, over which it reaches this node's containers, and opens it again when it ends. */
 import type { Clock, Cluster, Logger } from '../../../kernel/contract/index.ts';
+import { pause } from '../../../kernel/machinery/clock.ts';
 import { serveNodeTunnel } from '../../../kernel/machinery/node-tunnel/tunnel-server.ts';
 import { tunnelPath, tunnelUpgrade } from '../../../kernel/machinery/node-tunnel/tunnel-protocol.ts';
 import type { HttpClient } from './http-client.ts';
@@ -37,7 +38,7 @@ export function nodeServer(
       if (signal.aborted) return;
       pauseMs = clock.now() - begin > goodTunnelMs ? firstPauseMs : Math.min(pauseMs * 2, longestPauseMs);
       // Jitter: a server that comes back is not met by all nodes in the same moment.
-      await clock.sleep(pauseMs * (0.5 + Math.random() / 2), signal).catch(() => undefined);
+      await pause(clock, pauseMs * (0.5 + Math.random() / 2), signal);
     }
   };
 }

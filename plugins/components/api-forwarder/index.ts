@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import { definePlugin, PintleError } from '../../../kernel/contract/index.ts';
+import { pause } from '../../../kernel/machinery/clock.ts';
 import { informersFor } from '../../../kernel/machinery/informer.ts';
 import { equalJson } from '../../../kernel/machinery/json-value.ts';
 import { resources } from '../../../kernel/machinery/resources.ts';
@@ -65,23 +66,23 @@ export default definePlugin({
             problem = undefined;
           }
           failures = 0;
-          await pause(30_000, signal);
+          await rest(30_000, signal);
         } catch (error) {
           if (signal.aborted) return;
           problem = error instanceof Error ? error.message : String(error);
           failures += 1;
           if (failures === failuresUntilWarning)
             log.warn('pods of this node have no way to the API, tries on', { error: problem });
-          await clock.sleep(500, signal).catch(() => undefined);
+          await rest(500, signal);
         }
       }
     }
 
     /** Until the time is over, or the node or the Service has changed. */
-    async function pause(ms: number, signal: AbortSignal): Promise<void> {
+    async function rest(ms: number, signal: AbortSignal): Promise<void> {
       const rung = new AbortController();
       bell = () => rung.abort();
-      await clock.sleep(ms, AbortSignal.any([signal, rung.signal])).catch(() => undefined);
+      await pause(clock, ms, AbortSignal.any([signal, rung.signal]));
       bell = () => undefined;
     }
 

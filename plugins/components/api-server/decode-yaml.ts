@@ -17,6 +17,7 @@ let lastThread: Promise<unknown> = Promise.resolve();
 export async function decodeYaml(text: string): Promise<ParsedYaml> {
   if (text.length <= inlineCharacters) return (await import('./parse-yaml.ts')).parseYaml(text);
   const mine = lastThread.then(() => inThread(text));
+  // Its caller hears of a failure; the next one only waits for its turn.
   lastThread = mine.catch(() => undefined);
   return mine;
 }

@@ -41,6 +41,7 @@ export function createRequestMetrics(gauges: {
     else {
       // Bounded: a process that cannot load prom-client must not gather requests for ever.
       if (early.length < 10_000) early.push(entry);
+      // A scrape loads it again, and says why it cannot.
       setTimeout(() => void load().catch(() => undefined), 1000).unref();
     }
   };

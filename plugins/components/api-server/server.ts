@@ -7,7 +7,7 @@ import { createServer as createHttpServer, type IncomingMessage } from 'node:htt
 import { createSecureServer, type Http2SecureServer, type ServerHttp2Session } from 'node:http2';
 import type { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
-import { unlink } from 'node:fs/promises';
+import { rm } from 'node:fs/promises';
 import { PintleError, type Cluster, type Logger, type UserInfo } from '../../../kernel/contract/index.ts';
 import { tlsUser, unixUser } from './authentication.ts';
 import { openExchange, type HttpRequest, type HttpResponse } from './http-exchange.ts';
@@ -172,7 +172,8 @@ export async function startApiServer(options: ApiServerOptions): Promise<Running
     );
     await Promise.all(closed);
     clearTimeout(cut);
-    await unlink(options.socket).catch(() => undefined);
+    // Closing the server has removed it, as a rule.
+    await rm(options.socket, { force: true });
   };
 
   let publishing: { close(): Promise<void> } | undefined;

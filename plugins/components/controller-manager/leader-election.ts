@@ -5,6 +5,7 @@
  */
 import { isPintleError, type Clock, type Cluster, type Logger } from '../../../kernel/contract/index.ts';
 import type { Lease } from '../../../kernel/contract/kubernetes.ts';
+import { pause } from '../../../kernel/machinery/clock.ts';
 import { resources } from '../../../kernel/machinery/resources.ts';
 
 export interface LeaderElectionOptions {
@@ -68,7 +69,7 @@ export class LeaderElection {
 
   async #pause(signal: AbortSignal): Promise<void> {
     const { clock, retryPeriodSeconds } = this.#options;
-    await clock.sleep(retryPeriodSeconds * 1000 * (1 + 0.2 * Math.random()), signal).catch(() => undefined);
+    await pause(clock, retryPeriodSeconds * 1000 * (1 + 0.2 * Math.random()), signal);
   }
 
   /** True when this process holds the lease, freshly renewed. */

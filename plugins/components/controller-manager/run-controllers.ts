@@ -1,6 +1,7 @@
 /** Runs controllers side by side, each started again with backoff when it rejects; one that fails stops no other. */
 import type { Clock, Controller, Logger } from '../../../kernel/contract/index.ts';
 import { backoffDelay } from '../../../kernel/machinery/backoff.ts';
+import { pause } from '../../../kernel/machinery/clock.ts';
 
 export interface ControllerState {
   /** Why it does not run now. */
@@ -41,7 +42,7 @@ export async function runControllers(
         error: state.failure,
         restartInMs,
       });
-      await clock.sleep(restartInMs, signal).catch(() => undefined);
+      await pause(clock, restartInMs, signal);
     }
   };
   await Promise.all([...controllers].map(([name, controller]) => keepRunning(name, controller)));

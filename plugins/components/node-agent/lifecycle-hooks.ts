@@ -1,6 +1,7 @@
 /** postStart and preStop: an action in or against the container, or a sleep. */
 import type { LifecycleHandler } from '../../../kernel/contract/kubernetes.ts';
 import type { Clock } from '../../../kernel/contract/index.ts';
+import { pause } from '../../../kernel/machinery/clock.ts';
 import { runAction, type ActionOutcome, type ActionPlace } from './probe-actions.ts';
 
 /** A postStart hook has no time-out in Kubernetes either, but a timer has a longest delay. */
@@ -15,7 +16,7 @@ export async function runHook(
   timeoutMs = longestMs,
 ): Promise<ActionOutcome> {
   if (!handler.sleep) return runAction(handler, place, Math.min(timeoutMs, longestMs));
-  await clock.sleep(Math.min(handler.sleep.seconds * 1000, timeoutMs), signal).catch(() => undefined);
+  await pause(clock, Math.min(handler.sleep.seconds * 1000, timeoutMs), signal);
   return { ok: true, message: '' };
 }
 

@@ -39,7 +39,7 @@ async function openFiles(path: string, maxFiles: number): Promise<FileHandle[]> 
   const found: FileHandle[] = [];
   const seen = new Set<number>();
   for (let index = 0; index <= maxFiles; index += 1) {
-    const file = await open(index === 0 ? path : `${path}.${index}`).catch(() => undefined);
+    const file = await openIfThere(index === 0 ? path : `${path}.${index}`);
     if (!file) continue;
     const { ino } = await file.stat();
     if (seen.has(ino)) await file.close();
@@ -47,6 +47,16 @@ async function openFiles(path: string, maxFiles: number): Promise<FileHandle[]> 
     seen.add(ino);
   }
   return found;
+}
+
+/** Undefined: no such file (yet, or any more). */
+async function openIfThere(path: string): Promise<FileHandle | undefined> {
+  try {
+    return await open(path);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
+    throw error;
+  }
 }
 
 /** The file that followed `file`, or undefined while that is still the newest. Of files that are gone, nothing can be read. */
@@ -143,9 +153,7 @@ async function* follow(
         wake = resolve;
         timer = setTimeout(resolve, 1000);
       });
-      const next = file
-        ? await successor(source.path, source.maxLogFiles, file)
-        : await open(source.path).catch(() => undefined);
+      const next = file ? await successor(source.path, source.maxLogFiles, file) : await openIfThere(source.path);
       let any = false;
       if (file) {
         for await (const raw of linesOf(file, from)) {

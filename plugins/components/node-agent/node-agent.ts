@@ -9,6 +9,7 @@ import {
   type KubernetesObject,
   type PluginContext,
 } from '../../../kernel/contract/index.ts';
+import { pause } from '../../../kernel/machinery/clock.ts';
 import { eventRecorder } from '../../../kernel/machinery/event-recorder.ts';
 import { informersFor, type Informer } from '../../../kernel/machinery/informer.ts';
 import { byteCount, cpuMillis } from '../../../kernel/machinery/quantity.ts';
@@ -363,7 +364,7 @@ export async function startNodeAgent(
   /** What events might have missed, and left-overs: looked at about once a minute. */
   async function sweep(): Promise<void> {
     while (!signal.aborted) {
-      await clock.sleep(60_000, signal).catch(() => undefined);
+      await pause(clock, 60_000, signal);
       if (signal.aborted) return;
       for (const uid of await worker.knownUids()) queue.add(uid);
     }

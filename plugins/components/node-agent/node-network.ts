@@ -12,6 +12,7 @@ import {
   type Overlay,
   type Peer,
 } from '../../../kernel/contract/index.ts';
+import { pause } from '../../../kernel/machinery/clock.ts';
 import { resources } from '../../../kernel/machinery/resources.ts';
 import type { Informer } from '../../../kernel/machinery/informer.ts';
 
@@ -133,7 +134,7 @@ export class NodeNetwork {
         isDirty = true;
         this.#setProblem(error instanceof Error ? error.message : String(error));
         log.warn('network set-up failed, will be retried', { error: this.#problem });
-        await clock.sleep(delayMs, signal).catch(() => undefined);
+        await pause(clock, delayMs, signal);
         delayMs = Math.min(delayMs * 2, 10_000);
       }
     }
@@ -145,7 +146,7 @@ export class NodeNetwork {
   async #pace(signal: AbortSignal): Promise<void> {
     const count = this.#services.peers.list().length;
     if (count < largeCluster || this.#problem !== undefined) return;
-    await this.#services.clock.sleep(Math.min(count * paceMsPerNode, maxPaceMs), signal).catch(() => undefined);
+    await pause(this.#services.clock, Math.min(count * paceMsPerNode, maxPaceMs), signal);
   }
 
   #setProblem(problem: string | undefined): void {

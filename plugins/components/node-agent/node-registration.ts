@@ -6,6 +6,7 @@ import { arch, cpus, totalmem } from 'node:os';
 import { readFile, statfs } from 'node:fs/promises';
 import type { Lease, Node, NodeCondition, NodeStatus } from '../../../kernel/contract/kubernetes.ts';
 import { isPintleError, type Clock, type Cluster, type Logger, type Runtime } from '../../../kernel/contract/index.ts';
+import { pause } from '../../../kernel/machinery/clock.ts';
 import { canonicalQuantity } from '../../../kernel/machinery/quantity.ts';
 import { resources } from '../../../kernel/machinery/resources.ts';
 import type { PressureCondition } from './eviction/thresholds.ts';
@@ -135,7 +136,7 @@ export class NodeRegistration {
     const renew = async () => {
       while (!signal.aborted) {
         await attempt('lease renewal', () => this.#renewLease());
-        await clock.sleep((this.#settings.leaseSeconds * 1000) / 4, signal).catch(() => undefined);
+        await pause(clock, (this.#settings.leaseSeconds * 1000) / 4, signal);
       }
     };
     const report = async () => {
@@ -149,6 +150,7 @@ export class NodeRegistration {
             await this.#registerOnce(cluster);
           }
         });
+        // Rejects when the signal aborts, which ends the loop.
         await poked.wait(10_000, signal).catch(() => undefined);
       }
     };

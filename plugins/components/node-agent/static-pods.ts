@@ -8,6 +8,7 @@ import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Pod } from '../../../kernel/contract/kubernetes.ts';
 import { isPintleError, type Clock, type Cluster, type Logger } from '../../../kernel/contract/index.ts';
+import { pause } from '../../../kernel/machinery/clock.ts';
 import { resources } from '../../../kernel/machinery/resources.ts';
 
 export const mirrorAnnotation = 'kubernetes.io/config.mirror';
@@ -151,6 +152,7 @@ export class StaticPods {
     let watcher: ReturnType<typeof watch> | undefined;
     try {
       watcher = watch(this.#folder, { persistent: false }, () => this.#wake());
+      // What a watcher misses, the next look finds.
       watcher.on('error', () => undefined);
     } catch {
       // load() reports a folder that is not there; it is looked for again.
@@ -158,9 +160,9 @@ export class StaticPods {
     signal.addEventListener('abort', () => this.#wake(), { once: true });
     while (!signal.aborted) {
       const timer = new AbortController();
-      const pause = Promise.race([
+      const rest = Promise.race([
         new Promise<void>((resolve) => (this.#wake = resolve)),
-        clock.sleep(periodMs, timer.signal).catch(() => undefined),
+        pause(clock, periodMs, timer.signal),
       ]);
       try {
         await this.load();
@@ -168,7 +170,7 @@ export class StaticPods {
       } catch (error) {
         log.warn('mirrors of static pods are not up to date, will be tried again', { error: String(error) });
       }
-      await pause;
+      await rest;
       timer.abort();
     }
     watcher?.close();

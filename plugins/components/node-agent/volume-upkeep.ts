@@ -5,6 +5,7 @@
 import { join } from 'node:path';
 import type { Clock } from '../../../kernel/contract/index.ts';
 import type { Pod } from '../../../kernel/contract/kubernetes.ts';
+import { pause } from '../../../kernel/machinery/clock.ts';
 import { isPodTerminal } from '../../../kernel/machinery/pod-status.ts';
 import { byteCount } from '../../../kernel/machinery/quantity.ts';
 import { usedBytes } from './empty-dir.ts';
@@ -54,7 +55,7 @@ export interface VolumeUpkeepOptions {
 export async function keepVolumes(options: VolumeUpkeepOptions, signal: AbortSignal): Promise<void> {
   const { clock, everyMs, pods, folder, look, fail } = options;
   for (;;) {
-    await clock.sleep(everyMs, signal).catch(() => undefined);
+    await pause(clock, everyMs, signal);
     if (signal.aborted) return;
     for (const pod of pods()) {
       if (isPodTerminal(pod) || pod.metadata.deletionTimestamp !== undefined) continue;

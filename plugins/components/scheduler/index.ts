@@ -1,6 +1,7 @@
 import { z } from 'zod';
 import { definePlugin, type SchedulerPolicy } from '../../../kernel/contract/index.ts';
 import { backoffDelay } from '../../../kernel/machinery/backoff.ts';
+import { pause } from '../../../kernel/machinery/clock.ts';
 import { eventRecorder } from '../../../kernel/machinery/event-recorder.ts';
 import { schedulerMetrics } from './metrics.ts';
 import { choosePolicies } from './profiles.ts';
@@ -40,7 +41,7 @@ export default definePlugin({
         } catch (error) {
           failure = error instanceof Error ? error.message : String(error);
           log.error('the scheduling loop stopped and will be started again', { error: failure });
-          await clock.sleep(backoffDelay(failures, { minMs: 500, maxMs: 30_000 }), stop.signal).catch(() => undefined);
+          await pause(clock, backoffDelay(failures, { minMs: 500, maxMs: 30_000 }), stop.signal);
         }
       }
     };

@@ -1,5 +1,6 @@
 /** Runs one piece of work at a time: again when asked for while it ran, spaced, and with backoff after a failure. */
 import type { Clock, Logger } from '../../../kernel/contract/index.ts';
+import { pause } from '../../../kernel/machinery/clock.ts';
 
 export interface SyncLoop {
   request(): void;
@@ -42,7 +43,7 @@ export function startSyncLoop(
         failure = error instanceof Error ? error.message : String(error);
         log.warn('proxy sync failed, will be retried', { failures, error: failure });
         isRequested = true;
-        await clock.sleep(Math.min(100 * 2 ** failures, 10_000), signal).catch(() => undefined);
+        await pause(clock, Math.min(100 * 2 ** failures, 10_000), signal);
       }
     }
   }

@@ -13,6 +13,7 @@ import {
   type Logger,
   type ResourceType,
 } from '../../../kernel/contract/index.ts';
+import { pause } from '../../../kernel/machinery/clock.ts';
 import { informersFor, type Change, type Informer } from '../../../kernel/machinery/informer.ts';
 import { createWorkQueue, type WorkQueue } from '../../../kernel/machinery/work-queue.ts';
 import { collectedResources } from './collected-resources.ts';
@@ -70,7 +71,7 @@ export class GarbageCollector {
     const { cluster, clock, discoveryPeriodSeconds } = this.#options;
     let known = cluster.server?.resources();
     while (!signal.aborted) {
-      await clock.sleep(discoveryPeriodSeconds * 1000, signal).catch(() => undefined);
+      await pause(clock, discoveryPeriodSeconds * 1000, signal);
       const now = cluster.server?.resources();
       if (now === known || signal.aborted) continue;
       known = now;

@@ -46,6 +46,7 @@ export async function attachToContainer(
   const streams = await openRemoteCommand(url, request);
   let isClosed = false;
   const exited = streams.status.then(async () => ({ exitCode: isClosed ? 0 : await exitCode() }));
+  // The caller's to await; one that reads output only must not be ended by it.
   exited.catch(() => undefined);
   return {
     ...streams,

@@ -44,6 +44,7 @@ export async function execInContainer(
     stdout: streams.stdout,
     stderr: streams.stderr,
     resize: ({ columns, rows }) => {
+      // A process that has ended has no terminal to resize.
       void engine.find((docker) => docker.getExec(made.id).resize({ w: columns, h: rows })).catch(() => undefined);
     },
     exited,
@@ -61,6 +62,7 @@ export async function attachToContainer(
   const wait = engine.find(
     (docker) => docker.getContainer(dockerId).wait() as Promise<{ readonly StatusCode: number }>,
   );
+  // Awaited below, or not at all when the container cannot be reached.
   wait.catch(() => undefined);
   const connection = await running(dockerId, () =>
     engine.call(
@@ -75,12 +77,14 @@ export async function attachToContainer(
     await streams.ended;
     return { exitCode: end?.StatusCode ?? killedExitCode };
   });
+  // The caller's to await; one that reads output only must not be ended by it.
   exited.catch(() => undefined);
   return {
     stdin: streams.stdin,
     stdout: streams.stdout,
     stderr: streams.stderr,
     resize: ({ columns, rows }) => {
+      // As above.
       void engine
         .find((docker) => docker.getContainer(dockerId).resize({ w: columns, h: rows }))
         .catch(() => undefined);

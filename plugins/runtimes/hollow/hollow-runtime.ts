@@ -144,6 +144,7 @@ export class HollowRuntime implements Runtime, AsyncDisposable {
   }
 
   async stopContainer(id: string, _graceMs: number): Promise<void> {
+    // Whoever started it hears why it failed.
     await this.#starting.get(id)?.catch(() => undefined);
     const record = this.#containers.get(id);
     if (record !== undefined) this.#finish(record, 143);

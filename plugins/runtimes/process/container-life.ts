@@ -4,7 +4,7 @@
  */
 import { spawn, type ChildProcess } from 'node:child_process';
 import { closeSync, constants, existsSync, mkdirSync, openSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { readdir, rm, rmdir, unlink } from 'node:fs/promises';
+import { readdir, rm, rmdir } from 'node:fs/promises';
 import { constants as osConstants } from 'node:os';
 import { join } from 'node:path';
 import type { Readable } from 'node:stream';
@@ -190,6 +190,7 @@ export class ContainerLife {
   }
 
   async stop(graceMs: number, signal: NodeJS.Signals | number = stopSignal(this.record.stopSignal)): Promise<void> {
+    // Whoever started it hears why it failed.
     await this.#starting?.catch(() => undefined);
     this.check();
     if (this.#final !== undefined) return;
@@ -216,7 +217,8 @@ export class ContainerLife {
       if (name !== 'container.json') await rm(join(this.folder, name), { recursive: true, force: true });
     removeLogFiles(spec.logPath, spec.maxLogFiles);
     rmSync(this.#exitFile, { force: true });
-    await unlink(join(this.folder, 'container.json')).catch(() => undefined);
+    await rm(join(this.folder, 'container.json'), { force: true });
+    // Empty by now, and unknown without its record; what came in meanwhile goes with the sandbox.
     await rmdir(this.folder).catch(() => undefined);
   }
 

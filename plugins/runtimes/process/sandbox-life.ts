@@ -2,7 +2,7 @@
  * One sandbox: its record, and the namespaces that bind mounts under its folder keep alive without a process.
  */
 import { existsSync, mkdirSync, rmSync, writeFileSync } from 'node:fs';
-import { readdir, rm, rmdir, unlink } from 'node:fs/promises';
+import { readdir, rm, rmdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { PintleError, type Sandbox, type SandboxSpec } from '../../../kernel/contract/index.ts';
 import { hostCommand, tryHostCommand } from './host-command.ts';
@@ -145,7 +145,8 @@ export class SandboxLife {
         if ((error as NodeJS.ErrnoException).code !== 'EBUSY' || tries === 10) throw error;
       }
     }
-    await unlink(join(this.folder, 'sandbox.json')).catch(() => undefined);
+    await rm(join(this.folder, 'sandbox.json'), { force: true });
+    // Empty by now, and unknown without its record.
     await rmdir(this.folder).catch(() => undefined);
   }
 

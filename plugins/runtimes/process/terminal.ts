@@ -36,5 +36,6 @@ export async function resizeTerminal(
   size: { readonly columns: number; readonly rows: number },
 ): Promise<void> {
   const argv = ['stty', '-F', `/proc/${pid}/fd/0`, 'rows', String(size.rows), 'cols', String(size.columns)];
+  // A process that has ended has no terminal to resize.
   await tryHostCommand(argv).catch(() => undefined);
 }

@@ -312,6 +312,7 @@ export class LmdbStore implements Store, AsyncDisposable {
   /** Reads wait meanwhile. */
   async #reopen(): Promise<void> {
     const reopening = this.#file.reopen();
+    // Heard of below; reads that wait find out by themselves.
     this.#reopening = reopening.catch(() => undefined);
     try {
       await reopening;

@@ -34,6 +34,7 @@ export async function openLocalVolumes(options: LocalVolumesOptions): Promise<Vo
   /** What counts sizes goes one after the other, so that two volumes do not take the same room. */
   function inTurn<T>(work: () => Promise<T>): Promise<T> {
     const next = last.then(work, work);
+    // Its caller hears of a failure; the next one only waits for its turn.
     last = next.catch(() => undefined);
     return next;
   }

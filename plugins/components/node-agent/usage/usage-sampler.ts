@@ -16,6 +16,7 @@ import {
   type PodUsage,
   type Runtime,
 } from '../../../../kernel/contract/index.ts';
+import { pause } from '../../../../kernel/machinery/clock.ts';
 import { bootTimeMs, type HostUsage } from './host-usage.ts';
 
 export interface UsageSamplerOptions {
@@ -75,7 +76,7 @@ export class UsageSampler {
         log.warn('usage could not be sampled', { error: String(error) });
       }
       const leftMs = Math.max(periodMs / 2, periodMs - (clock.now() - began));
-      await clock.sleep(leftMs, signal).catch(() => undefined);
+      await pause(clock, leftMs, signal);
     }
   }
 

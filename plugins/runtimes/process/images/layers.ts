@@ -30,6 +30,7 @@ export async function mergeLayer(layer: string, target: string): Promise<void> {
     if (existing !== undefined && !existing.isDirectory()) await remove(to);
     if (existing?.isDirectory() !== true) await mkdir(to);
     await mergeLayer(from, to);
+    // Only root may give a folder away; without, everything is this user's.
     await lchown(to, stats.uid, stats.gid).catch(() => undefined);
     await chmod(to, stats.mode & 0o7777);
     await utimes(to, stats.atime, stats.mtime);
@@ -50,5 +51,6 @@ export async function folderSize(folder: string): Promise<number> {
 const remove = (path: string): Promise<void> => rm(path, { recursive: true, force: true });
 
 async function statsOf(path: string): Promise<Stats | undefined> {
+  // Nothing there; what cannot be looked at cannot be written to either, and that says why.
   return lstat(path).catch(() => undefined);
 }
