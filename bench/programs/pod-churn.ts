@@ -13,6 +13,7 @@ import { request } from 'node:http';
 import { createServer, type AddressInfo } from 'node:net';
 import { cpus, loadavg, release, tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { ApiClient } from '../../cli/up/api-client.ts';
@@ -36,6 +37,10 @@ if (!Number.isSafeInteger(podCount) || podCount < 1 || !(minutes > 0))
 /** What V8 may keep of a heap that was larger: growth from the middle to the end beyond this is a leak. */
 const steady = { share: 1.2, megabytes: 16 };
 const sleep = (ms: number) => new Promise<void>((resolve) => setTimeout(resolve, ms));
+const sleepUntil = (atMs: number, signal: AbortSignal) =>
+  delay(Math.max(0, atMs - performance.now()), undefined, { signal }).catch((error: unknown) => {
+    if (!signal.aborted) throw error;
+  });
 const folder = join(mkdtempSync(join(tmpdir(), 'pintle-churn-')), 'c');
 const podsPath = '/api/v1/namespaces/churn/pods';
 
@@ -244,7 +249,30 @@ const memoryOf = (part: 'RssAnon' | 'RssFile'): Readonly<Record<string, number>>
       return [name, Math.round(Number(found?.[1]) / 1024)];
     }),
   );
-const rss = () => memoryOf('RssAnon');
+
+/** What the server's memory is made of, in megabytes, as it says itself: all but the first two lie within RssAnon. */
+const serverParts = {
+  heapUsed: 'nodejs_heap_size_used_bytes',
+  heapTotal: 'nodejs_heap_size_total_bytes',
+  external: 'nodejs_external_memory_bytes',
+} as const;
+
+interface Memory {
+  readonly anonymous: Readonly<Record<string, number>>;
+  readonly mapped: Readonly<Record<string, number>>;
+  readonly server: Readonly<Record<keyof typeof serverParts | 'storeFile', number>>;
+}
+
+async function memoryNow(api: ApiClient): Promise<Memory> {
+  const { body } = await api.raw('GET', '/metrics');
+  const megabytes = (metric: string): number =>
+    Math.round(Number(new RegExp(`^${metric} (\\S+)`, 'm').exec(body)?.[1]) / 2 ** 20);
+  const server = {
+    ...Object.fromEntries(Object.entries(serverParts).map(([part, metric]) => [part, megabytes(metric)])),
+    storeFile: megabytes('apiserver_storage_size_bytes'),
+  } as Memory['server'];
+  return { anonymous: memoryOf('RssAnon'), mapped: memoryOf('RssFile'), server };
+}
 
 const log = (text: string): void => console.log(`${new Date().toISOString().slice(11, 19)} ${text}`);
 
@@ -261,22 +289,28 @@ try {
   warmUp.close();
   await sleep(15_000);
   const before = inventory();
-  const memory: { at: string; rss: Readonly<Record<string, number>> }[] = [{ at: 'start', rss: rss() }];
+  const memory: Record<string, Memory> = { start: await memoryNow(api) };
   log(
-    `warm: ${Object.values(before).reduce((sum, list) => sum + list.length, 0)} things in the inventory; ${JSON.stringify(rss())} MB`,
+    `warm: ${Object.values(before).reduce((sum, list) => sum + list.length, 0)} things in the inventory; MB: ${JSON.stringify(memory['start'])}`,
   );
 
   const watch = new PodWatch(join(folder, 'server', 'api.sock'));
   const began = performance.now();
   let live = 0;
-  const show = setInterval(() => {
-    live = Math.max(live, watch.created.size - watch.gone.size);
-    log(`${watch.created.size} created, ${watch.ran.size} ran, ${watch.gone.size} gone; ${JSON.stringify(rss())} MB`);
-  }, 30_000);
-  const middle = setTimeout(() => memory.push({ at: 'middle', rss: rss() }), minutes * 30_000);
+  const isOver = new AbortController();
+  const show = (async () => {
+    for (const everyMs = minutes * 3_000, from = performance.now(); ;) {
+      const turn = Object.keys(memory).length;
+      await sleepUntil(from + turn * everyMs, isOver.signal);
+      if (isOver.signal.aborted) return;
+      live = Math.max(live, watch.created.size - watch.gone.size);
+      const now = (memory[`${turn * 5} %`] = await memoryNow(api));
+      log(`${watch.created.size} created, ${watch.ran.size} ran, ${watch.gone.size} gone; MB: ${JSON.stringify(now)}`);
+    }
+  })();
   await churn(api, watch, 0, podCount, minutes * 60_000);
-  clearInterval(show);
-  clearTimeout(middle);
+  isOver.abort();
+  await show;
   const seconds = (performance.now() - began) / 1000;
   watch.close();
 
@@ -286,16 +320,14 @@ try {
     await sleep(3_000);
     left = difference(before, inventory());
   }
-  memory.push({ at: 'end', rss: rss() });
+  memory['end'] = await memoryNow(api);
 
-  const [atStart, atMiddle, atEnd] = ['start', 'middle', 'end'].map(
-    (at) => memory.find((each) => each.at === at)?.rss ?? {},
-  );
+  const [middle, end] = [memory['50 %']!.anonymous, memory['end'].anonymous];
   problems.push(...left.map((line) => `left behind: ${line}`));
-  for (const name of Object.keys(atEnd!)) {
-    const bound = (atMiddle![name] ?? Number.NaN) * steady.share + steady.megabytes;
-    if (!(atEnd![name]! <= bound))
-      problems.push(`memory of ${name}: ${atMiddle![name]} MB in the middle, ${atEnd![name]} MB at the end`);
+  for (const name of Object.keys(end)) {
+    const bound = (middle[name] ?? Number.NaN) * steady.share + steady.megabytes;
+    if (!(end[name]! <= bound))
+      problems.push(`memory of ${name}: ${middle[name]} MB in the middle, ${end[name]} MB at the end`);
   }
   const names = [...watch.created.keys()];
   const never = (what: string, known: { has(name: string): boolean }): void => {
@@ -317,8 +349,7 @@ try {
     mostAtOnce: live,
     createdToReadyMs: figures(spans(watch.created, watch.ran)),
     deletedToGoneMs: figures(spans(watch.deleted, watch.gone)),
-    anonymousMb: { start: atStart, middle: atMiddle, end: atEnd },
-    mappedMb: memoryOf('RssFile'),
+    memoryMb: memory,
     inventory: Object.values(before).reduce((sum, list) => sum + list.length, 0),
     problems,
   };

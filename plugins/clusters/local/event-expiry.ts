@@ -1,10 +1,11 @@
 /**
- * Events are kept for a time only. Their order of last change is their order of expiry, so a queue is enough: nothing is
+ * Events are kept for a time only, and no more of them than a number: they lie in memory like everything else. Their order of last change is their order of expiry, so a queue is enough: nothing is
  * searched. Whoever expires an event expects the revision it saw, so several servers do not disturb each other.
  */
 import type { Clock, KubernetesObject } from '../../../kernel/contract/index.ts';
 import type { Event } from '../../../kernel/contract/kubernetes.ts';
 import { resources } from '../../../kernel/machinery/resources.ts';
+import type { Storage } from './catalog.ts';
 import type { Engine } from './engine.ts';
 import type { Change, Follower } from './state/collection.ts';
 
@@ -14,8 +15,8 @@ interface Entry {
   readonly expiresMs: number;
 }
 
-/** Deletions in one transaction: a storm of events is gone as fast as it came. */
-const together = 500;
+/** Deletions in one transaction: a storm of events goes as fast as it came, and holds nobody up for long. */
+const together = 200;
 
 function lastSeenMs(object: KubernetesObject): number {
   const event = object as Event;
@@ -29,13 +30,15 @@ export class EventExpiry implements Follower {
   readonly #engine: Engine;
   readonly #clock: Clock;
   readonly #ttlMs: number;
+  readonly #maximum: number;
   readonly #unfollow: () => void;
   #queue: Entry[] = [];
 
-  constructor(engine: Engine, clock: Clock, ttlMs: number) {
+  constructor(engine: Engine, clock: Clock, ttlMs: number, maximum: number) {
     this.#engine = engine;
     this.#clock = clock;
     this.#ttlMs = ttlMs;
+    this.#maximum = maximum;
     const { collection } = engine.stored(resources.events, 'delete').storage;
     this.#unfollow = collection.follow(this);
     this.reset();
@@ -61,23 +64,34 @@ export class EventExpiry implements Follower {
 
   async sweep(): Promise<void> {
     const { storage } = this.#engine.stored(resources.events, 'delete');
-    const nowMs = this.#clock.now();
-    let count = 0;
-    while (count < this.#queue.length && this.#queue[count]!.expiresMs <= nowMs) count++;
-    const due = this.#queue.splice(0, count);
+    const due = this.#takeDue(storage);
     for (let at = 0; at < due.length; at += together) {
-      const removals = due
-        .slice(at, at + together)
-        .filter(({ key, resourceVersion }) => storage.collection.get(key)?.metadata.resourceVersion === resourceVersion)
-        .map(({ key, resourceVersion }) => ({
-          key: storage.prefix + key,
-          bytes: undefined,
-          expected: Number(resourceVersion),
-        }));
-      const isDone = removals.length === 0 || (await this.#engine.state.commit(removals)) !== undefined;
+      const removals = due.slice(at, at + together).map(({ key, resourceVersion }) => ({
+        key: storage.prefix + key,
+        bytes: undefined,
+        expected: Number(resourceVersion),
+      }));
+      const isDone = (await this.#engine.state.commit(removals)) !== undefined;
       // Somebody changed one of them in between: the others still go.
       if (!isDone) for (const removal of removals) await this.#engine.state.commit([removal]);
     }
+  }
+
+  /** What is too old, and the oldest of what is too many. Entries of events that have changed since are passed over. */
+  #takeDue({ collection }: Storage): readonly Entry[] {
+    const nowMs = this.#clock.now();
+    const due: Entry[] = [];
+    let tooMany = collection.tree.size - this.#maximum;
+    let count = 0;
+    for (const entry of this.#queue) {
+      if (entry.expiresMs > nowMs && tooMany <= 0) break;
+      count++;
+      if (collection.get(entry.key)?.metadata.resourceVersion !== entry.resourceVersion) continue;
+      due.push(entry);
+      tooMany--;
+    }
+    this.#queue.splice(0, count);
+    return due;
   }
 
   close(): void {

@@ -46,6 +46,12 @@ const config = z
       .default(60)
       .describe('How often idle watches are told how far they are'),
     eventTtlSeconds: z.number().positive().default(3_600).describe('How long Events are kept after their last change'),
+    maxEvents: z
+      .int()
+      .min(100)
+      .max(1_000_000)
+      .default(10_000)
+      .describe('How many Events are kept; the oldest go first, looked at every 30 seconds'),
   })
   .prefault({});
 

@@ -25,6 +25,7 @@ export interface LocalClusterOptions {
   readonly serviceAccounts: { readonly keyFile: string; readonly issuer: string } | undefined;
   readonly history: { readonly changes: number; readonly megabytes: number; readonly seconds: number };
   readonly eventTtlSeconds: number;
+  readonly maxEvents: number;
   readonly bookmarkSeconds: number;
 }
 
@@ -79,7 +80,7 @@ export async function openLocalCluster(
     await state.stop();
     throw error;
   }
-  const expiry = new EventExpiry(engine, clock, options.eventTtlSeconds * 1000);
+  const expiry = new EventExpiry(engine, clock, options.eventTtlSeconds * 1000, options.maxEvents);
   const keeping = (async () => {
     while (!stop.signal.aborted) {
       try {

@@ -45,9 +45,7 @@ export function openExchange(request: HttpRequest, response: HttpResponse, user:
   const url = request.url ?? '/';
   const mark = url.indexOf('?');
   const warnings: string[] = [];
-  const controller = new AbortController();
-  // `close` on the answer comes both after its end and when the client left before it.
-  response.once('close', () => controller.abort());
+  const leaving = leavingOf(response);
   const given = request.headers['audit-id'];
   const auditId = typeof given === 'string' && /^[A-Za-z0-9-]{1,64}$/.test(given) ? given : randomUUID();
   response.setHeader('audit-id', auditId);
@@ -58,10 +56,42 @@ export function openExchange(request: HttpRequest, response: HttpResponse, user:
     user,
     path: mark < 0 ? url : url.slice(0, mark),
     query: new URLSearchParams(mark < 0 ? '' : url.slice(mark + 1)),
-    signal: controller.signal,
+    get signal() {
+      return leaving.signal;
+    },
     warnings,
     warn: (message) => {
       if (!warnings.includes(message)) warnings.push(message);
+    },
+  };
+}
+
+/** The same exchange on somebody else's behalf. */
+export function onBehalfOf(exchange: Exchange, user: UserInfo): Exchange {
+  return user === exchange.user
+    ? exchange
+    : (Object.create(exchange, { user: { value: user, enumerable: true } }) as Exchange);
+}
+
+/** One for all: an error with a stack for each request would cost more than what it says. */
+const gone = new DOMException('the client has gone, or has its whole answer', 'AbortError');
+
+/** Most requests never ask for the signal, and a controller for each would be a good part of what they cost. */
+function leavingOf(response: HttpResponse): { readonly signal: AbortSignal } {
+  let controller: AbortController | undefined;
+  let hasLeft = false;
+  // `close` on the answer comes both after its end and when the client left before it.
+  response.once('close', () => {
+    hasLeft = true;
+    controller?.abort(gone);
+  });
+  return {
+    get signal() {
+      if (controller === undefined) {
+        controller = new AbortController();
+        if (hasLeft) controller.abort(gone);
+      }
+      return controller.signal;
     },
   };
 }

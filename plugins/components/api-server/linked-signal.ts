@@ -8,6 +8,9 @@ export interface LinkedSignal {
   unlink(): void;
 }
 
+/** One for all: see http-exchange.ts. */
+const unlinked = new DOMException('nothing is waited for any more', 'AbortError');
+
 export function linkSignals(...sources: readonly AbortSignal[]): LinkedSignal {
   const controller = new AbortController();
   const follow = (): void => controller.abort(sources.find((source) => source.aborted)?.reason);
@@ -19,7 +22,7 @@ export function linkSignals(...sources: readonly AbortSignal[]): LinkedSignal {
     signal: controller.signal,
     unlink() {
       for (const source of sources) source.removeEventListener('abort', follow);
-      controller.abort();
+      controller.abort(unlinked);
     },
   };
 }

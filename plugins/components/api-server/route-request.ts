@@ -6,7 +6,7 @@ import { discoveryDocument } from './discovery.ts';
 import { handleResource, verbOf } from './handle-resource.ts';
 import { sendJson } from './send-answer.ts';
 import { healthAnswer, healthRoots, type Check } from './health.ts';
-import { send, type Exchange } from './http-exchange.ts';
+import { onBehalfOf, send, type Exchange } from './http-exchange.ts';
 import { answerNodeProxy, nodeProxyTarget } from './node-proxy/node-proxy.ts';
 import { effectiveUser } from './impersonation.ts';
 import type { InFlight } from './in-flight.ts';
@@ -83,7 +83,7 @@ async function route(exchange: Exchange, context: RouterContext, label: Label): 
   }
   if (exchange.user === undefined) throw new PintleError('UNAUTHORIZED', 'Unauthorized');
   const user = effectiveUser(request, exchange.user, context.server);
-  await routeKnown({ ...exchange, user }, user, context, label, segments);
+  await routeKnown(onBehalfOf(exchange, user), user, context, label, segments);
 }
 
 async function routeKnown(

@@ -3,7 +3,7 @@
  * the pod's memory why a container is not running.
  */
 import { chmod, mkdir, writeFile } from 'node:fs/promises';
-import { dirname, join } from 'node:path';
+import { join } from 'node:path';
 import type { Container as ContainerDefinition, EphemeralContainer, Pod } from '../../../kernel/contract/kubernetes.ts';
 import { isPintleError, type Container, type Sandbox } from '../../../kernel/contract/index.ts';
 import { containerSpec, type SpecSources } from './container-spec.ts';
@@ -162,6 +162,7 @@ export class ContainerStarts {
     if (!(await this.#images.ensure(pod, memory, definition))) return false;
     const id = `${uid}_${name}_${attempt}`;
     try {
+      await mkdir(volumes.folder(uid), { recursive: true });
       const mounts = [...(await volumes.mounts(pod, definition, prepared, sources))];
       if (!mounts.some((mount) => mount.containerPath === '/etc/hosts') && !pod.spec.hostNetwork) {
         const hostPath = await this.#writeHosts(pod, sources.podIps);
@@ -233,7 +234,6 @@ export class ContainerStarts {
 
   async #makeMessageFile(uid: string, containerId: string): Promise<string> {
     const path = messageFile(this.#services.volumes.folder(uid), containerId);
-    await mkdir(dirname(path), { recursive: true });
     await writeFile(path, '');
     // Whatever user the container runs as.
     await chmod(path, 0o666);
@@ -242,7 +242,6 @@ export class ContainerStarts {
 
   async #writeHosts(pod: Pod, podIps: readonly string[]): Promise<string> {
     const folder = this.#services.volumes.folder(pod.metadata.uid);
-    await mkdir(folder, { recursive: true });
     const path = join(folder, 'etc-hosts');
     await writeFile(path, etcHosts(pod, podIps, this.#settings.dns.clusterDomain), { mode: 0o644 });
     return path;

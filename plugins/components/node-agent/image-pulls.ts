@@ -17,6 +17,8 @@ import { credentialsFor } from './pull-credentials.ts';
 const shortPullMs = 250;
 const progressEveryMs = 5_000;
 const mebibyte = 2 ** 20;
+/** One for all: an error with a stack for each pod would cost more than what it says. */
+const isPulled = new DOMException('the pull is over', 'AbortError');
 
 export class ImagePulls {
   readonly #services: PodWorkerServices;
@@ -73,7 +75,7 @@ export class ImagePulls {
       () => undefined,
     );
     const first = await Promise.race([pull, late]);
-    over.abort();
+    over.abort(isPulled);
     return first;
   }
 

@@ -45,6 +45,9 @@ export interface NodeServices {
   pressures(): readonly PressureCondition[];
 }
 
+/** Asking takes a millisecond or two, and the kernel's answer does not change under a running node. */
+const cpuCount = cpus().length;
+
 const leaseNamespace = 'kube-node-lease';
 
 const text = (path: string) =>
@@ -185,7 +188,7 @@ export class NodeRegistration {
     const disk = await statfs(stateDir);
     const diskBytes = disk.bsize * disk.blocks;
     const capacity = {
-      cpu: String(cpus().length),
+      cpu: String(cpuCount),
       memory: `${Math.floor(totalmem() / 1024)}Ki`,
       pods: String(maxPods),
       'ephemeral-storage': `${Math.floor(diskBytes / 1024)}Ki`,
@@ -196,7 +199,7 @@ export class NodeRegistration {
     const left = (bytes: number): string => `${Math.floor(Math.max(0, bytes) / 1024)}Ki`;
     this.allocatable = {
       ...capacity,
-      cpu: canonicalQuantity(`${Math.max(0, cpus().length * 1000 - reserved.cpuMillis)}m`),
+      cpu: canonicalQuantity(`${Math.max(0, cpuCount * 1000 - reserved.cpuMillis)}m`),
       memory: left(totalmem() - reserved.memoryBytes - hardThresholds('memory.available', totalmem())),
       'ephemeral-storage': left(diskBytes - hardThresholds('nodefs.available', diskBytes)),
     };

@@ -35,6 +35,9 @@ import { assign, type Assignment, type VolumeNeeds } from './volume-needs.ts';
 /** The loop lets other work of the process run after this long. */
 const sliceMs = 8;
 
+/** One for all: an error with a stack for each turn of the loop would cost more than the turn. */
+const woken = new DOMException('something has changed', 'AbortError');
+
 const bindings = { ...resources.pods, kind: 'Binding' } as ResourceType<never> as ResourceType<Binding>;
 
 export interface SchedulingLoopOptions {
@@ -246,7 +249,7 @@ export class SchedulingLoop {
       const { clock } = this.#options;
       clock.sleep(Math.max(0, until - clock.now()), timer.signal).then(resolve, () => undefined);
     });
-    timer.abort();
+    timer.abort(woken);
   }
 
   #helped(): void {

@@ -74,6 +74,7 @@ export async function open(
       serviceAccounts: undefined,
       history: { changes: 10_000, megabytes: 8, seconds: 300 },
       eventTtlSeconds: 3_600,
+      maxEvents: 10_000,
       bookmarkSeconds: 60,
       ...options,
       store,

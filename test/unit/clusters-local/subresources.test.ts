@@ -270,6 +270,23 @@ test('two groups, one object: events, which expire', async (t) => {
   t.is(watch.lines().filter((line) => line.startsWith('DELETED')).length, 1_102, 'each deletion is seen once');
 });
 
+test('no more events are kept than a number: the oldest go first, and one that changed is young again', async (t) => {
+  const clock = handClock();
+  const { cluster } = await open(t, { clock, maxEvents: 300 });
+  const event = (name: string) => ({ metadata: { name, namespace: ns }, involvedObject: { namespace: ns } });
+  for (let index = 0; index < 1_000; index++) await cluster.create(types.events, event(`s${index}`));
+  await cluster.patch(types.events, key('s5'), { kind: 'merge', body: { count: 2 } });
+  await new Promise((resolve) => setImmediate(resolve));
+  clock.advance(30_000);
+  const kept = async () => (await cluster.list(types.events)).items.map(({ metadata }) => metadata.name);
+  await eventually(async () => (await kept()).length <= 300);
+  t.deepEqual((await kept()).toSorted(), ['s5', ...Array.from({ length: 299 }, (_, at) => `s${701 + at}`)].toSorted());
+  clock.advance(30_000);
+  await cluster.create(types.events, event('last'));
+  await new Promise((resolve) => setImmediate(resolve));
+  t.is((await kept()).length, 301, 'until it is looked at again');
+});
+
 test('reviews answer the rule of today', async (t) => {
   const { cluster } = await open(t);
   const user = { name: 'ann', uid: '7', groups: ['dev', 'system:authenticated'], extra: { k: ['v'] } };
