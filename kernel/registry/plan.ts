@@ -10,7 +10,7 @@ import {
   PintleError,
   type Role,
 } from '../contract/index.ts';
-import { type Catalogue, unknownPlugin } from './catalogue.ts';
+import { type Catalogue, type CatalogueItem, unknownPlugin } from './catalogue.ts';
 import { configure, type Settings } from './configure.ts';
 import { withDeadline } from './deadline.ts';
 import { kindFacts, kinds, runsIn } from './kind-facts.ts';
@@ -54,6 +54,10 @@ export async function selectPlugins(options: PlanOptions): Promise<Selection> {
   for (const item of catalogue.items()) report.declare(item);
   const issues: ConfigIssue[] = [];
   const selected = new Map<Kind, readonly Candidate[]>();
+  const runsHere = (item: CatalogueItem): boolean => runsIn(item.role, role) && !provided.has(item.kind);
+  // All code is asked for at once; whoever waits for a plugin below is told of its failure.
+  for (const item of kinds.flatMap((kind) => config.plugins.use[kind].map(({ name }) => catalogue.get(kind, name))))
+    if (item !== undefined && runsHere(item)) item.plugin().catch(() => undefined);
   for (const kind of kinds) {
     const candidates: Candidate[] = [];
     for (const choice of config.plugins.use[kind]) {
@@ -62,7 +66,7 @@ export async function selectPlugins(options: PlanOptions): Promise<Selection> {
         issues.push(unknownIssue(kind, choice, catalogue));
         continue;
       }
-      if (!runsIn(item.role, role) || provided.has(kind)) continue;
+      if (!runsHere(item)) continue;
       const plugin = await item.plugin();
       report.set(kind, choice.name, { state: 'selected' });
       const configured = await configure(plugin, choice, settings);
