@@ -11,6 +11,8 @@ export interface LabNode {
   /** Path at which its network namespace is kept, inside the lab's mount namespace. */
   readonly netns: string;
   readonly stateDir: string;
+  /** Where the API is, and who this node is to it. */
+  readonly kubeconfig: string;
 }
 
 export interface LabPlan {
@@ -18,6 +20,8 @@ export interface LabPlan {
   readonly prefixLength: number;
   /** Of the bridge: what nodes use as their default route. */
   readonly gateway: string;
+  /** Port of the gateway at which nodes find the API. */
+  readonly apiPort: number;
   readonly nodes: readonly LabNode[];
 }
 
@@ -31,11 +35,13 @@ export function planLab(nodes: number, stateDir: string): LabPlan {
     underlayMtuBytes: 1500,
     prefixLength: 24,
     gateway: `${network}.1`,
+    apiPort: 6443,
     nodes: Array.from({ length: nodes }, (_, index) => ({
       name: `node-${index + 1}`,
       address: `${network}.${11 + index}`,
       netns: join(stateDir, 'lab', `node-${index + 1}.netns`),
       stateDir: join(stateDir, 'nodes', `node-${index + 1}`),
+      kubeconfig: join(stateDir, 'nodes', `node-${index + 1}`, 'kubeconfig'),
     })),
   };
 }

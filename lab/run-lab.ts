@@ -13,6 +13,8 @@ import type { LabNode, LabPlan } from './lab-plan.ts';
 
 export interface LabProgram {
   readonly plan: LabPlan;
+  /** Called when the network is there, before agents start: the way out of it that nodes have. */
+  openGateway(): Promise<void>;
   /** Command line of a node's agent. */
   agentCommand(node: LabNode): readonly string[];
 }
@@ -24,6 +26,7 @@ export async function runLab(program: LabProgram): Promise<void> {
   const began = performance.now();
   buildNetwork(plan);
   writeMessage({ type: 'network', ms: Math.round(performance.now() - began) });
+  await program.openGateway();
   const agents = plan.nodes.map((node) => startAgent(program, node));
   await lifeLineCut();
   await Promise.all(agents.map(stopAgent));

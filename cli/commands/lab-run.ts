@@ -1,4 +1,5 @@
 import { readFileSync } from 'node:fs';
+import { connect, type Socket } from 'node:net';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { Command } from 'commander';
@@ -7,6 +8,7 @@ import type { Cli } from '../terminal.ts';
 
 interface LabFile {
   readonly plan: LabPlan;
+  /** Of the server, on the host. */
   readonly socket: string;
   /** Flags for every agent. */
   readonly flags: readonly string[];
@@ -30,7 +32,11 @@ export function labRunCommand(cli: Cli): Command {
       const problems = refusal === undefined ? [] : [refusal.message];
       writeMessage({ type: 'checked', problems });
       if (problems.length > 0 || !(await told())) return;
-      await runLab({ plan, agentCommand: (node) => agentCommand(node, socket, flags) });
+      await runLab({
+        plan,
+        openGateway: () => openGateway(plan, socket),
+        agentCommand: (node) => agentCommand(node, flags),
+      });
     }),
   );
 }
@@ -48,9 +54,20 @@ function told(): Promise<boolean> {
   });
 }
 
-function agentCommand(node: LabNode, socket: string, flags: readonly string[]): readonly string[] {
+/** The API at the gateway of the underlay, so that a node without a network is a node without the API. */
+async function openGateway(plan: LabPlan, path: string): Promise<void> {
+  const { Forwarder } = await import('../../plugins/components/api-forwarder/forwarder.ts');
+  const log = { warn: (message: string) => void process.stderr.write(`${message}\n`) };
+  const toServer = () =>
+    new Promise<Socket>((resolve, reject) => {
+      const socket = connect({ path, allowHalfOpen: true }, () => resolve(socket)).once('error', reject);
+    });
+  await new Forwarder({ connect: toServer, maxConnections: 100_000, log }).listen(plan.gateway, plan.apiPort);
+}
+
+function agentCommand(node: LabNode, flags: readonly string[]): readonly string[] {
   return [
     ...[process.execPath, program, 'agent', '--shared-host', '--node-name', node.name, '--node-ip', node.address],
-    ...['--server', `unix:${socket}`, '--state-dir', join(node.stateDir, 'agent'), ...flags],
+    ...['--kubeconfig', node.kubeconfig, '--state-dir', join(node.stateDir, 'agent'), ...flags],
   ];
 }

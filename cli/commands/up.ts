@@ -102,6 +102,7 @@ async function up(cli: Cli, flags: UpFlags): Promise<ExitCode> {
     listen: flags.listen,
     endpoint: endpointOf(flags, config),
     logLevel: flags.logLevel,
+    cluster: config.cluster,
   };
   try {
     const cluster = await upCluster(options, progress, abort.signal);

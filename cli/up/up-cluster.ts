@@ -8,6 +8,7 @@ import { mkdirSync, openSync, readFileSync, rmSync, writeFileSync } from 'node:f
 import { fileURLToPath } from 'node:url';
 import type { Lease, Node } from '../../kernel/contract/kubernetes.ts';
 import { PintleError } from '../../kernel/contract/errors.ts';
+import type { ClusterFacts } from '../../kernel/contract/index.ts';
 import {
   enterLab,
   identify,
@@ -22,6 +23,7 @@ import { ApiClient, waitFor } from './api-client.ts';
 import type { HostPort } from '../options.ts';
 import { checkPort } from './check-port.ts';
 import { clusterFiles, writeRecord, type ClusterFiles, type ClusterRecord } from './cluster-files.ts';
+import { writeNodeIdentities } from './node-identities.ts';
 import type { Progress } from './progress.ts';
 
 export interface UpOptions {
@@ -33,6 +35,7 @@ export interface UpOptions {
   /** What of the two holds. */
   readonly endpoint: HostPort;
   readonly logLevel: string;
+  readonly cluster: ClusterFacts;
 }
 
 export interface UpCluster {
@@ -131,7 +134,10 @@ export async function upCluster(options: UpOptions, progress: Progress, signal: 
       stops.push(() => stopLab(child));
       child.stderr!.on('data', (chunk: Buffer) => (stderr = (stderr + chunk.toString('utf8')).slice(-4000)));
       readMessages(child.stdout!, (message) => reports.add(message));
-      const checked = await reports.next('checked', ended(child), () => stderr);
+      const [checked] = await Promise.all([
+        reports.next('checked', ended(child), () => stderr),
+        writeNodeIdentities(files, plan, options.cluster),
+      ]);
       if (checked.problems.length > 0) throw new PintleError('PLUGIN_UNSUPPORTED', checked.problems.join('\n'));
       return child;
     });

@@ -60,6 +60,11 @@ export interface UserInfo {
 /** On whose behalf; undefined: this process itself, which may do everything. */
 export interface CallOptions {
   readonly user?: UserInfo | undefined;
+  /**
+   * `remote` gives up when it aborts and rejects with its reason; a write may have happened all the same. `local` answers
+   * from its own process and never waits for a network.
+   */
+  readonly signal?: AbortSignal | undefined;
 }
 
 export interface WriteOptions extends CallOptions {

@@ -3,10 +3,11 @@ import { spawnSync } from 'node:child_process';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import type { V1Deployment, V1Pod } from '@kubernetes/client-node';
 import test from 'ava';
 import { Agent } from './support/agents.ts';
 import { TestCluster } from './support/cluster.ts';
-import { eventually, Pods } from './support/pods.ts';
+import { eventually, isPodReady, Pods } from './support/pods.ts';
 
 const configuration = `
 apiVersion: pintle.dev/v1
@@ -145,33 +146,82 @@ test.serial('cordon, drain, uncordon and taints with kubectl', async (t) => {
   await hasTaints('node-2', '');
 });
 
-test.serial('a cable that is cut: pods beyond it are out of reach, and reached again when it is back', async (t) => {
-  const agent = new Agent(cluster, 'node-2');
-  const link = (state: string) =>
-    spawnSync('nsenter', ['--target', String(agent.pid), '--net', 'ip', 'link', 'set', 'eth0', state]).status;
-  const listen = "require('net').createServer((s) => s.end()).listen(8080)";
-  await pods.create('far', {
-    nodeName: 'node-2',
-    containers: [{ name: 'c', image: 'host', command: [process.execPath, '-e', listen] }],
-  });
-  const address = (await pods.until('far', ({ status }) => status?.podIP !== undefined && status.phase === 'Running'))
-    .status!.podIP!;
-  const [near] = await podsOf('web');
-  t.is(near?.spec?.nodeName, 'node-1');
-  const connect = `const s = require('net').connect(8080, '${address}', () => process.exit(0));
-    s.on('error', () => process.exit(1)); setTimeout(() => process.exit(1), 1000);`;
-  const isReached = async () =>
-    (await pods.kubectl(['exec', near!.metadata!.name!, '--', process.execPath, '-e', connect])).code === 0;
-  const becomes = (reached: boolean) => eventually(async () => ((await isReached()) === reached ? true : undefined));
-  await becomes(true);
-  t.is(link('down'), 0);
-  await becomes(false);
-  // Its agent has a way to the API of its own in the lab: the node is not given up, and what runs there runs on.
-  t.is((await node('node-2')).ready?.status, 'True');
-  t.is(link('up'), 0);
-  await becomes(true);
-  t.is((await pods.get('far'))?.status?.containerStatuses?.[0]?.restartCount, 0);
-});
+test.serial(
+  'a cable that is cut: NotReady, pods move, Services answer from elsewhere; back, and all is clean',
+  async (t) => {
+    const agent = new Agent(cluster, 'node-2');
+    // As docs/faults.md says it.
+    const cable = (state: string) =>
+      spawnSync('nsenter', ['-t', String(cluster.record().lab.pid), '-n', 'ip', 'link', 'set', 'node-2', state]).status;
+    const serve = "require('http').createServer((_, r) => r.end(require('os').hostname())).listen(8080)";
+    // One replica a node: the policy counts what is there.
+    await pods.kubectl(['delete', 'deployment,service', 'web']);
+    await eventually(async () => ((await podsOf('web')).length === 0 ? true : undefined));
+    const manifest = JSON.parse(deployment('site', 3)) as V1Deployment;
+    manifest.spec!.template.spec!.containers[0]!.command = [process.execPath, '-e', serve];
+    await pods.kubectl(['apply', '-f', '-'], JSON.stringify(manifest));
+    await pods.kubectl(['expose', 'deployment', 'site', '--port=80', '--target-port=8080']);
+    const [beyond] = await eventually(async () => {
+      const running = (await podsOf('site')).filter(isPodReady);
+      const there = running.filter(({ spec }) => spec?.nodeName === 'node-2');
+      return running.length === 2 && there.length === 1 ? there : undefined;
+    });
+    // One that waits for its node longer than the cable is cut.
+    await pods.create('patient', {
+      nodeName: 'node-2',
+      containers: [{ name: 'c', image: 'host', command: ['sleep', 'infinity'] }],
+    });
+    await pods.ready('patient');
+    await pods.create('near', {
+      nodeName: 'node-1',
+      containers: [{ name: 'c', image: 'host', command: ['sleep', 'infinity'] }],
+    });
+    await pods.ready('near');
+    const ask = `Promise.all(Array.from({ length: 8 }, () => fetch('http://site/', { headers: { connection: 'close' } })
+    .then((answer) => answer.text()))).then((names) => console.log([...new Set(names)].sort().join(' ')));
+    setTimeout(() => process.exit(1), 3000).unref();`;
+    /** Names of the pods that the Service answers from; undefined when a call got no answer. */
+    const answers = async () => {
+      const { code, stdout } = await pods.kubectl(['exec', 'near', '--', process.execPath, '-e', ask]);
+      return code === 0 ? stdout.trim() : undefined;
+    };
+    const nameOf = (pod: V1Pod | undefined) => pod?.metadata?.name ?? '';
+    const both = (await podsOf('site')).map(nameOf).sort();
+    await eventually(async () => ((await answers()) === both.join(' ') ? true : undefined));
+
+    t.is(cable('down'), 0);
+    await isReady('node-2', 'Unknown');
+    const others = await eventually(async () => {
+      const from = await answers();
+      return from !== undefined && !from.includes(nameOf(beyond)) ? from : undefined;
+    });
+    t.true(others.length > 0);
+    await runsOn('site', 'node-1');
+    t.truthy((await pods.get(nameOf(beyond)))?.metadata?.deletionTimestamp, 'nobody can say that it has ended');
+    t.is(agent.inventory().containers?.length, 2, 'beyond the cable both run on');
+    await pods.ready('patient', false);
+    const moved = (await podsOf('site'))
+      .map(nameOf)
+      .filter((name) => name !== nameOf(beyond))
+      .sort();
+
+    t.is(cable('up'), 0);
+    await isReady('node-2', 'True');
+    await hasTaints('node-2', '');
+    await pods.gone(nameOf(beyond));
+    t.deepEqual((await podsOf('site')).map(nameOf).sort(), moved);
+    await eventually(async () => (agent.inventory().containers?.length === 1 ? true : undefined));
+    // what waited is as it was, and reached as ever
+    const patient = await pods.ready('patient');
+    t.is(patient.status?.containerStatuses?.[0]?.restartCount, 0);
+    t.is((await pods.kubectl(['exec', 'patient', '--', 'echo', 'here'])).stdout, 'here\n');
+    await pods.create('new', {
+      nodeName: 'node-2',
+      containers: [{ name: 'c', image: 'host', command: ['sleep', 'infinity'] }],
+    });
+    await pods.ready('new');
+  },
+);
 
 test.serial('every component says how it fares', async (t) => {
   const server = (await pods.kubectl(['get', '--raw', '/metrics'])).stdout;

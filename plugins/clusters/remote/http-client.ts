@@ -11,8 +11,9 @@ import {
 } from 'node:http';
 import { Agent as HttpsAgent, request as httpsRequest } from 'node:https';
 import type { Socket } from 'node:net';
+import { createSecureContext, type SecureContext } from 'node:tls';
 import { PintleError } from '../../../kernel/contract/index.ts';
-import type { Endpoint } from './endpoint.ts';
+import type { Endpoint, TlsMaterial } from './endpoint.ts';
 import { statusError } from './status-error.ts';
 
 export interface Call {
@@ -96,9 +97,7 @@ export function createHttpClient(options: HttpClientOptions): HttpClient {
         ? httpRequest(requestOptions)
         : httpsRequest({
             ...requestOptions,
-            ...(tls.ca === undefined ? {} : { ca: tls.ca }),
-            ...(tls.cert === undefined ? {} : { cert: tls.cert }),
-            ...(tls.key === undefined ? {} : { key: tls.key }),
+            ...withContext(tls),
             ...(tls.serverName === undefined ? {} : { servername: tls.serverName }),
             rejectUnauthorized: !tls.skipVerification,
           });
@@ -175,6 +174,25 @@ export function createHttpClient(options: HttpClientOptions): HttpClient {
       agents.tls.destroy();
     },
   };
+}
+
+const materialOf = ({ ca, cert, key }: TlsMaterial) => ({
+  ...(ca === undefined ? {} : { ca }),
+  ...(cert === undefined ? {} : { cert }),
+  ...(key === undefined ? {} : { key }),
+});
+
+const contexts = new WeakMap<TlsMaterial, SecureContext>();
+
+/**
+ * Certificates are parsed once, not with each of the many watches' connections. The material stays beside what was made of
+ * it: by that, kept connections are told apart.
+ */
+function withContext(tls: TlsMaterial) {
+  const material = materialOf(tls);
+  const secureContext = contexts.get(tls) ?? createSecureContext(material);
+  contexts.set(tls, secureContext);
+  return { ...material, secureContext };
 }
 
 async function errorOf(answer: IncomingMessage, call: Call): Promise<PintleError> {

@@ -45,14 +45,14 @@ export function remoteCluster(client: HttpClient, serveNode: Cluster['serveNode'
     options: ListOptions,
   ): Promise<ObjectList<T>> => {
     const path = withQuery(resourcePath(type, options.namespace), listParameters(options));
-    return listOf(type, (await client.call({ method: 'GET', path })).body as WireList<T>);
+    return listOf(type, (await client.call({ method: 'GET', path, signal: options.signal })).body as WireList<T>);
   };
   return {
     async get(type, key, options) {
       const path = withQuery(resourcePath(type, key.namespace, key.name, options?.subresource), {
         resourceVersion: options?.resourceVersion,
       });
-      return (await client.call({ method: 'GET', path })).body as never;
+      return (await client.call({ method: 'GET', path, signal: options?.signal })).body as never;
     },
     async list<T extends KubernetesObject>(type: ResourceType<T>, options: ListOptions = {}) {
       if (options.limit !== undefined || options.continue !== undefined) return page(type, options);
@@ -79,6 +79,7 @@ export function remoteCluster(client: HttpClient, serveNode: Cluster['serveNode'
           method: 'POST',
           path: withQuery(base, writeParameters(options)),
           body: JSON.stringify(body),
+          signal: options?.signal,
         }),
         options,
       );
@@ -91,6 +92,7 @@ export function remoteCluster(client: HttpClient, serveNode: Cluster['serveNode'
           method: 'PUT',
           path: withQuery(base, writeParameters(options)),
           body: JSON.stringify(body),
+          signal: options?.signal,
         }),
         options,
       );
@@ -104,6 +106,7 @@ export function remoteCluster(client: HttpClient, serveNode: Cluster['serveNode'
           path,
           body: JSON.stringify(patch.body),
           headers: { 'content-type': patchTypes[patch.kind] },
+          signal: options?.signal,
         }),
         options,
       );
@@ -119,6 +122,7 @@ export function remoteCluster(client: HttpClient, serveNode: Cluster['serveNode'
         path,
         body: deleteBody(options),
         headers: { prefer: 'return=representation' },
+        signal: options?.signal,
       });
       warnings(answer, options);
       const body = answer.body as KubernetesObject & { readonly details?: { readonly uid?: string } };
@@ -138,7 +142,7 @@ export function remoteCluster(client: HttpClient, serveNode: Cluster['serveNode'
         ...listParameters(options),
         ...writeParameters(options),
       });
-      const answer = await client.call({ method: 'DELETE', path, body: deleteBody(options) });
+      const answer = await client.call({ method: 'DELETE', path, body: deleteBody(options), signal: options.signal });
       warnings(answer, options);
       return listOf(type, answer.body as WireList<T>);
     },

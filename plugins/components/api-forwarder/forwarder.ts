@@ -1,16 +1,22 @@
 /**
  * A TCP door on the node's address that leads to the API's TLS port by the way that the agent itself takes. Bytes pass
- * unopened: clients prove themselves to the server, and check its certificate. Owns its listener and the connections.
+ * unopened: clients prove themselves to the server, and check its certificate. What doesn't begin with a TLS handshake
+ * never gets in: at the end of the way may be the server's unix socket, where plain HTTP is the administrator's. Owns its
+ * listener and the connections.
  */
 import { createServer, type Server, type Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import type { Logger } from '../../../kernel/contract/index.ts';
 
 const keepAliveProbeMs = 30_000;
+/** Who says nothing for so long isn't waited for. */
+const firstBytesMs = 15_000;
+/** The first byte of a TLS handshake (RFC 8446, 5.1). */
+const handshake = 0x16;
 
 export class Forwarder {
   readonly #connect: () => Promise<Duplex>;
-  readonly #log: Logger;
+  readonly #log: Pick<Logger, 'warn'>;
   readonly #maxConnections: number;
   readonly #open = new Set<Duplex>();
   #server: Server | undefined;
@@ -21,7 +27,7 @@ export class Forwarder {
   constructor(options: {
     readonly connect: () => Promise<Duplex>;
     readonly maxConnections: number;
-    readonly log: Logger;
+    readonly log: Pick<Logger, 'warn'>;
   }) {
     this.#connect = options.connect;
     this.#maxConnections = options.maxConnections;
@@ -60,6 +66,8 @@ export class Forwarder {
     this.#keep(client);
     client.setNoDelay(true);
     client.setKeepAlive(true, keepAliveProbeMs);
+    const first = await firstBytes(client);
+    if (first?.[0] !== handshake) return void client.resetAndDestroy();
     let upstream: Duplex;
     try {
       upstream = await this.#connect();
@@ -73,6 +81,7 @@ export class Forwarder {
     client.once('close', () => upstream.destroy());
     upstream.once('close', () => client.destroy());
     if (client.destroyed) return void upstream.destroy();
+    upstream.write(first);
     client.pipe(upstream).pipe(client);
   }
 
@@ -81,4 +90,19 @@ export class Forwarder {
     stream.on('error', () => stream.destroy());
     stream.once('close', () => this.#open.delete(stream));
   }
+}
+
+/** Undefined when the client ends, or says nothing. Leaves it paused. */
+function firstBytes(client: Socket): Promise<Buffer | undefined> {
+  return new Promise((resolve) => {
+    const finish = (chunk?: Buffer) => {
+      client.pause();
+      client.off('data', finish).off('end', onEnd).off('close', onEnd);
+      clearTimeout(timer);
+      resolve(chunk);
+    };
+    const onEnd = () => finish();
+    const timer = setTimeout(onEnd, firstBytesMs);
+    client.once('data', finish).once('end', onEnd).once('close', onEnd);
+  });
 }

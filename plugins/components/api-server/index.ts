@@ -8,7 +8,7 @@ import { isIP } from 'node:net';
 import { join } from 'node:path';
 import { z } from 'zod';
 import { definePlugin, type Component } from '../../../kernel/contract/index.ts';
-import { firstAddress } from './pki/first-address.ts';
+import { namesInCluster } from './pki/cluster-certificates.ts';
 import { reachableAddress } from './publish-server.ts';
 import { startApiServer } from './server.ts';
 
@@ -65,8 +65,7 @@ export default definePlugin({
       certificates: {
         lifetimeMs: options.certificateLifetimeMinutes * 60_000,
         extraNames: [
-          `kubernetes.default.svc.${context.cluster.dnsDomain}`,
-          ...context.cluster.serviceCidrs.map(firstAddress),
+          ...namesInCluster(context.cluster),
           ...options.names,
           ...(options.advertise === undefined ? [] : [options.advertise]),
           ...(isIP(options.address) === 0 || wildcards.includes(options.address) ? [] : [options.address]),

@@ -49,6 +49,8 @@ export interface NodeServices {
 const cpuCount = cpus().length;
 
 const leaseNamespace = 'kube-node-lease';
+/** A connection may be dead without a word: a renewal that gets no answer is given up, and the next takes a new one. */
+const renewalPatienceMs = 5000;
 
 const text = (path: string) =>
   readFile(path, 'utf8').then(
@@ -62,6 +64,13 @@ function plainOf(status: NodeStatus): string {
     ...{ type, value, reason, message },
   }));
   return JSON.stringify({ ...status, conditions });
+}
+
+/** Somebody else says otherwise of this node: the controller that had not heard from it for a while. */
+function isContradicted(own: NodeStatus, { status }: Node): boolean {
+  return (status?.conditions ?? []).some(
+    (written) => own.conditions?.find(({ type }) => type === written.type)?.status !== written.status,
+  );
 }
 
 async function osImage(): Promise<string> {
@@ -127,18 +136,29 @@ export class NodeRegistration {
   }
 
   /** Renews the lease and refreshes the status until aborted; `poke` writes the status at once. */
-  async run(signal: AbortSignal, poked: { wait(ms: number, signal: AbortSignal): Promise<void> }): Promise<void> {
+  async run(
+    signal: AbortSignal,
+    poked: { wait(ms: number, signal: AbortSignal): Promise<void>; ring(): void },
+  ): Promise<void> {
     const { cluster, clock, log } = this.#services;
-    const attempt = async (what: string, work: () => Promise<void>) => {
+    const attempt = async (what: string, work: () => Promise<void>): Promise<boolean> => {
       try {
         await work();
+        return true;
       } catch (error) {
         if (!signal.aborted) log.warn(`${what} failed, will be retried`, { error: String(error) });
+        return false;
       }
     };
     const renew = async () => {
-      while (!signal.aborted) {
-        await attempt('lease renewal', () => this.#renewLease());
+      for (let wasHeard = true; !signal.aborted;) {
+        const isHeard = await attempt('lease renewal', () => this.#renewLease());
+        // Meanwhile this node may have been given up: what it says of itself is said anew, at once.
+        if (isHeard && !wasHeard) {
+          this.#lastWritten = '';
+          poked.ring();
+        }
+        wasHeard = isHeard;
         await pause(clock, (this.#settings.leaseSeconds * 1000) / 4, signal);
       }
     };
@@ -164,14 +184,16 @@ export class NodeRegistration {
     const { cluster, clock } = this.#services;
     const { nodeName, statusSeconds } = this.#settings;
     const now = clock.now();
-    const isNews = (status: NodeStatus): boolean =>
-      plainOf(status) !== this.#lastWritten || now - this.#lastWrittenMs >= statusSeconds * 1000;
+    const isNews = (status: NodeStatus, written: Node): boolean =>
+      plainOf(status) !== this.#lastWritten ||
+      now - this.#lastWrittenMs >= statusSeconds * 1000 ||
+      isContradicted(status, written);
     // A thousand idle nodes ask the server nothing: whether there is news is seen from the copy at hand.
     const known = this.#services.node();
-    if (known !== undefined && !isNews(await this.#status(known))) return;
+    if (known !== undefined && !isNews(await this.#status(known), known)) return;
     const node = await cluster.get(resources.nodes, { name: nodeName });
     const status = await this.#status(node);
-    if (!isNews(status)) return;
+    if (!isNews(status, node)) return;
     await cluster.patch(
       resources.nodes,
       { name: nodeName },
@@ -285,10 +307,11 @@ export class NodeRegistration {
   async #renewLease(): Promise<void> {
     const { cluster, clock } = this.#services;
     const { nodeName, leaseSeconds } = this.#settings;
+    const signal = AbortSignal.timeout(Math.max(renewalPatienceMs, (leaseSeconds * 1000) / 4));
     const renewTime = `${new Date(clock.now()).toISOString().slice(0, -1)}000Z`;
     if (!this.#lease) {
       try {
-        this.#lease = await cluster.get(resources.leases, { namespace: leaseNamespace, name: nodeName });
+        this.#lease = await cluster.get(resources.leases, { namespace: leaseNamespace, name: nodeName }, { signal });
       } catch (error) {
         if (!isPintleError(error, 'NOT_FOUND')) throw error;
         const node = await cluster.get(resources.nodes, { name: nodeName });
@@ -304,10 +327,8 @@ export class NodeRegistration {
       }
     }
     try {
-      this.#lease = await cluster.update(resources.leases, {
-        ...this.#lease,
-        spec: { ...this.#lease.spec, holderIdentity: nodeName, leaseDurationSeconds: leaseSeconds, renewTime },
-      });
+      const spec = { ...this.#lease.spec, holderIdentity: nodeName, leaseDurationSeconds: leaseSeconds, renewTime };
+      this.#lease = await cluster.update(resources.leases, { ...this.#lease, spec }, { signal });
     } catch (error) {
       this.#lease = undefined;
       throw error;

@@ -2,8 +2,9 @@
 import { join } from 'node:path';
 import { hostname } from 'node:os';
 import { openCertificateStore, writeWhole } from './certificate-store.ts';
+import { firstAddress } from './first-address.ts';
 import type { KeyAndCertificate, LeafRequest } from './issue-certificate.ts';
-import { PintleError } from '../../../../kernel/contract/index.ts';
+import { PintleError, type ClusterFacts } from '../../../../kernel/contract/index.ts';
 import { kubeconfig } from './kubeconfig.ts';
 
 export interface CertificateOptions {
@@ -30,6 +31,12 @@ const adminRequest = {
   usage: 'client',
   names: [],
 } as const;
+
+/** Names that the server has from its cluster's facts. */
+export const namesInCluster = ({ dnsDomain, serviceCidrs }: ClusterFacts): readonly string[] => [
+  `kubernetes.default.svc.${dnsDomain}`,
+  ...serviceCidrs.map(firstAddress),
+];
 
 /** What every client of the cluster may call the server, beside names of the configuration. */
 export function servingNames(extra: readonly string[]): readonly string[] {
@@ -65,6 +72,18 @@ export async function ensureCertificates(
     nodes.set(name, await store.ensure(nodeFile(name), nodeRequest(name, options.lifetimeMs)));
   const changed = [serving, admin, ...nodes.values()].some(({ issued }) => issued);
   return { authority: store.authority.certificate, serving, admin, nodes, changed };
+}
+
+/** Paths of the files, for who reads them itself: they are renewed. */
+export function certificatePaths(stateDir: string): {
+  readonly authority: string;
+  ofNode(name: string): { readonly certificate: string; readonly key: string };
+} {
+  const path = (file: string): string => join(stateDir, 'pki', file);
+  return {
+    authority: path('ca.crt'),
+    ofNode: (name) => ({ certificate: path(`${nodeFile(name)}.crt`), key: path(`${nodeFile(name)}.key`) }),
+  };
 }
 
 /** `<stateDir>/admin.kubeconfig`: where the CLI and users find it. */
