@@ -30,7 +30,7 @@ export const streamCases: readonly RuntimeCase[] = [
       ]);
       t.is(stdout, 'inside\nyes\n/usr\n');
       t.is(stderr, 'wrong\n');
-      t.is(exit.exitCode, 7);
+      t.is(exit.exitCode, 7, exit.message);
       t.is(readLog(spec.logPath).text('stdout'), '', 'what was executed has written to the log');
     },
   },

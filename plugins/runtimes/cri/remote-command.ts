@@ -33,7 +33,9 @@ export async function openRemoteCommand(
   const stdout = await open('stdout');
   const stderr = wants.tty ? undefined : await open('stderr');
   const resize = wants.tty ? await open('resize') : undefined;
-  error.end();
+  // Said now that nothing will be written. Said later (a reset after the last byte read), it can meet a socket that the
+  // runtime has closed, and that failure would drop the status that still waits to be read.
+  for (const readOnly of [error, stdout, stderr]) readOnly?.end();
   return {
     stdin,
     stdout,
