@@ -209,6 +209,12 @@ export const builtIns: readonly CatalogueEntry[] = [
     load: () => import('../netplugins/attachments/ptp/index.ts'),
   },
   {
+    kind: 'attachment',
+    name: 'cni',
+    summary: 'Pods by any CNI configuration list and its standard executables',
+    load: () => import('../netplugins/attachments/cni/index.ts'),
+  },
+  {
     kind: 'overlay',
     name: 'vxlan',
     summary: 'Kernel VXLAN tunnels in the layout and with the annotations of flannel',

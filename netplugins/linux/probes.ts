@@ -51,6 +51,11 @@ export function probeBridge(): Probe {
   });
 }
 
+/** What CNI's plugin `bandwidth` holds a pod's packets back with. */
+export function probeIfb(): Probe {
+  return tryLinks((links) => links.createIfb({ name: 'probe' }));
+}
+
 export function probeTun(): Probe {
   try {
     withScratchNetns((netns) => closeSync(createTun({ name: 'probe', netns })));

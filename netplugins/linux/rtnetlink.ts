@@ -78,6 +78,8 @@ export interface Rtnetlink {
   createVxlan(vxlan: NewVxlan): void;
   /** A link that leads nowhere: a place for addresses. */
   createDummy(dummy: { readonly name: string }): void;
+  /** A link that takes over what another receives, so that a queue can hold it back. */
+  createIfb(ifb: { readonly name: string }): void;
   setLink(which: string | number, change: LinkChange): void;
   deleteLink(which: string | number): boolean;
 
@@ -145,7 +147,15 @@ export function openRtnetlink(options: { readonly netns?: string | undefined } =
 
   const links: Pick<
     Rtnetlink,
-    'listLinks' | 'getLink' | 'createVeth' | 'createBridge' | 'createVxlan' | 'createDummy' | 'setLink' | 'deleteLink'
+    | 'listLinks'
+    | 'getLink'
+    | 'createVeth'
+    | 'createBridge'
+    | 'createVxlan'
+    | 'createDummy'
+    | 'createIfb'
+    | 'setLink'
+    | 'deleteLink'
   > = {
     listLinks: () => dump(MessageType.GETLINK, linkBody({}), 'Listing links').map(({ payload }) => readLink(payload)),
 
@@ -212,6 +222,8 @@ export function openRtnetlink(options: { readonly netns?: string | undefined } =
     },
 
     createDummy: ({ name }) => newLink({ ifname: name, linkinfo: linkInfo('dummy') }, `Creating dummy link ${name}`),
+
+    createIfb: ({ name }) => newLink({ ifname: name, linkinfo: linkInfo('ifb') }, `Creating ifb link ${name}`),
 
     setLink(which, { up, name, alias, mac, mtu, master, hairpin, netns }) {
       const fd = netns === undefined ? undefined : openNetns(netns);

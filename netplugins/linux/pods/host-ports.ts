@@ -9,6 +9,9 @@ import { AF_INET, canonicalIp, familyOf } from '../ip-address.ts';
 import type { Lease } from './lease-store.ts';
 import { nftFamilies, type NftFamily } from './masquerade.ts';
 
+/** A sandbox and the ports of the node that lead to it. */
+export type PortHolder = Pick<Lease, 'ips' | 'hostPorts'>;
+
 const unspecified: Readonly<Record<NftFamily, string>> = { ip: '0.0.0.0', ip6: '::' };
 
 function familyName(ip: string): NftFamily {
@@ -33,15 +36,22 @@ export function doCollide(one: HostPort, two: HostPort): boolean {
 }
 
 /** Whether connections to 127.0.0.1 lead to a pod: needs `route_localnet`, which the table guards. */
-export function hasLoopback(lease: Lease): boolean {
+export function hasLoopback(lease: PortHolder): boolean {
   return (lease.hostPorts ?? []).some((port) => {
     const address = boundTo(port, 'ip');
     return address === undefined || (address !== false && address.startsWith('127.'));
   });
 }
 
-/** One transaction that makes the tables exactly so, whatever is there. */
-export function renderHostPorts(table: string, leases: readonly Lease[]): string {
+/**
+ * One transaction that makes the tables exactly so, whatever is there. Without `translates`, somebody else leads the
+ * connections to the pods: the tables then give answers their way back, and guard 127.0.0.1.
+ */
+export function renderHostPorts(
+  table: string,
+  leases: readonly PortHolder[],
+  { translates = true }: { readonly translates?: boolean } = {},
+): string {
   return nftFamilies
     .map((family) => {
       const removal = `add table ${family} ${table}\ndelete table ${family} ${table}\n`;
@@ -52,7 +62,7 @@ export function renderHostPorts(table: string, leases: readonly Lease[]): string
         const address = boundTo(port, family);
         return address === false ? [] : [{ ip, port, address }];
       });
-      return entries.length === 0 ? removal : removal + renderTable(table, family, entries);
+      return entries.length === 0 ? removal : removal + renderTable(table, family, entries, translates);
     })
     .join('');
 }
@@ -63,7 +73,7 @@ interface Entry {
   readonly address: string | undefined;
 }
 
-function renderTable(table: string, family: NftFamily, entries: readonly Entry[]): string {
+function renderTable(table: string, family: NftFamily, entries: readonly Entry[], translates: boolean): string {
   const type = family === 'ip' ? 'ipv4_addr' : 'ipv6_addr';
   const target = ({ ip, port }: Entry): string => `${ip} . ${port.containerPort}`;
   const service = ({ port }: Entry): string => `${port.protocol.toLowerCase()} . ${port.hostPort}`;
@@ -72,16 +82,30 @@ function renderTable(table: string, family: NftFamily, entries: readonly Entry[]
   const any = entries.filter(({ address }) => address === undefined);
   const pods = [...new Set(entries.map(({ ip }) => ip))];
   const isV4 = family === 'ip';
-  // Between the service proxy's hooks (-100, 100) and everything later: an address of a Service stays the Service's.
-  return `table ${family} ${table} {
-	map bound {
+  const maps = `	map bound {
 		type ${type} . inet_proto . inet_service : ${type} . inet_service
 		${elements(bound.map((one) => `${one.address} . ${service(one)} : ${target(one)}`))}
 	}
 	map any {
 		type inet_proto . inet_service : ${type} . inet_service
 		${elements(any.map((one) => `${service(one)} : ${target(one)}`))}
+	}`;
+  const dispatch = `	chain dispatch {
+		${isV4 ? '' : 'ip6 daddr ::1 return'}
+		dnat ${family} to ${family} daddr . meta l4proto . th dport map @bound
+		dnat ${family} to meta l4proto . th dport map @any
 	}
+	chain prerouting {
+		type nat hook prerouting priority -99; policy accept;
+		fib daddr type local jump dispatch
+	}
+	chain output {
+		type nat hook output priority -99; policy accept;
+		fib daddr type local jump dispatch
+	}`;
+  // Between the service proxy's hooks (-100, 100) and everything later: an address of a Service stays the Service's.
+  return `table ${family} ${table} {
+${translates ? maps : ''}
 	set pods {
 		type ${type}
 		${elements(pods)}
@@ -94,19 +118,7 @@ function renderTable(table: string, family: NftFamily, entries: readonly Entry[]
 		type filter hook prerouting priority -300; policy accept;
 		${isV4 ? 'iifname != "lo" ip daddr 127.0.0.0/8 drop' : ''}
 	}
-	chain dispatch {
-		${isV4 ? '' : 'ip6 daddr ::1 return'}
-		dnat ${family} to ${family} daddr . meta l4proto . th dport map @bound
-		dnat ${family} to meta l4proto . th dport map @any
-	}
-	chain prerouting {
-		type nat hook prerouting priority -99; policy accept;
-		fib daddr type local jump dispatch
-	}
-	chain output {
-		type nat hook output priority -99; policy accept;
-		fib daddr type local jump dispatch
-	}
+${translates ? dispatch : ''}
 	chain postrouting {
 		type nat hook postrouting priority 99; policy accept;
 		ct status dnat ${family} saddr . ${family} daddr @hairpin masquerade fully-random

@@ -79,7 +79,7 @@ export function connectPod(
 }
 
 /** Both ends of a pod's link. A pod whose namespace is gone, or has no link yet, has nothing to set. */
-export function setPodMtu(host: Rtnetlink, name: string, { netns }: Lease, mtuBytes: number): void {
+export function setPodMtu(host: Rtnetlink, name: string, { netns }: Pick<Lease, 'netns'>, mtuBytes: number): void {
   const port = host.getLink(name);
   if (port === undefined || !isNetns(netns)) return;
   if (port.mtu !== mtuBytes) host.setLink(port.index, { mtu: mtuBytes });

@@ -1,6 +1,7 @@
-/** One node on real packets for the conformance kit of attachments by veth pairs. */
+/** One node on real packets for the conformance kit of attachments. */
 import type { AttachmentBed } from '../../../kernel/conformance/attachment.ts';
-import type { VethAttachment, VethOptions } from '../../../netplugins/linux/pods/veth-attachment.ts';
+import type { Attachment } from '../../../kernel/contract/index.ts';
+import type { VethOptions } from '../../../netplugins/linux/pods/veth-attachment.ts';
 import { deleteNetns } from '../../../netplugins/linux/namespaces.ts';
 import { createTopology, nodeAddress, quiet, snapshot, underlayAddress, type Place } from './topology.ts';
 
@@ -8,12 +9,12 @@ const port = 7777;
 
 export async function attachmentBed(
   t: { teardown(undo: () => unknown): void },
-  start: (options: VethOptions) => VethAttachment,
+  start: (options: VethOptions) => Attachment & AsyncDisposable,
 ): Promise<AttachmentBed> {
   const { nodes, underlay, folder, pod } = createTopology(t, 1);
   const [node] = nodes as [Place];
   let boot = 1;
-  const open = (): VethAttachment =>
+  const open = (): Attachment & AsyncDisposable =>
     start({ stateDir: `${folder}/state`, log: quiet, netns: node.netns, bootId: `boot-${boot}` });
   let running = open();
   t.teardown(() => running[Symbol.asyncDispose]());

@@ -1,8 +1,9 @@
 /** Nodes with an attachment and an overlay, one pod each, for tests of what runs on top. */
-import type { Overlay, Peer } from '../../../kernel/contract/index.ts';
+import type { Attachment, Overlay, Peer } from '../../../kernel/contract/index.ts';
 import { openBridge } from '../../../netplugins/attachments/bridge/bridge-attachment.ts';
+import { CniAttachment, type CniOptions } from '../../../netplugins/attachments/cni/cni-attachment.ts';
 import { openPtp } from '../../../netplugins/attachments/ptp/ptp-attachment.ts';
-import type { VethAttachment, VethOptions } from '../../../netplugins/linux/pods/veth-attachment.ts';
+import type { VethOptions } from '../../../netplugins/linux/pods/veth-attachment.ts';
 import {
   FlannelUdpOverlay,
   type FlannelUdpOptions,
@@ -17,7 +18,7 @@ export const podCidr6 = (index: number): string => `fd44:0:0:${index + 1}::/64`;
 export interface Member {
   readonly node: Place;
   overlay: Overlay & AsyncDisposable;
-  readonly attachment: VethAttachment;
+  readonly attachment: Attachment & AsyncDisposable;
   readonly peer: Peer;
   readonly pod: Place;
   readonly ip: string;
@@ -28,14 +29,29 @@ export type OverlayName = (typeof overlayNames)[number];
 
 export interface ClusterShape {
   readonly dual?: boolean;
-  readonly attachment?: 'bridge' | 'ptp';
+  readonly attachment?: AttachmentName;
   readonly overlay?: OverlayName;
 }
 
 export const attachments = {
   bridge: (options: VethOptions) => openBridge({ ...options, bridge: 'cni0' }),
   ptp: openPtp,
+  cni: (options: VethOptions) => openCni(options),
 } as const;
+export type AttachmentName = keyof typeof attachments;
+
+/** Debian's package containernetworking-plugins, with the built-in list unless told otherwise. */
+export function openCni(options: VethOptions, more: Partial<CniOptions> = {}): CniAttachment {
+  return new CniAttachment({
+    ...options,
+    binDirs: ['/usr/lib/cni'],
+    timeLimitMs: 30_000,
+    masquerade: true,
+    bandwidth: true,
+    dns: { server: '10.96.0.10', domain: 'cluster.local' },
+    ...more,
+  });
+}
 
 /** What each overlay leaves of an underlay of 1500 bytes, with the family that costs most. */
 export const mtuOf = ({ overlay = 'vxlan', dual = false }: ClusterShape): number =>
@@ -81,7 +97,7 @@ interface Scope {
 export interface PodOnNode {
   readonly pod: Place;
   readonly ip: string;
-  readonly attachment: VethAttachment;
+  readonly attachment: Attachment & AsyncDisposable;
 }
 
 /** An attachment and one pod on each node; the pods answer with their node's name on port 80. */

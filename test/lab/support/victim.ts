@@ -4,13 +4,13 @@
  */
 import { NftablesProxy } from '../../../netplugins/proxies/nftables/nftables-proxy.ts';
 import type { HostPort, ProxyPort } from '../../../kernel/contract/index.ts';
-import { attachments } from './cluster.ts';
+import { attachments, type AttachmentName } from './cluster.ts';
 import { quiet } from './topology.ts';
 
 export type Order =
   | {
       readonly work: 'attach';
-      readonly attachment: 'bridge' | 'ptp';
+      readonly attachment: AttachmentName;
       readonly stateDir: string;
       readonly netns: readonly string[];
     }
