@@ -218,8 +218,8 @@ export async function* watch(
   const unfollow = collection.follow(reader, selection.trigger);
   const stop = () => reader.wakeUp();
   signal.addEventListener('abort', stop);
-  state.stopped.addEventListener('abort', stop);
-  const isOver = () => signal.aborted || state.stopped.aborted;
+  const unheed = state.onStop(stop);
+  const isOver = () => signal.aborted || state.isStopped;
   try {
     if (showsInitial) {
       for (const events of initialEvents(storage, selection, tree)) {
@@ -255,6 +255,6 @@ export async function* watch(
   } finally {
     unfollow();
     signal.removeEventListener('abort', stop);
-    state.stopped.removeEventListener('abort', stop);
+    unheed();
   }
 }

@@ -11,17 +11,30 @@ export interface LinkedSignal {
 /** One for all: see http-exchange.ts. */
 const unlinked = new DOMException('nothing is waited for any more', 'AbortError');
 
+/** One listener on each source for all that follow it: a signal searches its listeners for each new one. */
+const followersOf = new WeakMap<AbortSignal, Set<() => void>>();
+
+function followers(source: AbortSignal): Set<() => void> {
+  let all = followersOf.get(source);
+  if (all === undefined) {
+    const made = new Set<() => void>();
+    source.addEventListener('abort', () => made.forEach((follow) => follow()), { once: true });
+    followersOf.set(source, (all = made));
+  }
+  return all;
+}
+
 export function linkSignals(...sources: readonly AbortSignal[]): LinkedSignal {
   const controller = new AbortController();
   const follow = (): void => controller.abort(sources.find((source) => source.aborted)?.reason);
   for (const source of sources) {
     if (source.aborted) follow();
-    else source.addEventListener('abort', follow, { once: true });
+    else followers(source).add(follow);
   }
   return {
     signal: controller.signal,
     unlink() {
-      for (const source of sources) source.removeEventListener('abort', follow);
+      for (const source of sources) followersOf.get(source)?.delete(follow);
       controller.abort(unlinked);
     },
   };

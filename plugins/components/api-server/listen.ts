@@ -5,10 +5,12 @@ import { PintleError } from '../../../kernel/contract/index.ts';
 
 /** sockaddr_un holds 108 bytes with the final zero. */
 const maxSocketPathBytes = 107;
+/** A thousand nodes that come at once open a few connections each; beyond this a unix socket refuses at once. The kernel may know a lower limit. */
+const backlog = 4096;
 
 export async function listenOnPort(server: Server, host: string, port: number): Promise<number> {
   try {
-    await listening(server, () => server.listen({ host, port, exclusive: true }));
+    await listening(server, () => server.listen({ host, port, exclusive: true, backlog }));
   } catch (error) {
     throw new PintleError('PLUGIN_START_FAILED', portMessage(host, port, error as NodeJS.ErrnoException), {
       details: { host, port },
@@ -45,7 +47,7 @@ export async function listenOnSocket(server: Server, path: string): Promise<void
   try {
     await listening(server, () => {
       try {
-        server.listen({ path });
+        server.listen({ path, backlog });
       } finally {
         process.umask(before);
       }

@@ -59,18 +59,24 @@ export function peerOf(node: Node): Peer {
   };
 }
 
-/** A node's heartbeats change nothing that the network is made from. */
+/** A node's heartbeats change nothing that the network is made from. Called for each event of each node: nothing is made. */
 export function isSamePeer(a: Node, b: Node): boolean {
-  const [was, is] = [peerOf(a), peerOf(b)];
-  const isSameList = (one: readonly string[], other: readonly string[]): boolean =>
-    one.length === other.length && one.every((each, at) => each === other[at]);
-  const names = Object.keys(was.annotations);
-  return (
-    isSameList(was.podCidrs, is.podCidrs) &&
-    isSameList(was.addresses, is.addresses) &&
-    names.length === Object.keys(is.annotations).length &&
-    names.every((name) => was.annotations[name] === is.annotations[name])
-  );
+  const [was, is] = [a.metadata.annotations ?? {}, b.metadata.annotations ?? {}];
+  for (const name in was) if (was[name] !== is[name]) return false;
+  for (const name in is) if (was[name] === undefined) return false;
+  return isSameList(podCidrsOf(a), podCidrsOf(b)) && hasSameInternalAddresses(a, b);
+}
+
+function isSameList(one: readonly string[], other: readonly string[]): boolean {
+  return one.length === other.length && one.every((each, at) => each === other[at]);
+}
+
+function hasSameInternalAddresses(a: Node, b: Node): boolean {
+  const [was, is] = [a.status?.addresses ?? [], b.status?.addresses ?? []];
+  const isSame =
+    was.length === is.length &&
+    was.every(({ type, address }, at) => address === is[at]!.address && type === is[at]!.type);
+  return isSame || isSameList(peerOf(a).addresses, peerOf(b).addresses);
 }
 
 export class NodeNetwork {

@@ -5,7 +5,6 @@
  * Writes go to the store first; `commit` resolves when the state has seen the revision they made. An object that this
  * process has just encoded is not parsed again when it comes back: its bytes are compared, and the object is taken over.
  */
-import { setMaxListeners } from 'node:events';
 import { PintleError, isPintleError } from '../../../../kernel/contract/index.ts';
 import type {
   Clock,
@@ -57,6 +56,7 @@ export class State {
   readonly #collections = new Map<string, Collection>();
   readonly #written = new Map<string, Write>();
   readonly #stop = new AbortController();
+  readonly #ends = new Set<() => void>();
   #waiters: Waiter[] = [];
   #timer: NodeJS.Timeout | undefined;
   #revision = 0;
@@ -69,8 +69,6 @@ export class State {
     this.#clock = clock;
     this.#log = log;
     this.#limits = limits;
-    // Every open watch listens for the end.
-    setMaxListeners(0, this.#stop.signal);
   }
 
   get revision(): number {
@@ -82,9 +80,15 @@ export class State {
     return this.#failure;
   }
 
-  /** Aborts when the state is disposed: watches end then. */
-  get stopped(): AbortSignal {
-    return this.#stop.signal;
+  /** When the state is disposed: watches end then. */
+  get isStopped(): boolean {
+    return this.#stop.signal.aborted;
+  }
+
+  /** Calls `end` when the state is disposed, unless what this answers is called before. A signal would search its listeners for each new one. */
+  onStop(end: () => void): () => void {
+    this.#ends.add(end);
+    return () => this.#ends.delete(end);
   }
 
   /** `path`: "apps/deployments". */
@@ -120,6 +124,7 @@ export class State {
   /** Ends the feed and every watch. */
   async stop(): Promise<void> {
     this.#stop.abort(new PintleError('UNAVAILABLE', 'The API is stopping.'));
+    for (const end of this.#ends) end();
     await this.#feeding;
     this.#settle(Number.POSITIVE_INFINITY, false);
   }

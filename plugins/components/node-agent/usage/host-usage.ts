@@ -1,4 +1,5 @@
 /** What the host as a whole uses, from /proc and the state folder's file system. */
+import { readFileSync } from 'node:fs';
 import { readFile, statfs } from 'node:fs/promises';
 import type { FileSystemUsage } from '../../../../kernel/contract/index.ts';
 
@@ -53,8 +54,9 @@ export async function fileSystemUsage(path: string): Promise<FileSystemUsage> {
 }
 
 export async function readHostUsage(stateDir: string): Promise<HostUsage> {
-  const [stat, meminfo, loadavg, pidMax] = await Promise.all(
-    ['stat', 'meminfo', 'loadavg', 'sys/kernel/pid_max'].map((name) => readFile(`/proc/${name}`, 'utf8')),
+  // The kernel answers from memory: asking a thread for it would cost ten times as much, and save no waiting.
+  const [stat, meminfo, loadavg, pidMax] = ['stat', 'meminfo', 'loadavg', 'sys/kernel/pid_max'].map((name) =>
+    readFileSync(`/proc/${name}`, 'utf8'),
   );
   return parseHostUsage(
     { stat: stat!, meminfo: meminfo!, loadavg: loadavg!, pidMax: pidMax! },
