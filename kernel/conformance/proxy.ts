@@ -61,6 +61,17 @@ const basicCases: readonly Case[] = [
     t.is(await met('node', vip, 8000), 'remote');
     await sync(port({ endpoints: [{ ...leaving, serving: false }] }));
     t.is(await met('node', vip, 8000, 1), 'refused');
+    const last = { ...local, ready: false, terminating: true };
+    await sync(port({ internalPolicy: 'Local', endpoints: [last, remote] }));
+    t.is(await met('node', vip, 8000), 'local', 'the last one of the node, by policy Local');
+  }),
+  kitCase('a port that the Service does not have is refused', ['tcp', 'udp'], async (t, { bed, sync, port }, vip) => {
+    await sync(port(), port({ name: 'u', protocol: 'UDP', port: 8002 }));
+    for (const from of ['local', 'node'] as const) {
+      t.is(await bed.connect(from, { address: vip, port: 8001 }), 'refused', `TCP from ${from}`);
+      t.is(await bed.connect(from, { address: vip, port: 8001, protocol: 'UDP' }), 'refused', `UDP from ${from}`);
+      t.is(await bed.connect(from, { address: vip, port: 8002 }), 'refused', `another protocol's from ${from}`);
+    }
   }),
   kitCase(
     'internalTrafficPolicy Local uses endpoints of the node; when only it leaves none, packets are dropped',
@@ -281,24 +292,39 @@ const lifeCases: readonly Case[] = [
     t.true(bed.proxy().status().ready);
     t.is(typeof bed.proxy().status().lastSyncMs, 'number');
   }),
-  kitCase('explain says what becomes of a connection', ['tcp'], async (t, { bed, sync, port }, vip) => {
-    const flow = { protocol: 'TCP', destination: vip, port: 8000 } as const;
-    const explain = async () => bed.proxy().explain?.(flow, 'pod');
-    await sync(port());
-    if (bed.proxy().explain !== undefined) {
-      const verdict = await explain();
-      t.is(verdict?.verdict, 'translated');
-      t.is(verdict?.service, 'kit/web');
-      t.is(verdict?.endpoints.length, 2);
-      t.true((verdict?.objects.length ?? 0) > 0, 'it names objects');
-      const missing = verdict?.objects.filter(({ isPresent }) => !isPresent).map(({ shown }) => shown);
-      t.deepEqual(missing, [], 'all of them are there');
-      await sync(port({ endpoints: [] }));
-      t.is((await explain())?.verdict, 'rejected');
-      await sync();
-      t.is(await explain(), undefined, 'no service address');
-    }
-    t.true(bed.proxy().status().ready);
+  kitCase('explain says what becomes of a connection', ['tcp', 'explain'], async (t, tools, vip) => {
+    const { bed, sync, port, remote } = tools;
+    const explain = async (from: 'pod' | 'outside' = 'pod', destination = vip, number = 8000) =>
+      bed.proxy().explain?.({ protocol: 'TCP', destination, port: number }, from);
+    t.is(await explain(), undefined, 'before any sync');
+    await sync(port({ externalIps: [bed.externalAddress], externalPolicy: 'Local' }));
+    const verdict = await explain();
+    t.is(verdict?.verdict, 'translated');
+    t.is(verdict?.via, 'cluster address');
+    t.is(verdict?.service, 'kit/web');
+    t.deepEqual(
+      verdict?.endpoints.map(({ address }) => address).toSorted(),
+      [bed.localAddress, bed.remoteAddress].toSorted(),
+    );
+    t.true((verdict?.objects.length ?? 0) > 0, 'it names objects');
+    const missing = verdict?.objects.filter(({ isPresent }) => !isPresent).map(({ shown }) => shown);
+    t.deepEqual(missing, [], 'all of them are there');
+    const external = await explain('outside', bed.externalAddress);
+    t.is(external?.via, 'external address');
+    t.deepEqual(
+      external?.endpoints.map(({ address }) => address),
+      [bed.localAddress],
+      'the local policy',
+    );
+    t.is(await explain('pod', vip, 8001), undefined, 'no port of a Service');
+    await sync(port({ internalPolicy: 'Local', endpoints: [remote] }));
+    t.is((await explain())?.verdict, 'dropped');
+    await sync(port({ endpoints: [] }));
+    const refused = await explain();
+    t.is(refused?.verdict, 'rejected');
+    t.is(typeof refused?.reason, 'string', 'it says why');
+    await sync();
+    t.is(await explain(), undefined, 'no service address');
   }),
   kitCase('purge removes every trace, twice over, also of a predecessor', ['tcp'], async (t, tools, vip) => {
     const { bed, sync, port, met } = tools;

@@ -19,7 +19,7 @@
  *   that stays away as long as its affinity lasts is drawn an endpoint anew (without it: it may keep, or get again, the one
  *   it had); `client-address`: the endpoint sees the client's address where the semantics keep it; `outlives-agent`: the rules work while no instance runs
  *   and a new one takes over without a gap (without it: a listener of the process is part of the path, and clients are
- *   refused, or time out, until the next instance has synced).
+ *   refused, or time out, until the next instance has synced); `explain`: it has that verb.
  */
 export type ProxyCapability =
   | 'ipv4'
@@ -32,7 +32,8 @@ export type ProxyCapability =
   | 'affinity-time-out'
   | 'source-ranges'
   | 'client-address'
-  | 'outlives-agent';
+  | 'outlives-agent'
+  | 'explain';
 
 export type Protocol = 'TCP' | 'UDP' | 'SCTP';
 

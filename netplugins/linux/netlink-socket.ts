@@ -27,13 +27,17 @@ const NLM_F_CAPPED = 0x100;
 const NLMSG_ERROR = 2;
 const NLMSG_DONE = 3;
 const NLMSG_OVERRUN = 4;
+const NFNL_MSG_BATCH_BEGIN = 0x10;
+const NFNL_MSG_BATCH_END = 0x11;
 
 const AF_NETLINK = 16;
 const SOCK_RAW = 3;
 const SOCK_CLOEXEC = 0o2000000;
 const SOCK_NONBLOCK = 0o4000;
 const SOL_SOCKET = 1;
+const SO_SNDBUF = 7;
 const SO_RCVBUF = 8;
+const SO_SNDBUFFORCE = 32;
 const SO_RCVBUFFORCE = 33;
 const SOL_NETLINK = 270;
 const NETLINK_ADD_MEMBERSHIP = 1;
@@ -186,13 +190,38 @@ export class NetlinkSocket {
     return results;
   }
 
-  /** Sends bytes that already hold whole messages (an nfnetlink batch). */
-  sendRaw(bytes: Buffer, what: string): void {
-    if (this.#closed) throw new PintleError('INTERNAL', `${what}: the netlink socket is closed`);
-    while (libc().send(this.fd, bytes, bytes.length, 0) < 0) {
-      const errno = libc().errno();
-      if (errno !== EINTR) throw kernelRefused(what, errno);
+  /**
+   * Sends messages of one nfnetlink subsystem as one transaction: all of it happens, or nothing. Returns the errors; the
+   * first is the cause.
+   */
+  transactBatch(subsystem: number, requests: readonly NetlinkRequest[]): PintleError[] {
+    const last = requests.length - 1;
+    // struct nfgenmsg: family, version, res_id (big-endian: the subsystem of the batch).
+    const edge = { flags: 0, body: Buffer.from([0, 0, 0, subsystem]), what: requests[0]?.what ?? 'nfnetlink' };
+    const first = this.#send([
+      { ...edge, type: NFNL_MSG_BATCH_BEGIN },
+      ...requests.map((request, index) =>
+        index === last ? { ...request, flags: request.flags | NLM_F_ACK } : request,
+      ),
+      { ...edge, type: NFNL_MSG_BATCH_END },
+    ]);
+    const errors: PintleError[] = [];
+    // What the commit itself refuses is said of the beginning; everything is answered before send(2) returns.
+    for (let isAnswered = false; !isAnswered;) {
+      for (const message of this.#await(edge.what)) {
+        const index = message.seq - first - 1;
+        if (message.type !== NLMSG_ERROR || index < -1 || index > last) continue;
+        const error = errorOf(message, requests[index]?.what ?? edge.what);
+        if (error !== undefined) errors.push(error);
+        isAnswered ||= index === last || index === -1;
+      }
     }
+    return errors;
+  }
+
+  /** For batches: a datagram may be no longer than the socket's buffer. */
+  growSendBuffer(): void {
+    if (!this.#option(SOL_SOCKET, SO_SNDBUFFORCE, 8 << 20)) this.#option(SOL_SOCKET, SO_SNDBUF, 4 << 20);
   }
 
   /** What is queued now, without waiting. */
@@ -226,8 +255,16 @@ export class NetlinkSocket {
       if (length % 4 !== 0) parts.push(Buffer.alloc(4 - (length % 4)));
       this.#sequence += 1;
     }
-    this.sendRaw(Buffer.concat(parts), requests[0]?.what ?? 'netlink');
+    this.#sendRaw(Buffer.concat(parts), requests[0]?.what ?? 'netlink');
     return first;
+  }
+
+  #sendRaw(bytes: Buffer, what: string): void {
+    if (this.#closed) throw new PintleError('INTERNAL', `${what}: the netlink socket is closed`);
+    while (libc().send(this.fd, bytes, bytes.length, 0) < 0) {
+      const errno = libc().errno();
+      if (errno !== EINTR) throw kernelRefused(what, errno);
+    }
   }
 
   #collect(request: NetlinkRequest, sequence: number): { messages: NetlinkMessage[]; interrupted: boolean } {

@@ -4,7 +4,9 @@
  */
 import type { ProxyPort } from '../../kernel/contract/index.ts';
 import { AF_INET, AF_INET6, canonicalIp } from './ip-address.ts';
+import { Claims } from './claims.ts';
 import { openConntrack, type ConntrackEntry } from './conntrack.ts';
+import type { FragmentChange } from './port-fragments.ts';
 import { addressesOf, isOfFamily, type Context } from './service-addresses.ts';
 
 const udp = 17;
@@ -68,5 +70,46 @@ export function deleteStaleFlows(
     return staleFlows(entries, affected).filter((entry) => conntrack.delete(entry)).length;
   } finally {
     conntrack.close();
+  }
+}
+
+/** Keeps the flows of one family in step with the ports of Services; the cost of a change depends on the change alone. */
+export class UdpFlows {
+  readonly #family: Context['family'];
+  readonly #options: { readonly netns?: string | undefined };
+  readonly #targets = new Claims<ReadonlySet<string>>();
+  /** False until the first update: what flows there are is not known. */
+  #isKnown = false;
+
+  constructor(family: Context['family'], options: { readonly netns?: string | undefined }) {
+    this.#family = family;
+    this.#options = options;
+  }
+
+  /** Before the rules change. `before`: what the fragments that are gone were rendered with. */
+  note({ came, gone }: FragmentChange<object>, context: Context, before: Context): void {
+    for (const { port, fragment } of came)
+      for (const [key, endpoints] of udpTargetsOf([port], context)) this.#targets.add(fragment, key, endpoints);
+    for (const { port, fragment } of gone)
+      for (const key of udpTargetsOf([port], before).keys()) this.#targets.remove(fragment, key);
+  }
+
+  /** After the rules have changed: ends the flows that go where none should go any more. */
+  settle(): void {
+    const was = new Map<string, ReadonlySet<string>>();
+    const is = new Map<string, ReadonlySet<string>>(this.#isKnown ? [] : this.#targets.entries());
+    for (const change of this.#targets.takeChanges()) {
+      if (change.before !== undefined) was.set(change.key, change.before);
+      if (change.after !== undefined) is.set(change.key, change.after);
+    }
+    deleteStaleFlows(affectedTargets(this.#isKnown ? was : undefined, is), this.#family, this.#options);
+    this.#isKnown = true;
+  }
+
+  /** Flows that were translated would go on, translated, for minutes. */
+  forgetAll(): void {
+    const all = new Map([...this.#targets.entries()].map(([key]) => [key, new Set<string>()] as const));
+    deleteStaleFlows(all, this.#family, this.#options);
+    this.#isKnown = false;
   }
 }

@@ -4,8 +4,8 @@ import test, { type ExecutionContext } from 'ava';
 import type { ProxyPort } from '../../kernel/contract/index.ts';
 import { attachments } from './support/cluster.ts';
 import type { VethAttachment } from '../../netplugins/linux/pods/veth-attachment.ts';
-import { NftablesProxy } from '../../netplugins/proxies/nftables/nftables-proxy.ts';
 import { runInNetns } from '../../netplugins/linux/namespaces.ts';
+import { openNftablesProxy } from './support/nftables-place.ts';
 import { createTopology, quiet, snapshot, type Place } from './support/topology.ts';
 import type { Order } from './support/victim.ts';
 
@@ -97,12 +97,7 @@ test('kill -9 at any moment of a sync leaves a table that the next instance make
   const tables = new Set<string>();
   for (let round = 0; round < 12; round += 1) {
     await killWhileWorking(t, node, { work: 'proxy', ports, others }, 20 + ((round * 37) % 260));
-    const next = new NftablesProxy({
-      families: ['ip'],
-      log: quiet,
-      clock: { now: () => Date.now() },
-      netns: node.netns,
-    });
+    const next = openNftablesProxy(node, ['ip']);
     await next.sync(final);
     t.deepEqual(await next.sync(final), { changed: 0 });
     await next[Symbol.asyncDispose]();

@@ -1,5 +1,7 @@
 import test from 'ava';
 import { proxyConformance } from '../../kernel/conformance/proxy.ts';
+import type { ProxyCapability } from '../../kernel/contract/index.ts';
+import plugin from '../../netplugins/proxies/iptables/index.ts';
 import { iptablesTraces, lockFile, openIptablesProxy } from './support/iptables-place.ts';
 import { openProxyBed } from './support/proxy-bed.ts';
 
@@ -7,19 +9,7 @@ for (const backend of ['nft', 'legacy'] as const) {
   const iptables = `env XTABLES_LOCKFILE=${lockFile} iptables-${backend} -t`;
   proxyConformance(test, {
     name: `iptables (${backend})`,
-    capabilities: [
-      'ipv4',
-      'ipv6',
-      'tcp',
-      'udp',
-      'sctp',
-      'node-port',
-      'affinity',
-      'affinity-time-out',
-      'source-ranges',
-      'client-address',
-      'outlives-agent',
-    ],
+    capabilities: plugin.capabilities as readonly ProxyCapability[],
     open: (t) =>
       openProxyBed(t, {
         open: async (node) => openIptablesProxy(node, backend),

@@ -1,7 +1,6 @@
 /** Every attachment with every overlay and the nftables proxy: the same on real packets, whatever carries them. */
 import test from 'ava';
 import type { ProxyPort, ProxyState } from '../../kernel/contract/index.ts';
-import { NftablesProxy } from '../../netplugins/proxies/nftables/nftables-proxy.ts';
 import {
   clusterCidrs,
   createCluster,
@@ -11,7 +10,8 @@ import {
   type ClusterShape,
   type Member,
 } from './support/cluster.ts';
-import { nodeAddress, nodeAddress6, quiet, snapshot, type Place } from './support/topology.ts';
+import { openNftablesProxy } from './support/nftables-place.ts';
+import { nodeAddress, nodeAddress6, snapshot, type Place } from './support/topology.ts';
 
 const vip = '10.96.0.1';
 const vip6 = 'fd96::1';
@@ -48,10 +48,7 @@ const six = (member: Member): Member => ({
 
 async function setUp(t: Scope, shape: ClusterShape) {
   const { members, topology } = await createCluster(t, 2, { ...shape, dual: true });
-  const proxies = topology.nodes.map(
-    (node) =>
-      new NftablesProxy({ families: ['ip', 'ip6'], log: quiet, clock: { now: () => Date.now() }, netns: node.netns }),
-  );
+  const proxies = topology.nodes.map((node) => openNftablesProxy(node));
   t.teardown(() => Promise.all(proxies.map((proxy) => proxy[Symbol.asyncDispose]())));
 
   const sync = async (portsAt: (at: Member, index: number) => readonly ProxyPort[]): Promise<void> => {

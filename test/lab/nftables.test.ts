@@ -1,17 +1,14 @@
 import test from 'ava';
 import type { ProxyEndpoint, ProxyPort, ProxyState } from '../../kernel/contract/index.ts';
-import { NftablesProxy } from '../../netplugins/proxies/nftables/nftables-proxy.ts';
+import type { NftablesProxy } from '../../netplugins/proxies/nftables/nftables-proxy.ts';
 import { openConntrack } from '../../netplugins/linux/conntrack.ts';
 import { readSysctl, writeSysctl } from '../../netplugins/linux/sysctl.ts';
 import { clusterCidrs, createCluster, type Member } from './support/cluster.ts';
-import { nodeAddress, quiet, snapshot, underlayAddress, until, type Place } from './support/topology.ts';
+import { openNftablesProxy } from './support/nftables-place.ts';
+import { nodeAddress, snapshot, underlayAddress, until, type Place } from './support/topology.ts';
 
 interface Scope {
   teardown(undo: () => unknown): void;
-}
-
-function openProxy(node: Place, families: readonly ('ip' | 'ip6')[] = ['ip', 'ip6']): NftablesProxy {
-  return new NftablesProxy({ families, log: quiet, clock: { now: () => Date.now() }, netns: node.netns });
 }
 
 const vip = '10.96.0.1';
@@ -57,7 +54,7 @@ async function setUp(
   count = 2,
 ): Promise<{ members: Member[]; proxy: NftablesProxy; outside: Place; pod: (name: string) => Place }> {
   const { members, topology } = await createCluster(t, count);
-  const proxy = openProxy(topology.nodes[0]!);
+  const proxy = openNftablesProxy(topology.nodes[0]!);
   t.teardown(() => proxy[Symbol.asyncDispose]());
   return { members, proxy, outside: topology.underlay, pod: (name) => topology.pod(name) };
 }
@@ -298,7 +295,7 @@ test('a packet of an endpoint that is out of its connection is dropped, not pass
 test('IPv6 services', async (t) => {
   const { members } = await createCluster(t, 2, { dual: true });
   const [one, two] = members as [Member, Member];
-  const proxy = openProxy(one.node);
+  const proxy = openNftablesProxy(one.node);
   t.teardown(() => proxy[Symbol.asyncDispose]());
   one.node.run('ip', '-6', 'route', 'add', 'default', 'via', 'fd99::ffff');
   const both = [one, two].map((member, index) => ({
@@ -413,7 +410,7 @@ test('a restart keeps connections, pinned UDP flows and sticky clients, and no c
     }
   })();
   for (let round = 0; round < 4; round += 1) {
-    const next = openProxy(one.node);
+    const next = openNftablesProxy(one.node);
     t.true((await next.sync(services)).changed > 0);
     t.deepEqual(await next.sync(services), { changed: 0 });
     await next[Symbol.asyncDispose]();
@@ -462,11 +459,11 @@ test('purge leaves nothing, also of what a predecessor made', async (t) => {
   const { members } = await createCluster(t, 1);
   const [one] = members as [Member];
   const before = snapshot(one.node);
-  const first = openProxy(one.node);
+  const first = openNftablesProxy(one.node);
   await first.sync(state(0, port({ nodePort: 30080, affinitySeconds: 5, endpoints: endpoints(one, one) })));
   await first[Symbol.asyncDispose]();
   t.not(snapshot(one.node), before);
-  const second = openProxy(one.node);
+  const second = openNftablesProxy(one.node);
   await second.purge();
   await second.purge();
   await second[Symbol.asyncDispose]();
@@ -500,7 +497,7 @@ test('thousands of services are built in parts, and one more is a small change',
   t.deepEqual(await answers(one.pod, vip, 8000), ['node-0', 'node-1']);
   await new Promise((resolve) => setTimeout(resolve, 300));
   t.is(proxy.status().repairs, 0, 'its own notifications are not taken for damage');
-  const next = openProxy(one.node);
+  const next = openNftablesProxy(one.node);
   t.teardown(() => next[Symbol.asyncDispose]());
   await proxy[Symbol.asyncDispose]();
   await next.sync(state(0, ...many.slice(0, 10)));

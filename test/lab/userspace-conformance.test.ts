@@ -1,5 +1,7 @@
 import test from 'ava';
 import { proxyConformance } from '../../kernel/conformance/proxy.ts';
+import type { ProxyCapability } from '../../kernel/contract/index.ts';
+import plugin from '../../netplugins/proxies/userspace/index.ts';
 import { iptablesTraces, lockFile } from './support/iptables-place.ts';
 import { openProxyBed } from './support/proxy-bed.ts';
 import { openUserspaceProxy } from './support/userspace-place.ts';
@@ -21,7 +23,7 @@ const damages = {
 for (const redirect of ['nft', 'iptables'] as const)
   proxyConformance(test, {
     name: `userspace (${redirect})`,
-    capabilities: ['ipv4', 'ipv6', 'tcp', 'udp', 'node-port', 'affinity', 'affinity-time-out', 'source-ranges'],
+    capabilities: plugin.capabilities as readonly ProxyCapability[],
     open: (t) =>
       openProxyBed(t, {
         open: async (node) => openUserspaceProxy(node, redirect),

@@ -1,5 +1,7 @@
 import test from 'ava';
 import { proxyConformance } from '../../kernel/conformance/proxy.ts';
+import type { ProxyCapability } from '../../kernel/contract/index.ts';
+import plugin from '../../netplugins/proxies/iptables/index.ts';
 import { iptablesTraces, lockFile, openIptablesProxy } from '../lab/support/iptables-place.ts';
 import { openProxyBed } from '../lab/support/proxy-bed.ts';
 import { sharedNetwork, slowdown } from './support/shared-network.ts';
@@ -8,19 +10,7 @@ const network = sharedNetwork(test);
 
 proxyConformance(test.serial, {
   name: 'iptables',
-  capabilities: [
-    'ipv4',
-    'ipv6',
-    'tcp',
-    'udp',
-    'sctp',
-    'node-port',
-    'affinity',
-    'affinity-time-out',
-    'source-ranges',
-    'client-address',
-    'outlives-agent',
-  ],
+  capabilities: plugin.capabilities as readonly ProxyCapability[],
   open: async (t) =>
     openProxyBed(
       t,

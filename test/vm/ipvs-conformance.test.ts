@@ -1,5 +1,7 @@
 import test from 'ava';
 import { proxyConformance } from '../../kernel/conformance/proxy.ts';
+import type { ProxyCapability } from '../../kernel/contract/index.ts';
+import plugin from '../../netplugins/proxies/ipvs/index.ts';
 import { ipvsTraces, openIpvsProxy } from '../lab/support/ipvs-place.ts';
 import { openProxyBed } from '../lab/support/proxy-bed.ts';
 
@@ -9,18 +11,7 @@ const network = sharedNetwork(test);
 
 proxyConformance(test.serial, {
   name: 'ipvs',
-  capabilities: [
-    'ipv4',
-    'ipv6',
-    'tcp',
-    'udp',
-    'sctp',
-    'node-port',
-    'affinity',
-    'source-ranges',
-    'client-address',
-    'outlives-agent',
-  ],
+  capabilities: plugin.capabilities as readonly ProxyCapability[],
   open: async (t) =>
     openProxyBed(
       t,

@@ -1,5 +1,7 @@
 import test from 'ava';
 import { proxyConformance } from '../../kernel/conformance/proxy.ts';
+import type { ProxyCapability } from '../../kernel/contract/index.ts';
+import plugin from '../../netplugins/proxies/userspace/index.ts';
 import { iptablesTraces } from '../lab/support/iptables-place.ts';
 import { openProxyBed } from '../lab/support/proxy-bed.ts';
 import { openUserspaceProxy } from '../lab/support/userspace-place.ts';
@@ -9,7 +11,7 @@ const network = sharedNetwork(test);
 
 proxyConformance(test.serial, {
   name: 'userspace',
-  capabilities: ['ipv4', 'ipv6', 'tcp', 'udp', 'node-port', 'affinity', 'affinity-time-out', 'source-ranges'],
+  capabilities: plugin.capabilities as readonly ProxyCapability[],
   open: async (t) =>
     openProxyBed(
       t,

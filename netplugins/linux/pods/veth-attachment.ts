@@ -18,6 +18,7 @@ import { bootId as currentBootId, HeldSettings } from '../held-settings.ts';
 import { AF_INET, parseCidr } from '../ip-address.ts';
 import { isNetns } from '../namespaces.ts';
 import { monitorNft } from '../nft-monitor.ts';
+import { OwnPorts } from '../own-ports.ts';
 import { nftTransaction } from '../nft.ts';
 import type { Rtnetlink } from '../rtnetlink.ts';
 import { writeSysctl } from '../sysctl.ts';
@@ -63,7 +64,7 @@ export class VethAttachment implements Attachment, AsyncDisposable {
   readonly #leases: LeaseStore;
   readonly #settings: HeldSettings;
   readonly #stops: (() => void)[] = [];
-  readonly #ownPorts = new Set<number>();
+  readonly #ownPorts = new OwnPorts();
   #network: NodeNetwork | undefined;
   #repair: NodeJS.Timeout | undefined;
   /** Runs of `configure`, changes of host ports and repairs, one after the other. */
@@ -227,10 +228,7 @@ export class VethAttachment implements Attachment, AsyncDisposable {
   #nft(text: string): Promise<void> {
     return nftTransaction(text, {
       netns: this.#options.netns,
-      onPort: (port) => {
-        this.#ownPorts.add(port);
-        if (this.#ownPorts.size > 64) this.#ownPorts.delete([...this.#ownPorts][0] ?? port);
-      },
+      onPort: (port) => this.#ownPorts.add(port),
     });
   }
 

@@ -45,6 +45,7 @@ export default definePlugin({
     'source-ranges',
     'client-address',
     'outlives-agent',
+    'explain',
   ],
   preflight: async (host, { families: wanted, backend }) => {
     if (!host.isPrivileged)

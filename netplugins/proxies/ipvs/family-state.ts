@@ -3,16 +3,17 @@
  * which every connection meets the old state or the new one: sets gain before IPVS changes, IPVS before addresses appear,
  * and they lose after it.
  */
-import type { ProxyPort, ProxyState } from '../../../kernel/contract/index.ts';
+import type { ProxyState } from '../../../kernel/contract/index.ts';
+import { Claims } from '../../linux/claims.ts';
 import { AF_INET, AF_INET6 } from '../../linux/ip-address.ts';
 import type { Picture } from '../../linux/iptables-picture.ts';
 import { keyText, type IpvsKey } from '../../linux/ipvs-codec.ts';
 import type { IpSets } from '../../linux/ipset.ts';
 import type { Ipvs } from '../../linux/ipvs.ts';
 import type { OwnedChains } from '../../linux/owned-chains.ts';
+import { PortFragments } from '../../linux/port-fragments.ts';
 import { contextOf, type Context, type IpFamily } from '../../linux/service-addresses.ts';
-import { affectedTargets, deleteStaleFlows, udpTargetsOf, type UdpTargets } from '../../linux/udp-flows.ts';
-import { Claims } from './claims.ts';
+import { UdpFlows } from '../../linux/udp-flows.ts';
 import { isOwnMark } from './marks.ts';
 import { renderPort, type Fragment, type RenderOptions, type VirtualService } from './render-port.ts';
 import { rulesPicture } from './rules.ts';
@@ -47,13 +48,10 @@ export class FamilyState {
   readonly #wantedAddresses = new Claims<true>();
   /** What keeps the address and the record of a service that only drains. */
   readonly #drainOwners = new Map<string, Fragment>();
-  /** What was rendered last, in its order: an unchanged port, given as the same object, costs a comparison. */
-  #ports: readonly ProxyPort[] = [];
-  #fragments: readonly Fragment[] = [];
-  #isContextNew = false;
-  #contextKey = '';
+  readonly #fragments = new PortFragments<Fragment>();
+  readonly #flows: UdpFlows;
+  #context: Context | undefined;
   #picture: Picture | undefined;
-  #udpTargets: UdpTargets | undefined;
   #isSound = false;
 
   constructor(options: FamilyOptions, { ipvs, sets, link, chains }: FamilyMeans) {
@@ -61,6 +59,7 @@ export class FamilyState {
     this.#options = options;
     this.#link = link;
     this.#chains = chains;
+    this.#flows = new UdpFlows(options.family, options);
     this.#sets = new ServiceSets(sets, options.family);
     this.#services = new VirtualServices(ipvs, options.family === 'ip' ? AF_INET : AF_INET6, options.now);
     this.#wantedEntries = Object.fromEntries(setNames.map((name) => [name, new Claims<Mark>()])) as Record<
@@ -73,6 +72,10 @@ export class FamilyState {
     return this.#isSound && this.#chains.isSound;
   }
 
+  get hasSynced(): boolean {
+    return this.#context !== undefined;
+  }
+
   markDamaged(): void {
     this.#isSound = false;
   }
@@ -83,17 +86,18 @@ export class FamilyState {
 
   async sync(desired: ProxyState): Promise<number> {
     const context = contextOf(desired, this.family);
-    const contextKey = JSON.stringify(context);
-    if (contextKey !== this.#contextKey) {
-      this.#contextKey = contextKey;
-      this.#isContextNew = true;
+    const before = this.#context ?? context;
+    const basis = JSON.stringify(context);
+    if (this.#context === undefined || JSON.stringify(before) !== basis)
       this.#picture = rulesPicture(context, this.#options.markBit);
-    }
-    this.#claimPorts(desired.ports, context);
+    this.#context = context;
+    const change = this.#fragments.update(desired.ports, basis, (port) => renderPort(port, context, this.#options));
+    this.#flows.note(change, context, before);
+    // New claims come before old ones go: what both need does not change.
+    for (const { fragment } of change.came) this.#claim(fragment);
+    for (const { fragment } of change.gone) this.#release(fragment);
     const changed = await this.apply();
-    const targets = udpTargetsOf(desired.ports, context);
-    deleteStaleFlows(affectedTargets(this.#udpTargets, targets), this.family, this.#options);
-    this.#udpTargets = targets;
+    this.#flows.settle();
     return changed;
   }
 
@@ -121,33 +125,8 @@ export class FamilyState {
     this.#services.removeAll();
     await this.#chains.remove();
     await this.#sets.destroy();
-    // Flows that were translated would go on, translated, for minutes.
-    deleteStaleFlows(affectedTargets(this.#udpTargets ?? new Map(), new Map()), this.family, this.#options);
-    this.#udpTargets = undefined;
+    this.#flows.forgetAll();
     for (const key of this.#drainOwners.keys()) this.#releaseDrained(key);
-  }
-
-  /** Looks only at what lies between the first and the last port that changed. */
-  #claimPorts(ports: readonly ProxyPort[], context: Context): void {
-    const before = this.#ports;
-    const most = this.#isContextNew ? 0 : Math.min(before.length, ports.length);
-    let head = 0;
-    while (head < most && before[head] === ports[head]) head += 1;
-    let tail = 0;
-    while (tail < most - head && before[before.length - 1 - tail] === ports[ports.length - 1 - tail]) tail += 1;
-    const known = new Map<ProxyPort, Fragment>();
-    const old = this.#fragments.slice(head, before.length - tail);
-    if (!this.#isContextNew) for (const [index, fragment] of old.entries()) known.set(before[head + index]!, fragment);
-    const now = ports
-      .slice(head, ports.length - tail)
-      .map((port) => known.get(port) ?? renderPort(port, context, this.#options));
-    const [kept, wanted] = [new Set(old), new Set(now)];
-    // New claims come before old ones go: what both need does not change.
-    for (const fragment of wanted) if (!kept.has(fragment)) this.#claim(fragment);
-    for (const fragment of kept) if (!wanted.has(fragment)) this.#release(fragment);
-    this.#fragments = [...this.#fragments.slice(0, head), ...now, ...this.#fragments.slice(before.length - tail)];
-    this.#ports = [...ports];
-    this.#isContextNew = false;
   }
 
   #claim(fragment: Fragment): void {

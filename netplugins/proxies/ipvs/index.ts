@@ -57,6 +57,7 @@ export default definePlugin({
     'source-ranges',
     'client-address',
     'outlives-agent',
+    'explain',
   ],
   preflight: async (host, { families: wanted, backend, scheduler, affinityScheduler }) => {
     if (!host.isPrivileged)

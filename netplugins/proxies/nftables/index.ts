@@ -34,6 +34,7 @@ export default definePlugin({
     'source-ranges',
     'client-address',
     'outlives-agent',
+    'explain',
   ],
   preflight: async (host, { families }) => {
     if (!host.isPrivileged)

@@ -3,23 +3,15 @@
  * entries of flows to service addresses whose endpoint is gone. Listens to nftables notifications, and rebuilds when
  * somebody else changes its tables.
  */
-import {
-  isPintleError,
-  PintleError,
-  type Clock,
-  type Logger,
-  type Proxy,
-  type ProxyPort,
-  type ProxyState,
-  type ProxyStatus,
-  type ServiceVerdict,
-} from '../../../kernel/contract/index.ts';
+import type { Clock, Logger, ProxyState, ServiceVerdict } from '../../../kernel/contract/index.ts';
 import { monitorNft } from '../../linux/nft-monitor.ts';
 import { canonicalIp } from '../../linux/ip-address.ts';
-import { decide, flowFamily, type ServiceFlow } from '../../linux/service-decision.ts';
+import { OwnPorts } from '../../linux/own-ports.ts';
+import { PortFragments } from '../../linux/port-fragments.ts';
+import { RepairingProxy } from '../../linux/repairing-proxy.ts';
+import { flowFamily, type Decision, type ServiceFlow } from '../../linux/service-decision.ts';
 import { contextOf, portId, type Context } from '../../linux/service-addresses.ts';
-import { affectedTargets, deleteStaleFlows, udpTargetsOf, type UdpTargets } from '../../linux/udp-flows.ts';
-import { compose, type Fragment, type Picture } from './picture.ts';
+import { UdpFlows } from '../../linux/udp-flows.ts';
 import { ProxyTable } from './proxy-table.ts';
 import {
   renderCommon,
@@ -30,6 +22,8 @@ import {
   type Ordering,
 } from './render-port.ts';
 import { tableName } from './render-table.ts';
+import type { Fragment } from './table-change.ts';
+import { TableWishes } from './table-wishes.ts';
 
 export interface NftablesOptions {
   readonly families: readonly NftFamily[];
@@ -38,128 +32,84 @@ export interface NftablesOptions {
   readonly netns?: string | undefined;
 }
 
-const settleMs = 50;
-const retryMs = 1_000;
-const rememberedPorts = 64;
 /** Notifications of our own writes have arrived by then. */
 const ownEchoMs = 1_000;
 
 interface FamilyState {
   readonly table: ProxyTable;
-  picture: Picture | undefined;
-  udpTargets: UdpTargets | undefined;
-  /** Rendered ports by the very object that was given: an unchanged port costs one look-up. */
-  rendered: WeakMap<ProxyPort, Fragment>;
-  /** What the rendering of every port depends on. */
-  contextKey: string;
+  readonly wishes: TableWishes;
+  readonly fragments: PortFragments<Fragment>;
+  readonly flows: UdpFlows;
+  /** What every table has, as the addresses of the node and of pods ask for it. */
+  common: readonly Fragment[];
+  context: Context | undefined;
   /** Endpoint order by port and list, so that endpoints keep their numbers. */
   readonly orders: Map<string, Map<string, readonly string[]>>;
 }
 
-export class NftablesProxy implements Proxy, AsyncDisposable {
+export class NftablesProxy extends RepairingProxy {
   readonly #options: NftablesOptions;
   readonly #families: readonly FamilyState[];
-  readonly #ownPorts = new Set<number>();
-  #desired: ProxyState | undefined;
-  #stop: (() => void) | undefined;
-  #timer: NodeJS.Timeout | undefined;
-  #turn: Promise<void> = Promise.resolve();
-  #lastSyncMs: number | undefined;
-  #trouble: string | undefined = 'not synced yet';
-  #repairs = 0;
+  readonly #ownPorts = new OwnPorts();
   /** End of the last write of our own, or Infinity during one. */
   #writtenMs = 0;
   #overflowed = false;
-  #closed = false;
 
   constructor(options: NftablesOptions) {
+    super({ ...options, name: 'nftables' });
     this.#options = options;
-    const nft = {
-      netns: options.netns,
-      onPort: (port: number): void => {
-        this.#ownPorts.add(port);
-        for (const oldest of this.#ownPorts) {
-          if (this.#ownPorts.size <= rememberedPorts) break;
-          this.#ownPorts.delete(oldest);
-        }
-      },
-    };
-    this.#families = options.families.map((family) => ({
-      table: new ProxyTable(family, nft),
-      picture: undefined,
-      udpTargets: undefined,
-      rendered: new WeakMap(),
-      contextKey: '',
-      orders: new Map(),
-    }));
-  }
-
-  sync(desired: ProxyState): Promise<{ readonly changed: number }> {
-    return this.#inTurn(async () => {
-      if (this.#closed) throw new PintleError('UNAVAILABLE', 'Proxy nftables is disposed: expected no sync any more');
-      this.#watch();
-      try {
-        let changed = 0;
-        for (const state of this.#families) changed += await this.#syncFamily(state, desired);
-        this.#desired = desired;
-        this.#trouble = undefined;
-        this.#lastSyncMs = this.#options.clock.now();
-        return { changed };
-      } catch (error) {
-        this.#trouble = isPintleError(error) ? error.message : String(error);
-        throw error;
-      }
+    const nft = { netns: options.netns, onPort: (port: number): void => this.#ownPorts.add(port) };
+    this.#families = options.families.map((family) => {
+      const wishes = new TableWishes();
+      return {
+        table: new ProxyTable(family, wishes, nft),
+        wishes,
+        fragments: new PortFragments<Fragment>(),
+        flows: new UdpFlows(family, options),
+        common: [],
+        context: undefined,
+        orders: new Map<string, Map<string, readonly string[]>>(),
+      };
     });
   }
 
-  status(): ProxyStatus {
-    return {
-      ready: this.#trouble === undefined,
-      reason: this.#trouble,
-      lastSyncMs: this.#lastSyncMs,
-      repairs: this.#repairs,
-    };
+  protected override async bring(desired: ProxyState): Promise<number> {
+    this.watch(() => this.#monitor());
+    let changed = 0;
+    for (const state of this.#families) changed += await this.#syncFamily(state, desired);
+    return changed;
   }
 
-  async explain(flow: ServiceFlow, from: 'pod' | 'node' | 'outside'): Promise<ServiceVerdict | undefined> {
+  protected override async objectsOf(
+    { of }: Decision,
+    flow: ServiceFlow,
+  ): Promise<ServiceVerdict['objects'] | undefined> {
     const state = this.#families.find(({ table }) => table.family === flowFamily(flow));
-    const decision = this.#desired && decide(this.#desired, flow, from);
-    if (state === undefined || decision === undefined) return undefined;
-    const { of, ...verdict } = decision;
-    const fragment = state.rendered.get(of);
+    if (state === undefined) return undefined;
+    const fragment = state.fragments.of(of);
     const key = `${canonicalIp(flow.destination)} . ${flow.protocol.toLowerCase()} . ${flow.port}`;
     const elements = (fragment?.elements ?? []).filter((each) => each.key === key);
-    return { ...verdict, objects: await state.table.look(elements, fragment?.chains ?? []) };
+    return state.table.look(elements, fragment?.chains ?? []);
   }
 
-  purge(): Promise<void> {
-    return this.#inTurn(async () => {
-      this.#unwatch();
-      this.#trouble = 'purged';
-      for (const state of this.#families) {
-        await this.#write(() => state.table.remove());
-        state.picture = undefined;
-        // Flows that were translated would go on, translated, for minutes.
-        deleteStaleFlows(affectedTargets(state.udpTargets ?? new Map(), new Map()), state.table.family, this.#options);
-        state.udpTargets = undefined;
-      }
-    });
+  protected override async remove(): Promise<void> {
+    for (const { table, flows } of this.#families) {
+      await this.#write(() => table.remove());
+      flows.forgetAll();
+    }
   }
 
-  async [Symbol.asyncDispose](): Promise<void> {
-    if (this.#closed) return;
-    this.#closed = true;
-    this.#unwatch();
-    await this.#turn.catch(() => undefined);
+  protected override release(): void {
+    for (const { table } of this.#families) table.close();
   }
 
-  #inTurn<T>(act: () => Promise<T>): Promise<T> {
-    const run = this.#turn.then(act);
-    this.#turn = run.then(
-      () => undefined,
-      () => undefined,
-    );
-    return run;
+  protected override async mend(): Promise<void> {
+    if (this.#overflowed) await this.#checkAfterOverflow();
+    for (const { table, context } of this.#families) {
+      if (table.isSound || context === undefined) continue;
+      await this.#write(() => table.apply());
+      this.mended(table.family);
+    }
   }
 
   async #write<T>(act: () => Promise<T>): Promise<T> {
@@ -172,72 +122,44 @@ export class NftablesProxy implements Proxy, AsyncDisposable {
   }
 
   async #syncFamily(state: FamilyState, desired: ProxyState): Promise<number> {
-    const context = contextOf(desired, state.table.family);
-    const picture = this.#draw(state, desired.ports, context);
-    const changed = await this.#write(() => state.table.apply(picture));
-    state.picture = picture;
-    const targets = udpTargetsOf(desired.ports, context);
-    deleteStaleFlows(affectedTargets(state.udpTargets, targets), state.table.family, this.#options);
-    state.udpTargets = targets;
+    const { table, wishes, fragments, flows, orders } = state;
+    const context = contextOf(desired, table.family);
+    const before = state.context ?? context;
+    const basis = JSON.stringify(context);
+    const change = fragments.update(desired.ports, basis, (port) =>
+      renderPort(port, context, ordering(orders, portId(port))),
+    );
+    const common =
+      state.context !== undefined && JSON.stringify(before) === basis
+        ? state.common
+        : [renderCommon(context), renderMasqueradeChains(context)];
+    flows.note(change, context, before);
+    // New claims come before old ones go: what both need does not change.
+    if (common !== state.common) for (const fragment of common) wishes.claim(fragment);
+    for (const { fragment } of change.came) wishes.claim(fragment);
+    for (const { fragment } of change.gone) wishes.release(fragment);
+    if (common !== state.common) for (const fragment of state.common) wishes.release(fragment);
+    state.common = common;
+    state.context = context;
+    const left = new Set(change.came.map(({ port }) => portId(port)));
+    for (const { port } of change.gone) if (!left.has(portId(port))) orders.delete(portId(port));
+    const changed = await this.#write(() => table.apply());
+    flows.settle();
     return changed;
   }
 
-  #draw(state: FamilyState, ports: readonly ProxyPort[], context: Context): Picture {
-    const contextKey = JSON.stringify(context);
-    if (contextKey !== state.contextKey) {
-      state.contextKey = contextKey;
-      state.rendered = new WeakMap();
-    }
-    const seen = new Set<string>();
-    const fragments = ports.map((port) => {
-      const id = portId(port);
-      seen.add(id);
-      const known = state.rendered.get(port);
-      if (known !== undefined) return known;
-      const fragment = renderPort(port, context, this.#ordering(state, id));
-      state.rendered.set(port, fragment);
-      return fragment;
-    });
-    for (const id of state.orders.keys()) if (!seen.has(id)) state.orders.delete(id);
-    return compose([renderCommon(context), renderMasqueradeChains(context), ...fragments]);
-  }
-
-  #ordering(state: FamilyState, id: string): Ordering {
-    return (list, endpoints) => {
-      let lists = state.orders.get(id);
-      if (lists === undefined) state.orders.set(id, (lists = new Map()));
-      const order = stableOrder(lists.get(list) ?? [], endpoints);
-      lists.set(list, order);
-      return order;
-    };
-  }
-
-  #watch(): void {
-    this.#stop ??= monitorNft((change) => {
+  #monitor(): () => void {
+    return monitorNft((change) => {
       if (change === 'overflow') {
         this.#overflowed = true;
-        return this.#scheduleRepair(settleMs);
+        return this.damaged();
       }
       if (change.table !== tableName || this.#ownPorts.has(change.port)) return;
       const state = this.#families.find(({ table }) => table.family === change.family);
       if (state === undefined) return;
       state.table.markDamaged();
-      this.#scheduleRepair(settleMs);
+      this.damaged();
     }, this.#options);
-  }
-
-  #unwatch(): void {
-    clearTimeout(this.#timer);
-    this.#timer = undefined;
-    this.#stop?.();
-    this.#stop = undefined;
-  }
-
-  #scheduleRepair(delayMs: number): void {
-    this.#timer ??= setTimeout(() => {
-      this.#timer = undefined;
-      void this.#inTurn(() => this.#repair());
-    }, delayMs);
   }
 
   /**
@@ -250,26 +172,15 @@ export class NftablesProxy implements Proxy, AsyncDisposable {
     for (const { table } of this.#families)
       if (table.isSound && !(wasOurs && (await table.looksWhole()))) table.markDamaged();
   }
+}
 
-  async #repair(): Promise<void> {
-    if (this.#closed || this.#stop === undefined) return;
-    try {
-      if (this.#overflowed) await this.#checkAfterOverflow();
-      for (const { table, picture } of this.#families) {
-        if (table.isSound || picture === undefined) continue;
-        await this.#write(() => table.apply(picture));
-        this.#repairs += 1;
-        this.#options.log.warn('Table of the service proxy had been changed by somebody else: built anew', {
-          family: table.family,
-        });
-      }
-      if (this.#lastSyncMs !== undefined) this.#trouble = undefined;
-    } catch (error) {
-      const trouble = isPintleError(error) ? error.message : String(error);
-      if (trouble !== this.#trouble)
-        this.#options.log.error('Service proxy could not be repaired; trying again', { error: trouble });
-      this.#trouble = trouble;
-      this.#scheduleRepair(retryMs);
-    }
-  }
+/** Keeps in `orders` how the lists of endpoints of one port are ordered. */
+function ordering(orders: Map<string, Map<string, readonly string[]>>, id: string): Ordering {
+  return (list, endpoints) => {
+    let lists = orders.get(id);
+    if (lists === undefined) orders.set(id, (lists = new Map()));
+    const order = stableOrder(lists.get(list) ?? [], endpoints);
+    lists.set(list, order);
+    return order;
+  };
 }

@@ -1,9 +1,9 @@
 /** The text that the preflight loads: a small table with every feature that the proxy uses. */
 import type { ProxyPort } from '../../../kernel/contract/index.ts';
 import type { Context } from '../../linux/service-addresses.ts';
-import { compose, difference, emptyPicture } from './picture.ts';
 import { renderCommon, renderMasqueradeChains, renderPort, type NftFamily } from './render-port.ts';
 import { renderDifference, renderSets, renderSwitch } from './render-table.ts';
+import { TableWishes } from './table-wishes.ts';
 
 const addresses = {
   ip: {
@@ -52,12 +52,14 @@ export function probeRules(family: NftFamily = 'ip'): string {
     nodePort: 30081,
   };
   const context: Context = { family, nodeAddresses: [of.node], clusterCidrs: [of.pods] };
-  const picture = compose([
+  const wishes = new TableWishes();
+  for (const fragment of [
     renderCommon(context),
     renderMasqueradeChains(context),
     renderPort(port, context),
     renderPort(sticky, context),
-  ]);
-  const change = difference(emptyPicture, picture);
+  ])
+    wishes.claim(fragment);
+  const change = wishes.takeWhole();
   return renderSets(family, '-a') + renderDifference(change, family, '-a') + renderSwitch(family, '-a');
 }

@@ -1,14 +1,16 @@
 /**
- * One nft table (`ip pintle-proxy` or `ip6 pintle-proxy`) and the in-memory picture of it. Owns the table. Never lists it
- * on the hot path: changes are the difference of two pictures. Reads it only when it begins (what a predecessor left) and
- * when somebody else changed it.
+ * One nft table (`ip pintle-proxy` or `ip6 pintle-proxy`). Owns the table. Never lists it on the hot path: reads it only when
+ * it begins (what a predecessor left) and when somebody else changed it. Changes of elements, which is what Services mostly
+ * are, go straight to the kernel; all else is text for nft.
  */
+import { setImmediate } from 'node:timers/promises';
 import { isPintleError, PintleError } from '../../../kernel/contract/index.ts';
 import { nftHas, nftList, nftTransaction, nftTry, type NftOptions } from '../../linux/nft.ts';
-import { difference, emptyPicture, parts, settled, sizeOf, type Chain, type Element, type Picture } from './picture.ts';
+import { openNftElements, type NftElements } from '../../linux/nft-elements.ts';
 import type { NftFamily } from './render-port.ts';
 import {
-  namesOf,
+  elementChanges,
+  hookNames,
   otherGeneration,
   renderDeletions,
   renderDifference,
@@ -20,6 +22,8 @@ import {
   type Generation,
   type Leftovers,
 } from './render-table.ts';
+import { isElementsOnly, parts, sizeOf, type Chain, type Difference, type Element } from './table-change.ts';
+import type { TableWishes } from './table-wishes.ts';
 
 /**
  * Elements in one transaction: few enough that the kernel's lock is held for milliseconds and that the notifications fit in
@@ -32,15 +36,17 @@ const nothing: Leftovers = { chains: [], sets: [], maps: [] };
 export class ProxyTable {
   readonly family: NftFamily;
   readonly #options: NftOptions;
-  #picture: Picture = emptyPicture;
+  readonly #wishes: TableWishes;
+  #elements: NftElements | undefined;
   #generation: Generation = '-a';
   /** False until built by this instance, and after damage or a failure: then the next `apply` builds anew. */
   #isSound = false;
   /** Emptied, to be deleted when the kernel lets us. */
   #leftovers: Leftovers = nothing;
 
-  constructor(family: NftFamily, options: NftOptions) {
+  constructor(family: NftFamily, wishes: TableWishes, options: NftOptions) {
     this.family = family;
+    this.#wishes = wishes;
     this.#options = options;
   }
 
@@ -53,21 +59,19 @@ export class ProxyTable {
     this.#isSound = false;
   }
 
-  /** Brings the kernel to `desired`. Returns how many objects were added, changed or deleted. */
-  async apply(desired: Picture): Promise<number> {
-    if (!this.#isSound) return this.#build(desired);
-    const change = difference(this.#picture, desired);
+  /** Brings the kernel to what is wished. Returns how many objects were added, changed or deleted. */
+  async apply(): Promise<number> {
+    if (!this.#isSound) return this.#build();
+    const change = this.#wishes.takeChange();
     const changed = sizeOf(change);
     if (changed === 0) {
       await this.#tidy();
       return 0;
     }
-    // Until all parts are in, the picture is not what the kernel has.
+    // Until all parts are in, the kernel does not have what was taken for it.
     this.#isSound = false;
-    for (const part of parts(change, chunkElements))
-      await this.#run(renderDifference(part, this.family, this.#generation));
+    await this.#bring(change, this.#generation);
     this.#isSound = true;
-    this.#picture = settled(this.#picture, desired);
     this.#leftovers = {
       chains: [...this.#leftovers.chains, ...change.staleChains.map((name) => this.#named(name))],
       sets: [...this.#leftovers.sets, ...change.staleAffinity],
@@ -77,11 +81,15 @@ export class ProxyTable {
     return changed;
   }
 
+  close(): void {
+    this.#elements?.close();
+    this.#elements = undefined;
+  }
+
   /** Removes the table, whoever made it. */
   async remove(): Promise<void> {
     await this.#run(renderRemoval(this.family));
     this.#isSound = false;
-    this.#picture = emptyPicture;
     this.#leftovers = nothing;
   }
 
@@ -89,10 +97,7 @@ export class ProxyTable {
   async looksWhole(): Promise<boolean> {
     const present = await this.#list();
     const names = new Set([...present.chains, ...present.sets, ...present.maps]);
-    return (
-      [...namesOf(this.#picture, this.#generation)].every((name) => names.has(name)) &&
-      present.live === this.#generation
-    );
+    return [...this.#names()].every((name) => names.has(name)) && present.live === this.#generation;
   }
 
   /** A fragment's objects by the names that they have now, each looked for in the kernel. */
@@ -119,6 +124,24 @@ export class ProxyTable {
     return name.replaceAll('%', this.#generation);
   }
 
+  /** All that the table should have, by the names of the live generation. */
+  #names(): Set<string> {
+    return new Set([...hookNames, ...[...this.#wishes.names()].map((name) => this.#named(name))]);
+  }
+
+  async #bring(change: Difference, generation: Generation): Promise<void> {
+    for (const part of parts(change, chunkElements)) {
+      if (!isElementsOnly(part)) {
+        await this.#run(renderDifference(part, this.family, generation));
+        continue;
+      }
+      this.#elements ??= openNftElements(this.#options);
+      this.#options.onPort?.(this.#elements.port);
+      this.#elements.apply(this.family, tableName, elementChanges(part, generation));
+      if (part !== change) await setImmediate();
+    }
+  }
+
   #run(text: string): Promise<void> {
     return nftTransaction(text, this.#options);
   }
@@ -127,38 +150,36 @@ export class ProxyTable {
    * Builds everything under the generation that is not live, then switches the hooks to it in one transaction: traffic
    * meets the old rules or the new ones, never none. Sets of sticky clients have no generation, so they keep their clients.
    */
-  async #build(desired: Picture): Promise<number> {
+  async #build(): Promise<number> {
     this.#isSound = false;
+    const whole = this.#wishes.takeWhole();
     const found = await this.#list();
     const generation = found.live === undefined ? '-a' : otherGeneration(found.live);
     try {
       await this.#discard(pick(found, (name) => name.endsWith(generation)));
       await this.#run(renderSets(this.family, generation));
-      const change = difference(emptyPicture, desired);
-      for (const part of parts(change, chunkElements)) await this.#run(renderDifference(part, this.family, generation));
+      await this.#bring(whole, generation);
       await this.#run(renderSwitch(this.family, generation));
     } catch (error) {
       // What is there cannot be built upon (another version's hooks, a half-deleted generation): all in one transaction.
-      if (!isPintleError(error, 'HOST_COMMAND_FAILED')) throw error;
-      await this.#replaceWhole(desired, generation, error);
+      if (!isPintleError(error, 'HOST_COMMAND_FAILED', 'KERNEL_REFUSED')) throw error;
+      await this.#replaceWhole(whole, generation, error);
     }
     this.#generation = generation;
-    this.#picture = desired;
     this.#isSound = true;
-    const keep = namesOf(desired, generation);
+    const keep = this.#names();
     this.#leftovers = pick(await this.#list(), (name) => !keep.has(name));
     const flushes = renderFlushes(this.#leftovers, this.family);
     if (flushes !== '') await nftTry(flushes, this.#options);
     await this.#tidy();
-    return sizeOf(difference(emptyPicture, desired));
+    return sizeOf(whole);
   }
 
-  async #replaceWhole(desired: Picture, generation: Generation, cause: PintleError): Promise<void> {
-    const change = difference(emptyPicture, desired);
+  async #replaceWhole(whole: Difference, generation: Generation, cause: PintleError): Promise<void> {
     const text = [
       renderRemoval(this.family),
       renderSets(this.family, generation),
-      renderDifference(change, this.family, generation),
+      renderDifference(whole, this.family, generation),
       renderSwitch(this.family, generation),
     ];
     try {
@@ -176,8 +197,10 @@ export class ProxyTable {
 
   /** Deletes leftovers; what the kernel still holds on to is tried again with the next call. */
   async #tidy(): Promise<void> {
+    const { chains, sets, maps } = this.#leftovers;
+    if (chains.length + sets.length + maps.length === 0) return;
     // A chain that went and came back meanwhile is in use again.
-    const inUse = namesOf(this.#picture, this.#generation);
+    const inUse = this.#names();
     this.#leftovers = pick(this.#leftovers, (name) => !inUse.has(name));
     const text = renderDeletions(this.#leftovers, this.family);
     if (text === '' || (await nftTry(text, this.#options))) this.#leftovers = nothing;

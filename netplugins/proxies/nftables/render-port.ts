@@ -17,7 +17,7 @@ import {
   type Context,
   type IpFamily,
 } from '../../linux/service-addresses.ts';
-import type { AffinitySet, Chain, Element, Fragment, SlotMap } from './picture.ts';
+import type { AffinitySet, Chain, Element, Fragment, SlotMap } from './table-change.ts';
 
 export type NftFamily = IpFamily;
 

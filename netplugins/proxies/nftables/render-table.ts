@@ -1,5 +1,6 @@
 /** The nft text of transactions: the table's maps and hooks, differences, the switch of generations, removal. Pure. */
-import { fixedSets, isSlotMap, type Difference, type Element, type Picture, type SetName } from './picture.ts';
+import { fixedSets, isSlotMap, type Difference, type Element, type SetName } from './table-change.ts';
+import type { NftElementChange } from '../../linux/nft-elements.ts';
 import type { NftFamily } from './render-port.ts';
 
 export const tableName = 'pintle-proxy';
@@ -106,21 +107,38 @@ export function renderSwitch(family: NftFamily, generation: Generation): string 
   return `${lines.join('\n')}\n`;
 }
 
+/** Elements by set, in the order of their sets' first. */
+function bySet(elements: readonly Element[]): Map<SetName, Element[]> {
+  const sets = new Map<SetName, Element[]>();
+  for (const element of elements) {
+    const of = sets.get(element.set);
+    if (of === undefined) sets.set(element.set, [element]);
+    else of.push(element);
+  }
+  return sets;
+}
+
 function elementLines(
   verb: 'add' | 'delete',
   elements: readonly Element[],
   family: NftFamily,
   generation: Generation,
 ): string[] {
-  const bySet = new Map<SetName, string[]>();
-  for (const { set, key, data } of elements) {
-    let of = bySet.get(set);
-    if (of === undefined) bySet.set(set, (of = []));
-    of.push(verb === 'add' && data !== '' ? `${key} : ${data.replaceAll('%', generation)}` : key);
-  }
-  return [...bySet].map(
-    ([set, of]) => `${verb} element ${family} ${tableName} ${set}${generation} { ${of.join(', ')} }`,
+  const text = ({ key, data }: Element): string =>
+    verb === 'add' && data !== '' ? `${key} : ${data.replaceAll('%', generation)}` : key;
+  return [...bySet(elements)].map(
+    ([set, of]) => `${verb} element ${family} ${tableName} ${set}${generation} { ${of.map(text).join(', ')} }`,
   );
+}
+
+/** What `renderDifference` says of a change that is of elements only. */
+export function elementChanges({ removed, added }: Difference, generation: Generation): NftElementChange[] {
+  const changes = (verb: 'add' | 'delete', elements: readonly Element[]): NftElementChange[] =>
+    [...bySet(elements)].map(([set, of]) => ({
+      ...{ verb, set: `${set}${generation}`, isInterval: set === 'allowed' },
+      elements: of.map(({ key, data }) => ({ key, data: data.replaceAll('%', generation) })),
+    }));
+  return [...changes('delete', removed), ...changes('add', added)];
 }
 
 /** One transaction. Stale chains are only emptied: see `renderDeletions`. */
@@ -174,15 +192,4 @@ export function renderFlushes({ chains, sets, maps }: Leftovers, family: NftFami
 /** Adding a table that exists changes nothing, so that the deletion never fails. */
 export function renderRemoval(family: NftFamily): string {
   return `add table ${family} ${tableName}\ndelete table ${family} ${tableName}\n`;
-}
-
-/** Everything in the table by the names that a generation has there. */
-export function namesOf(picture: Picture, generation: Generation): Set<string> {
-  return new Set([
-    ...hookNames,
-    ...fixedSets.map((name) => `${name}${generation}`),
-    ...[...picture.elements.keys()].map((name) => `${name}${generation}`),
-    ...[...picture.chains.keys()].map((name) => name.replaceAll('%', generation)),
-    ...picture.affinity.keys(),
-  ]);
 }

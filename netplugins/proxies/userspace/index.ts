@@ -27,7 +27,17 @@ export default definePlugin({
   api: 1,
   summary: 'Service proxy in the agent itself, round robin over its own sockets: for odd hosts and for comparison',
   config,
-  capabilities: ['ipv4', 'ipv6', 'tcp', 'udp', 'node-port', 'affinity', 'affinity-time-out', 'source-ranges'],
+  capabilities: [
+    'ipv4',
+    'ipv6',
+    'tcp',
+    'udp',
+    'node-port',
+    'affinity',
+    'affinity-time-out',
+    'source-ranges',
+    'explain',
+  ],
   preflight: async (host, { redirect, families: wanted }) => {
     const has = {
       nft: host.command('nft') !== undefined,

@@ -5,6 +5,7 @@ import { watchChains } from '../../linux/iptables-watch.ts';
 import { nftTry } from '../../linux/nft.ts';
 import { monitorNft } from '../../linux/nft-monitor.ts';
 import { OwnedChains } from '../../linux/owned-chains.ts';
+import { OwnPorts } from '../../linux/own-ports.ts';
 import type { IpFamily } from '../../linux/service-addresses.ts';
 import type { Redirector } from './redirect.ts';
 import { IptablesRedirector, prefix } from './redirect-iptables.ts';
@@ -19,9 +20,8 @@ export interface OpenRedirection {
   readonly note: string;
   /** One a family; none with `none`. */
   readonly redirectors: readonly Redirector[];
-  readonly isWatching: boolean;
-  watch(): void;
-  unwatch(): void;
+  /** Calls `onDamage` when somebody else changed what redirects. Returns the way to stop. */
+  watch(onDamage: () => void): () => void;
   /** Reads what may have been changed. */
   check(): Promise<void>;
 }
@@ -31,10 +31,7 @@ interface Options {
   readonly redirect: Means | 'auto';
   readonly lockFile?: string | undefined;
   readonly log: Logger;
-  onDamage(): void;
 }
-
-const rememberedPorts = 64;
 
 async function hasNft(): Promise<boolean> {
   try {
@@ -55,85 +52,46 @@ export async function openRedirection(options: Options): Promise<OpenRedirection
         : installedBackends(families).length > 0
           ? 'iptables'
           : 'none';
-  const own = new Set<number>();
-  const onPort = (port: number): void => {
-    own.add(port);
-    for (const oldest of own) {
-      if (own.size <= rememberedPorts) break;
-      own.delete(oldest);
-    }
-  };
+  const own = new OwnPorts();
   log.info('Service proxy redirects traffic to its listeners', { by: means });
-  if (means === 'nft') return openNft(options, onPort, (port) => own.has(port));
-  if (means === 'iptables') return openIptables(options, onPort, (port) => own.has(port));
+  if (means === 'nft') return openNft(options, own);
+  if (means === 'iptables') return openIptables(options, own);
   return {
     means,
     note: 'neither nft nor iptables redirects traffic here: only NodePorts answer, at the addresses of the node',
     redirectors: [],
-    isWatching: false,
-    watch: () => undefined,
-    unwatch: () => undefined,
+    watch: () => () => undefined,
     check: async () => undefined,
   };
 }
 
-type Own = (port: number) => boolean;
-
-function openNft({ families, onDamage }: Options, onPort: (port: number) => void, isOwn: Own): OpenRedirection {
-  const redirectors = families.map((family) => new NftRedirector(family, { onPort }));
-  return watched('nft', 'traffic is redirected by nft', redirectors, {
-    start: () =>
+function openNft({ families }: Options, own: OwnPorts): OpenRedirection {
+  const redirectors = families.map((family) => new NftRedirector(family, { onPort: (port) => own.add(port) }));
+  return {
+    means: 'nft',
+    note: 'traffic is redirected by nft',
+    redirectors,
+    watch: (onDamage) =>
       monitorNft((change) => {
-        if (change !== 'overflow' && (change.table !== tableName || isOwn(change.port))) return;
+        if (change !== 'overflow' && (change.table !== tableName || own.has(change.port))) return;
         for (const each of redirectors) if (change === 'overflow' || each.family === change.family) each.markDamaged();
         onDamage();
       }),
     check: async () => undefined,
-  });
+  };
 }
 
-async function openIptables(
-  { families, lockFile, onDamage }: Options,
-  onPort: (port: number) => void,
-  isOwn: Own,
-): Promise<OpenRedirection> {
+async function openIptables({ families, lockFile }: Options, own: OwnPorts): Promise<OpenRedirection> {
   const { backend, why } = await chooseBackend(families, prefix, 'auto', { lockFile });
+  const onPort = (port: number): void => own.add(port);
   const chains = families.map((family) => new OwnedChains(prefix, { family, backend, lockFile, onPort }));
-  const note = `traffic is redirected by iptables, back end ${backend} (${why})`;
-  return watched(
-    'iptables',
-    note,
-    chains.map((each) => new IptablesRedirector(each)),
-    {
-      start: () => watchChains(prefix, { backend, chains, isOwn, onDamage }),
-      check: async () => {
-        for (const each of chains) await each.check();
-      },
-    },
-  );
-}
-
-function watched(
-  means: Means,
-  note: string,
-  redirectors: readonly Redirector[],
-  { start, check }: { start(): () => void; check(): Promise<void> },
-): OpenRedirection {
-  let stop: (() => void) | undefined;
   return {
-    means,
-    note,
-    redirectors,
-    get isWatching() {
-      return stop !== undefined;
+    means: 'iptables',
+    note: `traffic is redirected by iptables, back end ${backend} (${why})`,
+    redirectors: chains.map((each) => new IptablesRedirector(each)),
+    watch: (onDamage) => watchChains(prefix, { backend, chains, isOwn: (port) => own.has(port), onDamage }),
+    check: async () => {
+      for (const each of chains) await each.check();
     },
-    watch: () => {
-      stop ??= start();
-    },
-    unwatch: () => {
-      stop?.();
-      stop = undefined;
-    },
-    check,
   };
 }

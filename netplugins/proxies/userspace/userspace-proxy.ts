@@ -4,17 +4,15 @@
  * and the UDP connection-tracking entries of flows to listeners that are gone. Works in the process's own network namespace.
  */
 import {
-  isPintleError,
   PintleError,
   type Clock,
   type Logger,
-  type Proxy,
   type ProxyState,
-  type ProxyStatus,
   type ServiceVerdict,
 } from '../../../kernel/contract/index.ts';
 import { canonicalIp } from '../../linux/ip-address.ts';
-import { decide, flowFamily, type ServiceFlow } from '../../linux/service-decision.ts';
+import { flowFamily, type Decision, type ServiceFlow } from '../../linux/service-decision.ts';
+import { RepairingProxy } from '../../linux/repairing-proxy.ts';
 import { listeningSockets } from '../../linux/trace/sockets.ts';
 import { contextOf, type Context, type IpFamily } from '../../linux/service-addresses.ts';
 import { Balancer, type Clients } from './balancer.ts';
@@ -34,9 +32,6 @@ export interface UserspaceOptions {
   readonly log: Logger;
   readonly clock: Pick<Clock, 'now'>;
 }
-
-const settleMs = 50;
-const retryMs = 1_000;
 
 interface FamilyState {
   readonly family: IpFamily;
@@ -60,19 +55,13 @@ interface FrontSpec {
   readonly pool: string | undefined;
 }
 
-export class UserspaceProxy implements Proxy, AsyncDisposable {
+export class UserspaceProxy extends RepairingProxy {
   readonly #options: UserspaceOptions;
   readonly #families: readonly FamilyState[];
   #redirection: OpenRedirection | undefined;
-  #desired: ProxyState | undefined;
-  #timer: NodeJS.Timeout | undefined;
-  #turn: Promise<void> = Promise.resolve();
-  #lastSyncMs: number | undefined;
-  #trouble: string | undefined = 'not synced yet';
-  #repairs = 0;
-  #closed = false;
 
   constructor(options: UserspaceOptions) {
+    super({ ...options, name: 'userspace' });
     this.#options = options;
     this.#families = options.families.map((family) => ({
       family,
@@ -84,79 +73,65 @@ export class UserspaceProxy implements Proxy, AsyncDisposable {
     }));
   }
 
-  sync(desired: ProxyState): Promise<{ readonly changed: number }> {
-    return this.#inTurn(async () => {
-      if (this.#closed) throw new PintleError('UNAVAILABLE', 'Proxy userspace is disposed: expected no sync any more');
-      try {
-        const redirection = await this.#begin();
-        redirection.watch();
-        let changed = 0;
-        for (const state of this.#families)
-          changed += await this.#syncFamily(state, contextOf(desired, state.family), desired, redirection);
-        this.#desired = desired;
-        this.#trouble = undefined;
-        this.#lastSyncMs = this.#options.clock.now();
-        return { changed };
-      } catch (error) {
-        this.#trouble = isPintleError(error) ? error.message : String(error);
-        throw error;
-      }
-    });
+  protected override async bring(desired: ProxyState): Promise<number> {
+    const redirection = await this.#begin();
+    this.watch(() => redirection.watch(() => this.damaged()));
+    let changed = 0;
+    for (const state of this.#families)
+      changed += await this.#syncFamily(state, contextOf(desired, state.family), desired, redirection);
+    return changed;
   }
 
-  /** When ready, the reason says by what means traffic gets here. */
-  status(): ProxyStatus {
-    return {
-      ready: this.#trouble === undefined,
-      reason: this.#trouble ?? this.#redirection?.note,
-      lastSyncMs: this.#lastSyncMs,
-      repairs: this.#repairs,
-    };
+  /** By what means traffic gets here. */
+  protected override note(): string | undefined {
+    return this.#redirection?.note;
   }
 
-  async explain(flow: ServiceFlow, from: 'pod' | 'node' | 'outside'): Promise<ServiceVerdict | undefined> {
+  protected override async objectsOf(
+    _decision: Decision,
+    flow: ServiceFlow,
+    from: 'pod' | 'node' | 'outside',
+  ): Promise<ServiceVerdict['objects'] | undefined> {
     const state = this.#families.find(({ family }) => family === flowFamily(flow));
-    const decision = this.#desired && decide(this.#desired, flow, from);
-    if (state === undefined || decision === undefined || flow.protocol === 'SCTP') return undefined;
-    const { of: _of, ...verdict } = decision;
+    if (state === undefined || flow.protocol === 'SCTP') return undefined;
     const transport = flow.protocol === 'TCP' ? 'tcp' : 'udp';
     const portal = state.plan?.portals.get(`${canonicalIp(flow.destination)} . ${transport} . ${flow.port}`);
     const way = from === 'outside' ? portal?.outside : portal?.inside;
     const sockets = listeningSockets(flow.protocol);
-    const objects = [...state.fronts]
+    return [...state.fronts]
       .filter(([key]) => way !== undefined && key.startsWith(`${way} at `))
       .map(([key, front]) => ({
         shown: `listener of this process on ${transport} port ${front.port} (${key.slice(key.lastIndexOf(' at ') + 1)})`,
         isPresent: sockets.some((socket) => socket.port === front.port),
       }));
-    return { ...verdict, objects };
   }
 
-  purge(): Promise<void> {
-    return this.#inTurn(async () => {
-      const redirection = await this.#begin();
-      redirection.unwatch();
-      this.#trouble = 'purged';
-      for (const each of redirection.redirectors) await each.remove();
-      for (const state of this.#families) {
-        this.#closeFronts(state);
-        if (state.udpPorts.size > 0)
-          forgetFlows(state.family, new Map([...state.udpPorts.keys()].map((key) => [key, new Set<number>()])));
-        state.udpPorts = new Map();
-        state.balancers.clear();
-        state.plan = undefined;
-      }
-    });
+  protected override async remove(): Promise<void> {
+    const redirection = await this.#begin();
+    for (const each of redirection.redirectors) await each.remove();
+    for (const state of this.#families) {
+      this.#closeFronts(state);
+      if (state.udpPorts.size > 0)
+        forgetFlows(state.family, new Map([...state.udpPorts.keys()].map((key) => [key, new Set<number>()])));
+      state.udpPorts = new Map();
+      state.balancers.clear();
+      state.plan = undefined;
+    }
   }
 
   /** The listeners go, and with them what is connected through them; the rules stay for the next instance. */
-  async [Symbol.asyncDispose](): Promise<void> {
-    if (this.#closed) return;
-    this.#closed = true;
-    clearTimeout(this.#timer);
-    this.#redirection?.unwatch();
-    await this.#turn.catch(() => undefined);
+  protected override release(): void {
     for (const state of this.#families) this.#closeFronts(state);
+  }
+
+  protected override async mend(): Promise<void> {
+    if (this.#redirection === undefined) return;
+    await this.#redirection.check();
+    for (const redirector of this.#redirection.redirectors) {
+      if (redirector.isSound) continue;
+      await redirector.repair();
+      if (redirector.isSound) this.mended(redirector.family);
+    }
   }
 
   #closeFronts(state: FamilyState): void {
@@ -164,20 +139,8 @@ export class UserspaceProxy implements Proxy, AsyncDisposable {
     state.fronts.clear();
   }
 
-  #inTurn<T>(act: () => Promise<T>): Promise<T> {
-    const run = this.#turn.then(act);
-    this.#turn = run.then(
-      () => undefined,
-      () => undefined,
-    );
-    return run;
-  }
-
   async #begin(): Promise<OpenRedirection> {
-    this.#redirection ??= await openRedirection({
-      ...this.#options,
-      onDamage: () => this.#scheduleRepair(settleMs),
-    });
+    this.#redirection ??= await openRedirection(this.#options);
     return this.#redirection;
   }
 
@@ -311,35 +274,5 @@ export class UserspaceProxy implements Proxy, AsyncDisposable {
     }
     state.udpPorts = now;
     if (moved.size > 0) forgetFlows(state.family, moved);
-  }
-
-  #scheduleRepair(delayMs: number): void {
-    this.#timer ??= setTimeout(() => {
-      this.#timer = undefined;
-      void this.#inTurn(() => this.#repair());
-    }, delayMs);
-  }
-
-  async #repair(): Promise<void> {
-    if (this.#closed || this.#redirection?.isWatching !== true) return;
-    try {
-      await this.#redirection.check();
-      for (const redirector of this.#redirection.redirectors) {
-        if (redirector.isSound) continue;
-        await redirector.repair();
-        if (!redirector.isSound) continue;
-        this.#repairs += 1;
-        this.#options.log.warn('Redirection of the service proxy had been changed by somebody else: built anew', {
-          family: redirector.family,
-        });
-      }
-      if (this.#lastSyncMs !== undefined) this.#trouble = undefined;
-    } catch (error) {
-      const trouble = isPintleError(error) ? error.message : String(error);
-      if (trouble !== this.#trouble)
-        this.#options.log.error('Service proxy could not be repaired; trying again', { error: trouble });
-      this.#trouble = trouble;
-      this.#scheduleRepair(retryMs);
-    }
   }
 }

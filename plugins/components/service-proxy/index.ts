@@ -4,11 +4,13 @@ import type { EndpointSlice, Service } from '../../../kernel/contract/kubernetes
 import { definePlugin } from '../../../kernel/contract/index.ts';
 import { informersFor } from '../../../kernel/machinery/informer.ts';
 import { resources } from '../../../kernel/machinery/resources.ts';
+import { HealthCheckPorts } from './health-check-ports.ts';
 import { ProxyMetrics } from './proxy-metrics.ts';
-import { proxyState } from './proxy-state.ts';
+import { ServicePorts } from './proxy-state.ts';
 import { startSyncLoop } from './sync-loop.ts';
 
 const serviceName = 'kubernetes.io/service-name';
+const zoneLabel = 'topology.kubernetes.io/zone';
 
 export default definePlugin({
   kind: 'component',
@@ -31,9 +33,15 @@ export default definePlugin({
     const services = informers.get<Service>(resources.services);
     const slices = informers.get<EndpointSlice>(resources.endpointSlices);
     const nodes = informers.get(resources.nodes, { fieldSelector: `metadata.name=${nodeName}` });
-    slices.addIndex('service', (slice) => [
-      `${slice.metadata.namespace}/${slice.metadata.labels?.[serviceName] ?? ''}`,
-    ]);
+    const serviceKey = ({ metadata }: EndpointSlice): string =>
+      `${metadata.namespace}/${metadata.labels?.[serviceName] ?? ''}`;
+    slices.addIndex('service', (slice) => [serviceKey(slice)]);
+    const zone = (): string | undefined => nodes.get(nodeName)?.metadata.labels?.[zoneLabel];
+    const ports = new ServicePorts({
+      serviceOf: (key) => services.get(key),
+      slicesOf: (key) => slices.byIndex('service', key),
+      whereabouts: () => ({ nodeName, zone: zone() }),
+    });
     const stop = new AbortController();
 
     const nodeAddresses = () => {
@@ -45,38 +53,40 @@ export default definePlugin({
       return own.filter((each) => !each.internal && !each.address.startsWith('fe80')).map((each) => each.address);
     };
 
+    const healthChecks = new HealthCheckPorts(log);
     const metrics = new ProxyMetrics(proxy, clock);
     const loop = startSyncLoop(
       async (signal) => {
         await Promise.all([services.synced(signal), slices.synced(signal), nodes.synced(signal)]);
         const changed = metrics.takeTriggers();
         const sync = metrics.begin();
-        await proxy.sync(
-          proxyState({
-            nodeName,
-            nodeAddresses: nodeAddresses(),
-            clusterCidrs: context.cluster.podCidrs,
-            services: services.list(),
-            slicesOf: (namespace, name) => slices.byIndex('service', `${namespace}/${name}`),
-          }),
-        );
+        await proxy.sync({
+          nodeAddresses: nodeAddresses(),
+          clusterCidrs: context.cluster.podCidrs,
+          ports: ports.current(),
+        });
+        healthChecks.update(ports.checked());
         sync.done(changed);
       },
       { minIntervalMs: config.minSyncIntervalMs, log, clock },
       stop.signal,
     );
-    let addresses = '';
-    services.onChange(() => {
+    let whereabouts = '';
+    services.onChange(({ key }) => {
       metrics.serviceChanges++;
+      ports.touch(key);
       loop.request();
     });
     slices.onChange(({ object, previous }) => {
       metrics.endpointsChanged(object, previous);
+      for (const slice of [object, previous]) if (slice !== undefined) ports.touch(serviceKey(slice));
       loop.request();
     });
     nodes.onChange(({ key }) => {
-      if (key !== nodeName || addresses === String(nodeAddresses())) return;
-      addresses = String(nodeAddresses());
+      const now = `${zone()} ${String(nodeAddresses())}`;
+      if (key !== nodeName || now === whereabouts) return;
+      whereabouts = now;
+      ports.touchAll();
       loop.request();
     });
     startSignal.throwIfAborted();
@@ -91,6 +101,7 @@ export default definePlugin({
       [Symbol.asyncDispose]: async () => {
         stop.abort(new Error('the service proxy stops'));
         await loop.ended;
+        await healthChecks[Symbol.asyncDispose]();
         for (const informer of [services, slices, nodes]) informer.close();
       },
     };

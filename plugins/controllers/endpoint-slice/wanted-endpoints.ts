@@ -1,5 +1,12 @@
 /** The endpoints that a Service should have, in groups that can share a slice: one address type, one list of ports. */
-import type { DiscoveryV1EndpointPort, Endpoint, Node, Pod, Service } from '../../../kernel/contract/kubernetes.ts';
+import type {
+  DiscoveryV1EndpointPort,
+  Endpoint,
+  EndpointHints,
+  Node,
+  Pod,
+  Service,
+} from '../../../kernel/contract/kubernetes.ts';
 import {
   addressOf,
   addressTypes,
@@ -74,5 +81,20 @@ function endpointOf(
     targetRef: podReference(pod),
     ...(nodeName === undefined ? {} : { nodeName }),
     ...(zone === undefined ? {} : { zone }),
+    ...hintsOf(service, nodeName, zone),
   };
+}
+
+/** For whom an endpoint is meant, by the Service's trafficDistribution: KEP-4444 and KEP-3015. */
+function hintsOf(
+  service: Service,
+  nodeName: string | undefined,
+  zone: string | undefined,
+): { readonly hints?: EndpointHints } {
+  const { trafficDistribution } = service.spec;
+  const isByNode = trafficDistribution === 'PreferSameNode';
+  if (!isByNode && trafficDistribution !== 'PreferClose' && trafficDistribution !== 'PreferSameZone') return {};
+  const forNodes = isByNode && nodeName !== undefined ? { forNodes: [{ name: nodeName }] } : {};
+  const forZones = zone === undefined ? {} : { forZones: [{ name: zone }] };
+  return Object.keys({ ...forNodes, ...forZones }).length === 0 ? {} : { hints: { ...forZones, ...forNodes } };
 }

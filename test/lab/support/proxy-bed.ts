@@ -15,6 +15,8 @@ export interface ProxyBedOptions {
   open(node: Place): Promise<Proxy & AsyncDisposable>;
   /** Commands that do harm on the node: what stands between semicolons is run one after the other. */
   readonly damages: readonly string[];
+  /** Puts into a command what only the node knows when it is run. */
+  fillIn?(node: Place, command: string): string;
   traces(node: Place): string;
   readonly slowdown?: number;
 }
@@ -77,7 +79,8 @@ export async function openProxyBed(t: Scope, options: ProxyBedOptions, shared?: 
     damages: options.damages.map((what) => ({
       what,
       inflict: async () => {
-        for (const command of what.split(';')) {
+        for (const part of what.split(';')) {
+          const command = options.fillIn?.(one.node, part) ?? part;
           const [name = '', ...args] = command.trim().split(' ');
           one.node.run(name, ...args);
         }

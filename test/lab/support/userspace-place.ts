@@ -1,7 +1,7 @@
 /** A userspace proxy on a test's node, in a process there, seen as a Proxy. */
 import { fork } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
-import type { Proxy, ProxyStatus } from '../../../kernel/contract/index.ts';
+import type { Proxy, ProxyStatus, ServiceVerdict } from '../../../kernel/contract/index.ts';
 import { runInNetns } from '../../../netplugins/linux/namespaces.ts';
 import type { Call, Reply } from './userspace-process.ts';
 import type { Place } from './topology.ts';
@@ -46,6 +46,7 @@ export function openUserspaceProxy(
   return {
     sync: async (desired) => (await ask({ verb: 'sync', desired })) as { changed: number },
     status: () => status,
+    explain: async (...args) => (await ask({ verb: 'explain', args })) as ServiceVerdict | undefined,
     purge: async () => void (await ask({ verb: 'purge' })),
     [Symbol.asyncDispose]: () =>
       (disposal ??= (async () => {

@@ -1,9 +1,13 @@
 /** Hosts a userspace proxy in a process of its own inside a node's namespace: its listeners must be there. */
 import { UserspaceProxy } from '../../../netplugins/proxies/userspace/userspace-proxy.ts';
-import type { ProxyState, ProxyStatus } from '../../../kernel/contract/index.ts';
+import type { Proxy, ProxyState, ProxyStatus } from '../../../kernel/contract/index.ts';
 import { quiet } from './topology.ts';
 
-export type Call = { readonly verb: 'sync'; readonly desired: ProxyState } | { readonly verb: 'purge' | 'dispose' };
+export type ExplainArgs = Parameters<NonNullable<Proxy['explain']>>;
+export type Call =
+  | { readonly verb: 'sync'; readonly desired: ProxyState }
+  | { readonly verb: 'explain'; readonly args: ExplainArgs }
+  | { readonly verb: 'purge' | 'dispose' };
 
 export type Reply =
   | { readonly id: number; readonly value?: unknown; readonly error?: { code: string; message: string } }
@@ -29,6 +33,7 @@ setInterval(tell, 10);
 
 async function run(call: Call): Promise<unknown> {
   if (call.verb === 'sync') return proxy.sync(call.desired);
+  if (call.verb === 'explain') return proxy.explain(...call.args);
   return call.verb === 'purge' ? proxy.purge() : proxy[Symbol.asyncDispose]();
 }
 

@@ -15,6 +15,7 @@ async function failedCases(flaw: ProxyFlaw | undefined, only?: RegExp): Promise<
     'source-ranges',
     'client-address',
     'outlives-agent',
+    'explain',
   ] as const;
   proxyConformance(recorder, { name: 'x', capabilities, open: () => simulateProxy(flaw) });
   const results = await run((title) => only === undefined || only.test(title));
@@ -57,6 +58,16 @@ const noticedBy: Readonly<Record<ProxyFlaw, RegExp>> = {
   'repairs without counting': /somebody else breaks/,
   'ready too early': /ready after a sync/,
   'purge leaves a trace': /purge removes/,
+  'local policy forgets the terminating': /terminating endpoints/,
+  'unknown ports are dropped': /port that the Service does not have/,
+  'has no explain': /explain says/,
+  'explains before it knows': /explain says/,
+  'explains what is gone': /explain says/,
+  'explains every address as served': /explain says/,
+  'explains without objects': /explain says/,
+  'explains by objects that are gone': /explain says/,
+  'explains without policies': /explain says/,
+  'explains refusals as translations': /explain says/,
 };
 
 for (const [flaw, title] of Object.entries(noticedBy) as [ProxyFlaw, RegExp][]) {

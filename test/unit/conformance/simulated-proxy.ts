@@ -1,5 +1,12 @@
 /** A node's service proxy in memory, right unless a flaw is asked for: what `connect` answers follows from the last sync. */
-import type { Proxy, ProxyEndpoint, ProxyPort, ProxyState, ProxyStatus } from '../../../kernel/contract/index.ts';
+import type {
+  Proxy,
+  ProxyEndpoint,
+  ProxyPort,
+  ProxyState,
+  ProxyStatus,
+  ServiceVerdict,
+} from '../../../kernel/contract/index.ts';
 import type { ProxyAnswer, ProxyBed, ProxyClient } from '../../../kernel/conformance/proxy.ts';
 
 export type ProxyFlaw =
@@ -31,7 +38,22 @@ export type ProxyFlaw =
   | 'never repairs'
   | 'repairs without counting'
   | 'ready too early'
-  | 'purge leaves a trace';
+  | 'purge leaves a trace'
+  | 'local policy forgets the terminating'
+  | 'unknown ports are dropped'
+  | ExplainFlaw;
+
+type ExplainFlaw =
+  | 'has no explain'
+  | 'explains before it knows'
+  | 'explains what is gone'
+  | 'explains every address as served'
+  | 'explains without objects'
+  | 'explains by objects that are gone'
+  | 'explains without policies'
+  | 'explains refusals as translations';
+
+type ServiceFlow = Parameters<NonNullable<Proxy['explain']>>[0];
 
 interface Kernel {
   state: ProxyState | undefined;
@@ -51,10 +73,44 @@ class SimulatedProxy implements Proxy, AsyncDisposable {
   #last: ProxyState | undefined;
   #repairs = 0;
   #syncedMs: number | undefined;
+  /** All that was ever asked for, for the flaw that remembers it. */
+  readonly #ever: ProxyPort[] = [];
+  readonly explain: Proxy['explain'];
 
   constructor(kernel: Kernel, flaw: ProxyFlaw | undefined) {
     this.#kernel = kernel;
     this.#flaw = flaw;
+    if (flaw !== 'has no explain') this.explain = async (flow, from) => this.#explain(flow, from);
+  }
+
+  #explain(flow: ServiceFlow, from: 'pod' | 'node' | 'outside'): ServiceVerdict | undefined {
+    const flaw = this.#flaw;
+    const ports = [...(this.#kernel.state?.ports ?? []), ...(flaw === 'explains what is gone' ? this.#ever : [])];
+    const isCluster = ({ clusterIps }: ProxyPort): boolean => clusterIps.includes(flow.destination);
+    const found = ports.find(
+      (one) =>
+        (one.port === flow.port || flaw === 'explains every address as served') &&
+        (isCluster(one) || one.externalIps.includes(flow.destination)),
+    );
+    const nothing = { service: 'kit/web', via: 'cluster address', endpoints: [], objects: [] } as const;
+    if (found === undefined)
+      return flaw === 'explains before it knows' && this.#last === undefined
+        ? { ...nothing, verdict: 'rejected' }
+        : undefined;
+    const via = isCluster(found) ? 'cluster address' : 'external address';
+    const isLocal =
+      flaw !== 'explains without policies' &&
+      (isCluster(found) ? found.internalPolicy === 'Local' : found.externalPolicy === 'Local' && from === 'outside');
+    const endpoints = found.endpoints.filter(({ local, ready }) => ready && (local || !isLocal));
+    const isRefused = found.endpoints.length === 0 && flaw !== 'explains refusals as translations';
+    const verdict = isRefused ? 'rejected' : endpoints.length === 0 && isLocal ? 'dropped' : 'translated';
+    const object = { shown: `rule of ${found.service}`, isPresent: flaw !== 'explains by objects that are gone' };
+    return {
+      service: `${found.namespace}/${found.service}`,
+      ...{ via, verdict, endpoints },
+      ...(verdict === 'translated' ? {} : { reason: 'no endpoints' }),
+      objects: flaw === 'explains without objects' ? [] : [object],
+    };
   }
 
   async sync(desired: ProxyState): Promise<{ readonly changed: number }> {
@@ -68,6 +124,7 @@ class SimulatedProxy implements Proxy, AsyncDisposable {
         ? before?.ports.every((port, index) => port === desired.ports[index]) === true
         : JSON.stringify(before) === JSON.stringify(desired);
     this.#last = desired;
+    this.#ever.push(...desired.ports);
     const kept = this.#flaw === 'keeps deleted Services' ? (this.#kernel.state?.ports ?? []) : [];
     this.#kernel.state = { ...desired, ports: [...desired.ports, ...kept] };
     this.#syncedMs = Date.now();
@@ -115,7 +172,7 @@ class Simulation {
   connect(from: ProxyClient, to: Target): ProxyAnswer {
     const { address, port, protocol = 'TCP' } = to;
     const found = this.#kernel.state?.ports.find((one) => this.#claims(one, address, port, protocol));
-    if (found === undefined) return 'dropped';
+    if (found === undefined) return this.#unserved(address);
     const isInternal = found.clusterIps.includes(address);
     const isBalancer = found.loadBalancerIps.includes(address) || this.#flaw === 'source ranges for NodePorts';
     const ranges = found.loadBalancerSourceRanges;
@@ -123,7 +180,9 @@ class Simulation {
       if (!ranges.includes(`${sourceOf(from)}/32`)) return 'dropped';
     const isLocalOnly = this.#isLocalOnly(found, from, isInternal);
     const all = this.#usable(found.endpoints);
-    const list = isLocalOnly ? this.#usable(found.endpoints.filter(({ local }) => local)) : all;
+    const local = found.endpoints.filter((one) => one.local);
+    const isForgetful = this.#flaw === 'local policy forgets the terminating';
+    const list = isLocalOnly ? (isForgetful ? local.filter(({ ready }) => ready) : this.#usable(local)) : all;
     if (all.length === 0) return this.#flaw === 'drops instead of refusing' ? 'dropped' : 'refused';
     if (list.length === 0) return this.#flaw === 'refuses for the local policy' ? 'refused' : 'dropped';
     const chosen = this.#choose(found, from, to, list);
@@ -134,6 +193,11 @@ class Simulation {
       this.#flaw === 'masquerades pods' || (isLocalOnly && this.#flaw === 'loses the client of a local policy');
     const client = keepsClient && !isHairpin && !isLost ? sourceOf(from) : nodeAddress;
     return { endpoint: chosen.local ? 'local' : 'remote', client };
+  }
+
+  #unserved(address: string): ProxyAnswer {
+    const isOurs = this.#kernel.state?.ports.some(({ clusterIps }) => clusterIps.includes(address)) === true;
+    return isOurs && this.#flaw !== 'unknown ports are dropped' ? 'refused' : 'dropped';
   }
 
   #claims(one: ProxyPort, address: string, port: number, protocol: string): boolean {

@@ -3,6 +3,7 @@ import type { Cluster } from '../../../kernel/contract/index.ts';
 import type {
   Endpoint,
   EndpointSlice,
+  Node,
   Pod,
   PodSpec,
   Service,
@@ -186,6 +187,30 @@ test('dual-stack: a group an address family, each with that family of the pod', 
       ['IPv6', ['fd00::1']],
     ],
   );
+});
+
+test('trafficDistribution: hints name the zone of each endpoint, PreferSameNode its node too', (t) => {
+  const metadata = { name: 'n1', namespace: 'default', uid: 'u', resourceVersion: '1', creationTimestamp: '' };
+  const pod: Pod = {
+    apiVersion: 'v1',
+    kind: 'Pod',
+    metadata,
+    spec: { ...podSpec(), nodeName: 'n1' },
+    status: { phase: 'Running', podIP: '10.0.0.1', podIPs: [{ ip: '10.0.0.1' }] },
+  };
+  const hints = (trafficDistribution: string | undefined, labels: Record<string, string> = {}) => {
+    const spec = { ports: [{ port: 80 }], ipFamilies: ['IPv4'], ...(trafficDistribution && { trafficDistribution }) };
+    const service: Service = { apiVersion: 'v1', kind: 'Service', metadata, spec };
+    const node: Node = { apiVersion: 'v1', kind: 'Node', metadata: { ...metadata, labels }, spec: {} };
+    return [...wantedGroups(service, [pod], () => node).values()][0]?.endpoints[0]?.hints;
+  };
+  const inZone = { 'topology.kubernetes.io/zone': 'x' };
+  t.is(hints(undefined, inZone), undefined);
+  t.deepEqual(hints('PreferClose', inZone), { forZones: [{ name: 'x' }] });
+  t.deepEqual(hints('PreferSameZone', inZone), { forZones: [{ name: 'x' }] });
+  t.is(hints('PreferSameZone'), undefined, 'no zone is known');
+  t.deepEqual(hints('PreferSameNode', inZone), { forZones: [{ name: 'x' }], forNodes: [{ name: 'n1' }] });
+  t.deepEqual(hints('PreferSameNode'), { forNodes: [{ name: 'n1' }] });
 });
 
 test('250 pods fit into three slices; a changed pod touches one slice only', async (t) => {

@@ -2,7 +2,7 @@ import test from 'ava';
 import type { ProxyEndpoint, ProxyPort } from '../../../kernel/contract/index.ts';
 import { keyText } from '../../../netplugins/linux/ipvs-codec.ts';
 import type { Context } from '../../../netplugins/linux/service-addresses.ts';
-import { Claims } from '../../../netplugins/proxies/ipvs/claims.ts';
+import { Claims } from '../../../netplugins/linux/claims.ts';
 import { isOwnMark, markOf } from '../../../netplugins/proxies/ipvs/marks.ts';
 import { renderPort, type Fragment } from '../../../netplugins/proxies/ipvs/render-port.ts';
 import { rulesPicture } from '../../../netplugins/proxies/ipvs/rules.ts';

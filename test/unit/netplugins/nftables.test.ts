@@ -1,19 +1,20 @@
 import test from 'ava';
 import type { ProxyEndpoint, ProxyPort } from '../../../kernel/contract/index.ts';
 import type { ConntrackEntry } from '../../../netplugins/linux/conntrack.ts';
-import {
-  compose,
-  difference,
-  emptyPicture,
-  isShared,
-  parts,
-  settled,
-  sizeOf,
-} from '../../../netplugins/proxies/nftables/picture.ts';
+import { encodeElement } from '../../../netplugins/linux/nft-elements.ts';
+import { PortFragments } from '../../../netplugins/linux/port-fragments.ts';
 import { rangesOf, usable, type Context } from '../../../netplugins/linux/service-addresses.ts';
 import { affectedTargets, staleFlows, udpTargetsOf } from '../../../netplugins/linux/udp-flows.ts';
 import { renderPort, stableOrder } from '../../../netplugins/proxies/nftables/render-port.ts';
-import { renderDifference, renderSwitch } from '../../../netplugins/proxies/nftables/render-table.ts';
+import { elementChanges, renderDifference, renderSwitch } from '../../../netplugins/proxies/nftables/render-table.ts';
+import {
+  isElementsOnly,
+  isShared,
+  parts,
+  sizeOf,
+  type Fragment,
+} from '../../../netplugins/proxies/nftables/table-change.ts';
+import { TableWishes } from '../../../netplugins/proxies/nftables/table-wishes.ts';
 
 const context: Context = { family: 'ip', nodeAddresses: ['192.168.0.1'], clusterCidrs: ['10.244.0.0/16'] };
 const local: ProxyEndpoint = {
@@ -150,30 +151,122 @@ for (const [before, after, expected] of [
     t.true(moved <= Math.max(0, before.length - after.length), `${moved} moved`);
   });
 
-test('a difference is its own inverse, and nothing for equal pictures', (t) => {
-  const one = compose([renderPort(port(), context)]);
-  const two = compose([renderPort(port({ endpoints: [remote], nodePort: 30080 }), context)]);
-  t.is(sizeOf(difference(one, compose([renderPort(port(), context)]))), 0);
-  const there = difference(one, two);
-  const back = difference(two, one);
+function wishesOf(...fragments: readonly Fragment[]): TableWishes {
+  const wishes = new TableWishes();
+  for (const fragment of fragments) wishes.claim(fragment);
+  return wishes;
+}
+
+function replace(wishes: TableWishes, before: Fragment, after: Fragment): TableWishes {
+  wishes.claim(after);
+  wishes.release(before);
+  return wishes;
+}
+
+test('a difference is its own inverse, and nothing for equal fragments', (t) => {
+  const one = renderPort(port(), context);
+  const two = renderPort(port({ endpoints: [remote], nodePort: 30080 }), context);
+  const wishes = wishesOf(one);
+  const whole = wishes.takeWhole();
+  t.deepEqual(wishesOf(one).takeChange(), whole, 'from nothing, the whole');
+  t.is(sizeOf(wishes.takeChange()), 0);
+  const equal = renderPort(port(), context);
+  t.is(sizeOf(replace(wishes, one, equal).takeChange()), 0);
+  const there = replace(wishes, equal, two).takeChange();
+  const back = replace(wishes, two, one).takeChange();
   const sorted = (list: readonly object[]): string[] => list.map((one) => JSON.stringify(one)).sort();
   t.deepEqual(sorted(there.added), sorted(back.removed));
   t.deepEqual(sorted(there.removed), sorted(back.added));
   t.true(isShared('pick-3%') && isShared('external-2-1%') && !isShared('service-all-ab%') && !isShared('pick-500%'));
-  t.true(settled(one, two).chains.has('pick-2%'), 'shared chains stay');
+  t.deepEqual([there.staleChains, back.chains, back.slotMaps], [[], [], []], 'shared chains and maps stay');
+  t.true(wishes.names().has('pick-1%'));
 });
 
 test('two services that claim one address: the first has it', (t) => {
   const first = renderPort(port({ endpoints: [local] }), context);
   const second = renderPort(port({ service: 'thief', endpoints: [remote] }), context);
-  t.is(compose([first, second]).elements.get('slots-0')?.get('10.96.0.1 . tcp . 80'), '10.244.1.2 . 8080');
+  const slot = (change: ReturnType<TableWishes['takeWhole']>): string[] =>
+    change.added.filter(({ set }) => set === 'slots-0').map(({ data }) => data);
+  const wishes = wishesOf(first, second);
+  t.deepEqual(slot(wishes.takeWhole()), ['10.244.1.2 . 8080']);
+  wishes.release(first);
+  t.deepEqual(slot(wishes.takeChange()), ['10.244.2.2 . 8080'], 'until it lets go');
+});
+
+test('of a list of ports only what changed is rendered; what they depend on changes all', (t) => {
+  const ports = [1, 2, 3, 4].map((index) => port({ service: `s${index}` }));
+  const fragments = new PortFragments<{ readonly of: string }>();
+  let rendered = 0;
+  const render = (one: ProxyPort): { readonly of: string } => {
+    rendered += 1;
+    return { of: one.service };
+  };
+  const update = (list: readonly ProxyPort[], basis = 'a'): string => {
+    const { came, gone } = fragments.update(list, basis, render);
+    const names = (of: typeof came): string => of.map(({ port: { service } }) => service).join(' ');
+    return `+ ${names(came)} - ${names(gone)}`;
+  };
+  t.is(update(ports), '+ s1 s2 s3 s4 - ');
+  t.is(update([...ports]), '+  - ');
+  const [one, two, three, four] = ports as [ProxyPort, ProxyPort, ProxyPort, ProxyPort];
+  t.is(update([one, three, two, port({ service: 'new' }), four]), '+ new - ');
+  t.is(update([one, two, four]), '+  - s3 new');
+  t.is(rendered, 5);
+  t.deepEqual(
+    fragments.list.map(({ of }) => of),
+    ['s1', 's2', 's4'],
+  );
+  t.is(fragments.of(four)?.of, 's4');
+  t.is(fragments.of(three), undefined);
+  t.is(update([one, two, four], 'b'), '+ s1 s2 s4 - s1 s2 s4');
+});
+
+test('what goes to the kernel as elements is laid out as nft lays it out', (t) => {
+  const hex = (key: string, data = '', isInterval = false): string =>
+    encodeElement({ key, data }, isInterval).toString('hex');
+  const key = '14000180100001000a6000010600000000500000';
+  t.is(hex('10.96.0.1 . tcp . 80', 'drop'), `28000180${key}100002800c0002800800010000000000`);
+  t.is(
+    hex('10.96.0.1 . tcp . 80', 'goto pick-1-b'),
+    `38000180${key}200002801c00028008000100fffffffc0d000200${Buffer.from('pick-1-b').toString('hex')}00000000`,
+  );
+  t.is(hex('10.96.0.1 . tcp . 80', '10.244.1.2 . 8080'), `28000180${key}100002800c0001000af401021f900000`);
+  t.is(hex('10.244.1.2 . 10.244.1.2'), '14000180100001800c0001000af401020af40102');
+  const range = hex('10.96.0.1 . udp . 53 . 192.0.2.128/25', '', true);
+  t.true(range.endsWith('1800' + '0a80140001000a6000011100000000350000c00002ff'), range);
+  t.true(range.includes('0a6000011100000000350000c0000280'));
+  t.true(hex('fd96::1 . tcp . 80 . fd00::/8', '', true).endsWith(`fd${'f'.repeat(30)}`));
+});
+
+test('elements alone need no nft; chains, new maps and plain ranges do', (t) => {
+  const wishes = wishesOf(renderPort(port(), context));
+  t.false(isElementsOnly(wishes.takeWhole()), 'chains');
+  const more = renderPort(port({ service: 'more', clusterIps: ['10.96.0.2'] }), context);
+  wishes.claim(more);
+  const change = wishes.takeChange();
+  t.true(isElementsOnly(change));
+  t.deepEqual(
+    elementChanges(change, '-b').map(({ verb, set, elements: of }) => [verb, set, of[0]?.data]),
+    [
+      ['add', 'cluster-ips-b', ''],
+      ['add', 'slots-0-b', '10.244.1.2 . 8080'],
+      ['add', 'slots-1-b', '10.244.2.2 . 8080'],
+      ['add', 'services-b', 'goto pick-2-b'],
+      ['add', 'masquerade-b', 'goto masquerade-outside-b'],
+    ].sort(
+      ([, one = ''], [, other = '']) =>
+        change.added.findIndex(({ set }) => one.startsWith(set)) -
+        change.added.findIndex(({ set }) => other.startsWith(set)),
+    ),
+  );
+  t.false(isElementsOnly({ ...change, added: [{ set: 'cluster-cidrs', key: '10.0.0.0/8', data: '' }] }));
 });
 
 test('a large difference is cut between service addresses, never within one', (t) => {
   const many = Array.from({ length: 100 }, (_, index) =>
     port({ service: `s${index}`, clusterIps: [`10.96.1.${index}`] }),
   );
-  const change = difference(emptyPicture, compose(many.map((one) => renderPort(one, context))));
+  const change = wishesOf(...many.map((one) => renderPort(one, context))).takeWhole();
   const cut = [...parts(change, 50)];
   t.true(cut.length > 4);
   t.is(
@@ -192,10 +285,12 @@ test('a large difference is cut between service addresses, never within one', (t
 });
 
 test('the text of a change: removals before additions, one line a set', (t) => {
-  const before = compose([renderPort(port(), context)]);
-  const after = compose([renderPort(port({ endpoints: [remote] }), context)]);
+  const before = renderPort(port(), context);
+  const wishes = wishesOf(before);
+  wishes.takeWhole();
+  const change = replace(wishes, before, renderPort(port({ endpoints: [remote] }), context)).takeChange();
   t.is(
-    renderDifference(difference(before, after), 'ip', '-b'),
+    renderDifference(change, 'ip', '-b'),
     `add chain ip pintle-proxy pick-1-b
 flush chain ip pintle-proxy pick-1-b
 add rule ip pintle-proxy pick-1-b goto slot-0-b

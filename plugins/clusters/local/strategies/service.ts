@@ -201,6 +201,11 @@ function validate(service: Service, families: readonly Family[], errors: FieldEr
     } else errors.oneOf('spec.externalTrafficPolicy', spec.externalTrafficPolicy, ['Cluster', 'Local']);
   }
   errors.oneOf('spec.internalTrafficPolicy', spec.internalTrafficPolicy, ['Cluster', 'Local']);
+  errors.oneOf('spec.trafficDistribution', spec.trafficDistribution, [
+    'PreferClose',
+    'PreferSameZone',
+    'PreferSameNode',
+  ]);
 }
 
 export function serviceStrategy(held: ServiceResources): Strategy<Service> {

@@ -1,5 +1,5 @@
 /**
- * The proxy's in-memory picture of one nft table, and the difference of two. Pure.
+ * What one nft table consists of, in the proxy's memory, and what a change of it consists of. Pure.
  *
  * Names of maps, sets and chains end in "%": it stands for the generation (-a or -b). A rebuild makes everything anew under
  * the other generation and then switches the hooks over in one transaction, so that no packet meets half a table.
@@ -48,15 +48,6 @@ export interface Fragment {
   readonly affinity: readonly AffinitySet[];
 }
 
-export interface Picture {
-  readonly elements: ReadonlyMap<SetName, ReadonlyMap<string, string>>;
-  /** Rules, one a line. */
-  readonly chains: ReadonlyMap<string, string>;
-  readonly affinity: ReadonlyMap<string, number>;
-}
-
-export const emptyPicture: Picture = { elements: new Map(), chains: new Map(), affinity: new Map() };
-
 const sharedPattern = /^(?:local-)?(?:pick|slot)-(\d+)%$|^external-(\d+)-\d+%$/;
 
 /**
@@ -67,22 +58,6 @@ export function isShared(chain: string): boolean {
   const [, one, two] = sharedPattern.exec(chain) ?? [];
   const size = one ?? two;
   return size !== undefined && Number(size) <= 64;
-}
-
-export function compose(fragments: Iterable<Fragment>): Picture {
-  const elements = new Map<SetName, Map<string, string>>();
-  const chains = new Map<string, string>();
-  const affinity = new Map<string, number>();
-  for (const fragment of fragments) {
-    for (const { set, key, data } of fragment.elements) {
-      let of = elements.get(set);
-      if (of === undefined) elements.set(set, (of = new Map()));
-      if (!of.has(key)) of.set(key, data);
-    }
-    for (const { name, rules } of fragment.chains) if (!chains.has(name)) chains.set(name, rules.join('\n'));
-    for (const { name, seconds } of fragment.affinity) affinity.set(name, seconds);
-  }
-  return { elements, chains, affinity };
 }
 
 export interface Difference {
@@ -97,25 +72,12 @@ export interface Difference {
   readonly staleAffinity: readonly string[];
 }
 
-export function difference(current: Picture, desired: Picture): Difference {
-  const removed: Element[] = [];
-  const added: Element[] = [];
-  for (const set of new Set([...current.elements.keys(), ...desired.elements.keys()])) {
-    const before = current.elements.get(set);
-    const after = desired.elements.get(set);
-    // An element's data cannot be changed in place: it is removed and added in one transaction.
-    for (const [key, data] of before ?? []) if (after?.get(key) !== data) removed.push({ set, key, data });
-    for (const [key, data] of after ?? []) if (before?.get(key) !== data) added.push({ set, key, data });
-  }
-  const chains: Chain[] = [];
-  for (const [name, rules] of desired.chains)
-    if (current.chains.get(name) !== rules) chains.push({ name, rules: rules.split('\n') });
-  const staleChains = [...current.chains.keys()].filter((name) => !desired.chains.has(name) && !isShared(name));
-  const affinity: AffinitySet[] = [];
-  for (const [name, seconds] of desired.affinity) if (!current.affinity.has(name)) affinity.push({ name, seconds });
-  const staleAffinity = [...current.affinity.keys()].filter((name) => !desired.affinity.has(name));
-  const slotMaps = [...desired.elements.keys()].filter(isSlotMap).filter((set) => !current.elements.has(set));
-  return { slotMaps, removed, added, chains, staleChains, affinity, staleAffinity };
+/** Whether elements are all that changes, and none is a range of addresses alone. */
+export function isElementsOnly(change: Difference): boolean {
+  return (
+    change.slotMaps.length + change.chains.length + change.staleChains.length + change.affinity.length === 0 &&
+    [...change.removed, ...change.added].every(({ set }) => set !== 'cluster-cidrs')
+  );
 }
 
 export function sizeOf(change: Difference): number {
@@ -128,20 +90,6 @@ export function sizeOf(change: Difference): number {
     change.affinity.length +
     change.staleAffinity.length
   );
-}
-
-/** What is in the table after `desired` was applied over `current`: shared chains and slot maps stay. */
-export function settled(current: Picture, desired: Picture): Picture {
-  const chains = [...current.chains].filter(([name]) => isShared(name) && !desired.chains.has(name));
-  const maps = [...current.elements.keys()].filter((set) => isSlotMap(set) && !desired.elements.has(set));
-  return {
-    affinity: desired.affinity,
-    chains: chains.length === 0 ? desired.chains : new Map([...chains, ...desired.chains]),
-    elements: new Map<SetName, ReadonlyMap<string, string>>([
-      ...maps.map((set) => [set, new Map()] as const),
-      ...desired.elements,
-    ]),
-  };
 }
 
 /** The address, protocol and port that an element is about; elements of one such key change in one transaction. */

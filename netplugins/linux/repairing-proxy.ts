@@ -1,0 +1,169 @@
+/**
+ * The frame of every service proxy: one thing at a time, a status, explanations, repairs after damage, an end. What a mode
+ * does in the kernel is its own.
+ */
+import {
+  isPintleError,
+  PintleError,
+  type Clock,
+  type Logger,
+  type Proxy,
+  type ProxyState,
+  type ProxyStatus,
+  type ServiceVerdict,
+} from '../../kernel/contract/index.ts';
+import { decide, type Decision, type ServiceFlow } from './service-decision.ts';
+
+export interface RepairingProxyOptions {
+  readonly name: string;
+  readonly log: Logger;
+  readonly clock: Pick<Clock, 'now'>;
+}
+
+/** Damage rarely comes alone. */
+const settleMs = 50;
+const retryMs = 1_000;
+
+export abstract class RepairingProxy implements Proxy, AsyncDisposable {
+  readonly #frame: RepairingProxyOptions;
+  #desired: ProxyState | undefined;
+  #stop: (() => void) | undefined;
+  #timer: NodeJS.Timeout | undefined;
+  #turn: Promise<void> = Promise.resolve();
+  #lastSyncMs: number | undefined;
+  #trouble: string | undefined = 'not synced yet';
+  #repairs = 0;
+  #closed = false;
+
+  constructor({ name, log, clock }: RepairingProxyOptions) {
+    this.#frame = { name, log, clock };
+  }
+
+  /** Makes the kernel what is desired, and begins to `watch` it. Returns the number of changes. */
+  protected abstract bring(desired: ProxyState): Promise<number>;
+  /** Mends what is damaged, and tells `mended` of it. */
+  protected abstract mend(): Promise<void>;
+  /** Removes every trace. */
+  protected abstract remove(): Promise<void>;
+  /** The kernel objects behind a decision; undefined: this mode has nothing to do with such flows. */
+  protected abstract objectsOf(
+    decision: Decision,
+    flow: ServiceFlow,
+    from: 'pod' | 'node' | 'outside',
+  ): Promise<ServiceVerdict['objects'] | undefined>;
+  /** For people, when all is well: by what means it works. */
+  protected note(): string | undefined {
+    return undefined;
+  }
+  /** Frees what the process holds. */
+  protected release(): void {}
+
+  sync(desired: ProxyState): Promise<{ readonly changed: number }> {
+    return this.inTurn(async () => {
+      const { name, clock } = this.#frame;
+      if (this.#closed) throw new PintleError('UNAVAILABLE', `Proxy ${name} is disposed: expected no sync any more`);
+      try {
+        const changed = await this.bring(desired);
+        this.#desired = desired;
+        this.#trouble = undefined;
+        this.#lastSyncMs = clock.now();
+        return { changed };
+      } catch (error) {
+        this.#trouble = messageOf(error);
+        throw error;
+      }
+    });
+  }
+
+  status(): ProxyStatus {
+    return {
+      ready: this.#trouble === undefined,
+      reason: this.#trouble ?? this.note(),
+      lastSyncMs: this.#lastSyncMs,
+      repairs: this.#repairs,
+    };
+  }
+
+  async explain(flow: ServiceFlow, from: 'pod' | 'node' | 'outside'): Promise<ServiceVerdict | undefined> {
+    const decision = this.#desired && decide(this.#desired, flow, from);
+    if (decision === undefined) return undefined;
+    const objects = await this.objectsOf(decision, flow, from);
+    if (objects === undefined) return undefined;
+    const { of: _of, ...verdict } = decision;
+    return { ...verdict, objects };
+  }
+
+  purge(): Promise<void> {
+    return this.inTurn(async () => {
+      this.#unwatch();
+      this.#trouble = 'purged';
+      this.#desired = undefined;
+      await this.remove();
+    });
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    if (this.#closed) return;
+    this.#closed = true;
+    this.#unwatch();
+    await this.#turn.catch(() => undefined);
+    this.release();
+  }
+
+  protected inTurn<T>(act: () => Promise<T>): Promise<T> {
+    const run = this.#turn.then(act);
+    this.#turn = run.then(
+      () => undefined,
+      () => undefined,
+    );
+    return run;
+  }
+
+  /** Begins to look out for damage, unless that has begun. `start` returns the way to stop. */
+  protected watch(start: () => () => void): void {
+    this.#stop ??= start();
+  }
+
+  protected get isWatching(): boolean {
+    return this.#stop !== undefined;
+  }
+
+  /** Damage was noticed: it is mended in a moment, in turn. */
+  protected damaged(delayMs = settleMs): void {
+    this.#timer ??= setTimeout(() => {
+      this.#timer = undefined;
+      void this.inTurn(() => this.#repair());
+    }, delayMs);
+  }
+
+  protected mended(family: string): void {
+    this.#repairs += 1;
+    this.#frame.log.warn('What the service proxy has in the kernel had been changed by somebody else: mended', {
+      proxy: this.#frame.name,
+      family,
+    });
+  }
+
+  #unwatch(): void {
+    clearTimeout(this.#timer);
+    this.#timer = undefined;
+    this.#stop?.();
+    this.#stop = undefined;
+  }
+
+  async #repair(): Promise<void> {
+    if (this.#closed || !this.isWatching) return;
+    try {
+      await this.mend();
+      if (this.#lastSyncMs !== undefined) this.#trouble = undefined;
+    } catch (error) {
+      const trouble = messageOf(error);
+      if (trouble !== this.#trouble)
+        this.#frame.log.error('Service proxy could not be repaired; trying again', { error: trouble });
+      this.#trouble = trouble;
+      this.damaged(retryMs);
+    }
+  }
+}
+
+const messageOf = (error: unknown): string => (isPintleError(error) ? error.message : String(error));
