@@ -204,7 +204,13 @@ export class TwoNodes {
       const netns = this.#nodes[index]!;
       const overlay =
         mode === 'vxlan'
-          ? new VxlanOverlay({ vni: 1, port: 8472, txChecksumOffload: 'auto', log: quiet, netns })
+          ? new VxlanOverlay({
+              ...({ vni: 1, port: 8472, txChecksumOffload: 'auto', directRouting: false, underlay: {} } as const),
+              stateFile: `${this.#stateDir(index)}/settings.json`,
+              bootId: 'bench',
+              log: quiet,
+              netns,
+            })
           : new FlannelUdpOverlay({
               ...({
                 port: 8285,
@@ -213,6 +219,7 @@ export class TwoNodes {
                 udpSegment: true,
                 udpGro: true,
                 checkSource: true,
+                underlay: {},
               } as const),
               framing: mode === 'super' ? 'auto' : 'plain',
               mtu: mode === 'super' ? superMtu : undefined,

@@ -8,6 +8,9 @@
  * - What the plugin owns in the kernel (device, routes, neighbours, FDB entries) is an inventory that it reconciles: what
  *   somebody else deletes or changes is back within two seconds. Nothing foreign is touched.
  * - Dispose leaves the data plane in place: traffic goes on while the agent is dead. `leave` removes every trace.
+ * Node addresses: `join` again, with other addresses, moves the overlay there with all its peers; until the first `sync` of
+ * an instance what leads to peers is left as a predecessor made it. A peer that comes to `sync` with another address is
+ * reached there.
  * Idempotency: `join` with the same arguments changes nothing. `leave` twice succeeds.
  * Ordering and concurrency: one call at a time (the caller's duty).
  * Restart: a new instance takes over what its predecessor left: no packet is lost to a restart.
@@ -20,8 +23,10 @@ export interface LocalNode {
   readonly name: string;
   readonly podCidrs: readonly string[];
   readonly clusterCidrs: readonly string[];
-  /** Underlay addresses of this node (InternalIP), one a family. */
+  /** Underlay addresses of this node (InternalIP): the first of a family is its main one. */
   readonly addresses: readonly string[];
+  /** Its own Node annotations: what somebody wrote there for the overlay to read (flannel's public-ip-overwrite). */
+  readonly annotations?: Readonly<Record<string, string>> | undefined;
 }
 
 export interface Peer {
@@ -46,6 +51,8 @@ export interface OverlayStatus {
   readonly peers: readonly { readonly name: string; readonly ready: boolean; readonly reason?: string | undefined }[];
   /** How often something of the inventory had to be repaired. */
   readonly repairs: number;
+  /** What `join` would answer now, when that can change by itself (an interface's address): the agent publishes it. */
+  readonly annotations?: Readonly<Record<string, string>> | undefined;
 }
 
 export interface Overlay {

@@ -115,13 +115,13 @@ test('the MTU follows the underlay', async (t) => {
 });
 
 test('the data path works while no agent runs, and a new instance takes it over unchanged', async (t) => {
-  const { members } = await createCluster(t, 2);
+  const { members, topology } = await createCluster(t, 2);
   const [one, two] = members as [Member, Member];
   await one.pod.ask({ verb: 'openTcp', id: 'long', host: two.ip, port: 80 });
   const before = snapshot(one.node);
   await one.overlay[Symbol.asyncDispose]();
   t.deepEqual(await one.pod.ask({ verb: 'exchange', id: 'long', text: 'hello' }), { answer: `node-1 ${one.ip}` });
-  one.overlay = openOverlay(one.node);
+  one.overlay = openOverlay(one.node, topology.folder);
   await one.overlay.join({ name: 'node-0', podCidrs: one.peer.podCidrs, clusterCidrs, addresses: one.peer.addresses });
   t.deepEqual(await syncAll(one, members), { changed: 0 });
   t.is(snapshot(one.node), before);
@@ -129,23 +129,23 @@ test('the data path works while no agent runs, and a new instance takes it over 
 });
 
 test('a device of other parameters, as another version may have left, is replaced', async (t) => {
-  const { nodes } = createTopology(t, 1);
+  const { nodes, folder } = createTopology(t, 1);
   const node = nodes[0]!;
   node.run('ip', 'link', 'add', 'flannel.1', 'type', 'vxlan', 'id', '7', 'dstport', '4789', 'dev', 'eth0');
-  const overlay = openOverlay(node);
+  const overlay = openOverlay(node, folder);
   t.teardown(() => overlay[Symbol.asyncDispose]());
   await overlay.join({ name: 'a', podCidrs: [podCidr(0)], clusterCidrs, addresses: [nodeAddress(0)] });
   t.regex(
     node.run('ip', '-d', 'link', 'show', 'flannel.1'),
-    /vxlan id 1 local 192\.168\.99\.1 dev eth0 .*dstport 8472 nolearning/,
+    /vxlan id 1 local 192\.168\.99\.1 srcport .*dstport 8472 nolearning/,
   );
 });
 
 test('leave removes every trace, twice', async (t) => {
-  const { nodes } = createTopology(t, 1);
+  const { nodes, folder } = createTopology(t, 1);
   const node = nodes[0]!;
   const before = snapshot(node);
-  const overlay = openOverlay(node);
+  const overlay = openOverlay(node, folder);
   t.teardown(() => overlay[Symbol.asyncDispose]());
   const { annotations } = await overlay.join({
     name: 'a',
@@ -173,8 +173,8 @@ test('leave removes every trace, twice', async (t) => {
 });
 
 test('an address that is on no interface is refused, with what to do', async (t) => {
-  const { nodes } = createTopology(t, 1);
-  const overlay = openOverlay(nodes[0]!);
+  const { nodes, folder } = createTopology(t, 1);
+  const overlay = openOverlay(nodes[0]!, folder);
   t.teardown(() => overlay[Symbol.asyncDispose]());
   const error = await t.throwsAsync(
     overlay.join({ name: 'a', podCidrs: [podCidr(0)], clusterCidrs, addresses: ['192.168.98.1'] }),

@@ -46,7 +46,11 @@ export class Audit {
       const repaired = this.#work.reconcile();
       this.#told = undefined;
       this.#repairs += repaired;
-      if (repaired > 0) this.#work.log.warn('Overlay objects had been changed by somebody else', { repaired });
+      if (repaired > 0)
+        this.#work.log.warn(
+          'Overlay objects were put right: somebody else had changed them, or the underlay had moved',
+          { repaired },
+        );
     } catch (error) {
       const trouble = isPintleError(error) ? error.message : String(error);
       // Once a reason, not once a second: a vanished underlay may stay away for hours.

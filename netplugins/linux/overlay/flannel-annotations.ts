@@ -14,6 +14,8 @@ export const annotationKeys = {
   manager: `${prefix}kube-subnet-manager`,
   data: { [AF_INET]: `${prefix}backend-data`, [AF_INET6]: `${prefix}backend-v6-data` },
   publicIp: { [AF_INET]: `${prefix}public-ip`, [AF_INET6]: `${prefix}public-ipv6` },
+  /** Written by people (or a cloud's controller) on a node whose peers reach it at another address than its own. */
+  overwrite: { [AF_INET]: `${prefix}public-ip-overwrite`, [AF_INET6]: `${prefix}public-ipv6-overwrite` },
 } as const;
 
 export interface Announced {
@@ -33,10 +35,29 @@ export function renderAnnotations(type: string, announced: readonly Announced[])
   return annotations;
 }
 
+/** The address by which others reach this node, when somebody says that it is not its own. Throws INVALID. */
+export function overwrittenIp(
+  annotations: Readonly<Record<string, string>> | undefined,
+  family: Family,
+): string | undefined {
+  const key = annotationKeys.overwrite[family];
+  const text = annotations?.[key]?.trim();
+  if (text === undefined || text === '') return undefined;
+  const isGood = family === AF_INET ? isIPv4 : isIPv6;
+  if (isGood(text)) return canonicalIp(text);
+  throw new PintleError(
+    'INVALID',
+    `Annotation ${key} of this node is "${text}"; expected an ${family === AF_INET ? 'IPv4' : 'IPv6'} address. Correct or remove it`,
+  );
+}
+
 export interface PeerRange {
   readonly family: Family;
   readonly podCidr: string;
+  /** Underlay address that the peer publishes. */
   readonly publicIp: string;
+  /** All that it can be reached at: the published one first; alone, when it is none of the node's own (NAT). */
+  readonly addresses: readonly string[];
 }
 
 /** One peer in one family; undefined when it has no pod range of it; a text says why it cannot be used. */
@@ -46,13 +67,22 @@ export function readPeerRange(peer: Peer, family: Family, type: string): PeerRan
   const theirs = peer.annotations[annotationKeys.type];
   if (theirs === undefined) return `annotation ${annotationKeys.type} is missing: its overlay has not joined yet`;
   if (theirs !== type) return `its overlay is "${theirs}", not ${type}`;
-  const isOfFamily = family === AF_INET ? isIPv4 : isIPv6;
-  const publicIp = [peer.annotations[annotationKeys.publicIp[family]], ...peer.addresses].find(
-    (address) => address !== undefined && isOfFamily(address),
-  );
+  const { publicIp, addresses } = underlayAddressesOf(peer, family);
   if (publicIp === undefined) return 'it has no underlay address of this family';
   const podCidr = canonicalCidr(`${range.address}/${range.prefixLength}`);
-  return { family, podCidr, publicIp: canonicalIp(publicIp) };
+  return { family, podCidr, publicIp, addresses };
+}
+
+export function underlayAddressesOf(
+  { annotations, addresses }: Peer,
+  family: Family,
+): { readonly publicIp: string | undefined; readonly addresses: readonly string[] } {
+  const isOfFamily = family === AF_INET ? isIPv4 : isIPv6;
+  const own = addresses.filter((address) => isOfFamily(address)).map(canonicalIp);
+  const told = annotations[annotationKeys.publicIp[family]];
+  const publicIp = told !== undefined && isOfFamily(told) ? canonicalIp(told) : own[0];
+  if (publicIp === undefined) return { publicIp, addresses: [] };
+  return { publicIp, addresses: own.includes(publicIp) ? [...new Set([publicIp, ...own])] : [publicIp] };
 }
 
 function parseCidrOrUndefined(text: string): ReturnType<typeof parseCidr> | undefined {

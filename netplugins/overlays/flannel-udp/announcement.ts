@@ -2,13 +2,13 @@
  * What a node tells others about its end of the tunnels: flannel's annotations, and one of our own beside them, which flannel
  * ignores. A node without ours is one of flannel's: IPv4 only, plain packets with all their checksums.
  */
-import { isIPv4 } from 'node:net';
 import type { Peer } from '../../../kernel/contract/index.ts';
-import { AF_INET, AF_INET6, canonicalCidr, canonicalIp } from '../../linux/ip-address.ts';
+import { AF_INET, AF_INET6, canonicalCidr } from '../../linux/ip-address.ts';
 import {
   annotationKeys,
   readPeerRange,
   renderAnnotations,
+  underlayAddressesOf,
   type Family,
 } from '../../linux/overlay/flannel-annotations.ts';
 import type { Framing } from './peer-table.ts';
@@ -31,6 +31,8 @@ export interface UdpPeer {
   readonly family: Family;
   readonly podCidr: string;
   readonly publicIp: string;
+  /** All underlay addresses that it may send from: the published one first. */
+  readonly addresses: readonly string[];
   readonly framings: readonly Framing[];
 }
 
@@ -66,16 +68,15 @@ export function readUdpPeer(peer: Peer, family: Family): UdpPeer | undefined | s
   }
   // IPv6 travels over the IPv4 underlay.
   const podCidr = peer.podCidrs.find((cidr) => cidr.includes(':'));
-  const publicIp = [peer.annotations[annotationKeys.publicIp[AF_INET]], ...peer.addresses].find(
-    (address) => address !== undefined && isIPv4(address),
-  );
+  const { publicIp, addresses } = underlayAddressesOf(peer, AF_INET);
   const isOurs = peer.annotations[annotationKeys.type] === backendType && ipv6;
   if (podCidr === undefined || publicIp === undefined || !isOurs) return undefined;
   return {
     name: peer.name,
     family: AF_INET6,
     podCidr: canonicalCidr(podCidr),
-    publicIp: canonicalIp(publicIp),
+    publicIp,
+    addresses,
     framings,
   };
 }

@@ -58,7 +58,8 @@ function endWithDevice(index: number): void {
   if (links.getLink(index) === undefined) end();
 }
 
-const textOf = (peer: PeerRoute): string => JSON.stringify([peer.address, peer.framing, [...peer.podCidrs].sort()]);
+const textOf = (peer: PeerRoute): string =>
+  JSON.stringify([peer.address, peer.framing, [...peer.podCidrs].sort(), [...peer.addresses].sort()]);
 
 function serve(path: DataPath): void {
   let known: ReadonlySet<string> = new Set();

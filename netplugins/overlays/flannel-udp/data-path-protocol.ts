@@ -6,7 +6,7 @@ import type { Socket } from 'node:net';
 import type { PeerRoute } from './peer-table.ts';
 
 /** Counted up when either side would misunderstand the other: a data path of another version is replaced. */
-export const protocolVersion = 1;
+export const protocolVersion = 2;
 
 /** All that a data path is started with. Equal settings: the running one serves. */
 export interface DataPathSettings {
@@ -15,7 +15,7 @@ export interface DataPathSettings {
   readonly path: 'dgram' | 'offload';
   /** Why it is `dgram` although the config says `offload`. */
   readonly fallback?: string | undefined;
-  /** Underlay address and UDP port of this node. */
+  /** Underlay address (0.0.0.0: all of them) and UDP port of this node. */
   readonly local: string;
   readonly port: number;
   /** From where ICMP errors come: addresses of the device, one a family. */

@@ -9,44 +9,26 @@ import {
   PintleError,
   type Joined,
   type LocalNode,
-  type Logger,
   type Overlay,
   type OverlayStatus,
   type Peer,
 } from '../../../kernel/contract/index.ts';
-import { isIPv4 } from 'node:net';
-import { AF_INET, AF_INET6, canonicalCidr, canonicalIp, networkAddress, parseCidr } from '../../linux/ip-address.ts';
+import { AF_INET, AF_INET6, canonicalCidr } from '../../linux/ip-address.ts';
 import { batchIoProblem } from '../../linux/batch-io.ts';
 import { probeTunOffload } from '../../linux/probes.ts';
 import { Audit } from '../../linux/overlay/audit.ts';
-import type { Family } from '../../linux/overlay/flannel-annotations.ts';
 import { noPeers, peerStatus, selectPeers } from '../../linux/overlay/peers.ts';
 import { applyChanges, isAtHome, planRoutes, unicast } from '../../linux/overlay/planned-routes.ts';
-import { underlayOf } from '../../linux/overlay/underlay.ts';
+import { mayMoveWays, wayTo, type LocalEnd, type PeerWay } from '../../linux/overlay/underlay.ts';
 import { openRtnetlink, type Link, type RtEvent, type Rtnetlink } from '../../linux/rtnetlink.ts';
 import { createTun, setTunOffloads, tunOffloads } from '../../linux/tun.ts';
 import { announce, readUdpPeer, type UdpPeer } from './announcement.ts';
 import { DataPathProcess } from './data-path-process.ts';
-import { protocolVersion, type DataPathSettings } from './data-path-protocol.ts';
-import type { Framing, PeerRoute } from './peer-table.ts';
+import { findPlace, type FlannelUdpOptions, type Place } from './place.ts';
 
-export interface FlannelUdpOptions {
-  readonly port: number;
-  readonly path: 'dgram' | 'offload';
-  readonly inject: 'auto' | 'raw-socket' | 'tun';
-  /** Of path offload: `plain` sends nothing but plain inner packets, each a datagram. */
-  readonly framing: 'auto' | 'plain';
-  readonly threads: 1 | 2;
-  readonly udpSegment: boolean;
-  readonly udpGro: boolean;
-  readonly checkSource: boolean;
-  /** No more than this, whatever the underlay allows. */
-  readonly mtu?: number | undefined;
-  /** Where the data path's process is found. */
-  readonly stateDir: string;
-  readonly log: Logger;
-  readonly netns?: string | undefined;
-}
+export type { FlannelUdpOptions } from './place.ts';
+import type { DataPathSettings } from './data-path-protocol.ts';
+import type { Framing, PeerRoute } from './peer-table.ts';
 
 /** Outer IPv4 (20) and UDP (8) header. */
 export const overheadBytes = 28;
@@ -57,27 +39,16 @@ const byKernel = 2;
 
 const retryMs = 1_000;
 
-interface Range {
-  readonly family: Family;
-  readonly podCidr: string;
-  /** The first address of the pod range, of the device: the node's own packets into the overlay come from it. */
-  readonly deviceCidr: string;
-}
-
-interface Place {
-  readonly local: string;
-  readonly ranges: readonly Range[];
-  /** All that goes into the device: what no peer has is answered by the data path. */
-  readonly clusterCidrs: readonly string[];
-  readonly settings: DataPathSettings;
-}
-
 export class FlannelUdpOverlay implements Overlay, AsyncDisposable {
   readonly #options: FlannelUdpOptions;
   readonly #links: Rtnetlink;
   readonly #audit: Audit;
   #place: Place | undefined;
   #peers = noPeers<UdpPeer>();
+  /** Before and during a sync the data path is not told of peers by the audit. */
+  #isSynced = false;
+  /** What the data path was told of peers last. */
+  #pushed = '';
   #process: DataPathProcess | undefined;
   /** Settles when the process that was started last serves and knows the peers. */
   #starting: Promise<void> | undefined;
@@ -87,7 +58,8 @@ export class FlannelUdpOverlay implements Overlay, AsyncDisposable {
   #offloadProblem: string | undefined;
   #mtuBytes = 0;
   #device: number | undefined;
-  #underlay: number | undefined;
+  /** By index of each link that leads to peers, as of the last look: its MTU. */
+  #underlays: ReadonlyMap<number, number> = new Map();
   #trouble: string | undefined = 'not joined yet';
   #stop: (() => void) | undefined;
   #closed = false;
@@ -103,7 +75,7 @@ export class FlannelUdpOverlay implements Overlay, AsyncDisposable {
   }
 
   async join(local: LocalNode): Promise<Joined> {
-    const place = this.#placeOf(local);
+    const place = this.#findPlace(local);
     this.#stop ??= this.#links.subscribe((event) => this.#onEvent(event));
     if (JSON.stringify(place.settings) !== JSON.stringify(this.#place?.settings)) await this.#takeOver(place.settings);
     this.#place = place;
@@ -111,12 +83,16 @@ export class FlannelUdpOverlay implements Overlay, AsyncDisposable {
     await this.#served();
     return {
       mtuBytes: this.#mtuBytes,
-      annotations: announce(place.local, {
-        ipv6: true,
-        framings: this.#framings(),
-        ...(this.#process === undefined ? {} : { uses: this.#process.hello.features }),
-      }),
+      annotations: this.#annotations(this.#place),
     };
+  }
+
+  #annotations({ end, overwrite }: Place): Readonly<Record<string, string>> {
+    return announce(overwrite ?? end.address, {
+      ipv6: true,
+      framings: this.#framings(),
+      ...(this.#process === undefined ? {} : { uses: this.#process.hello.features }),
+    });
   }
 
   async sync(peers: readonly Peer[]): Promise<{ readonly changed: number }> {
@@ -127,13 +103,19 @@ export class FlannelUdpOverlay implements Overlay, AsyncDisposable {
       families: ([AF_INET, AF_INET6] as const).filter((family) =>
         place.ranges.some((range) => range.family === family),
       ),
-      own: place.ranges.flatMap(({ podCidr, family }) => [claimOf(podCidr), `address ${place.local} (${family})`]),
+      own: place.ranges.flatMap(({ podCidr, family }) => [
+        claimOf(podCidr),
+        `address ${place.end.address} (${family})`,
+      ]),
       read: readUdpPeer,
       claims: ({ podCidr, publicIp, family }) => [claimOf(podCidr), `address ${publicIp} (${family})`],
     });
+    this.#isSynced = false;
     const changed = this.#reconcile();
     await this.#served();
-    return { changed: changed + (await this.#pushPeers()) };
+    const pushed = await this.#pushPeers();
+    this.#isSynced = true;
+    return { changed: changed + pushed };
   }
 
   status(): OverlayStatus {
@@ -145,6 +127,7 @@ export class FlannelUdpOverlay implements Overlay, AsyncDisposable {
       mtuBytes: this.#mtuBytes,
       peers: peerStatus(this.#peers),
       repairs: this.#audit.repairs,
+      annotations: reason === undefined && this.#place !== undefined ? this.#annotations(this.#place) : undefined,
     };
   }
 
@@ -152,6 +135,7 @@ export class FlannelUdpOverlay implements Overlay, AsyncDisposable {
     this.#unsubscribe();
     this.#place = undefined;
     this.#peers = noPeers();
+    this.#isSynced = false;
     this.#trouble = 'has left';
     await this.#starting?.catch(() => undefined);
     // Also a predecessor's. Address and routes go with the device, and that with the process.
@@ -177,41 +161,8 @@ export class FlannelUdpOverlay implements Overlay, AsyncDisposable {
     this.#stop = undefined;
   }
 
-  #placeOf({ name, podCidrs, clusterCidrs, addresses }: LocalNode): Place {
-    const { port, inject, threads, udpSegment, udpGro, checkSource } = this.#options;
-    if (podCidrs.length === 0)
-      throw new PintleError('INVALID', `Node ${name} joins overlay flannel-udp without a pod range; expected one`);
-    const local = addresses.find((address) => isIPv4(address));
-    if (local === undefined)
-      throw new PintleError(
-        'UNSUPPORTED',
-        `Node ${name} has no IPv4 underlay address (${addresses.join(', ')}), which overlay flannel-udp needs; ` +
-          'give it one, or use an overlay with IPv6 underlays (vxlan, host-gw)',
-      );
-    const ranges = podCidrs.map((text): Range => {
-      const cidr = parseCidr(text);
-      const deviceCidr = `${networkAddress(cidr)}/${cidr.family === AF_INET ? 32 : 128}`;
-      return { family: cidr.family, podCidr: canonicalCidr(text), deviceCidr };
-    });
-    const families = new Set(ranges.map(({ family }) => family));
-    return {
-      local: canonicalIp(local),
-      ranges,
-      clusterCidrs: clusterCidrs.map(canonicalCidr).filter((cidr) => families.has(parseCidr(cidr).family)),
-      settings: {
-        version: protocolVersion,
-        device: deviceName,
-        ...this.#choosePath(),
-        local: canonicalIp(local),
-        port,
-        sources: ranges.map(({ deviceCidr }) => parseCidr(deviceCidr).address),
-        inject,
-        threads,
-        udpSegment,
-        udpGro,
-        checkSource,
-      },
-    };
+  #findPlace(local: LocalNode): Place {
+    return findPlace(this.#links, local, this.#options, { device: deviceName, ...this.#choosePath() });
   }
 
   #choosePath(): { readonly path: 'dgram' | 'offload'; readonly fallback?: string } {
@@ -246,32 +197,81 @@ export class FlannelUdpOverlay implements Overlay, AsyncDisposable {
     return this.#place?.settings.path === 'offload' ? ['plain', 'partial', 'super'] : ['plain'];
   }
 
-  async #pushPeers(): Promise<number> {
-    const peers = this.#peers.chosen;
+  /** By peer, the way to it and what travels there. */
+  #peerRoutes(): readonly PeerRoute[] {
+    const { end } = this.#place ?? {};
+    if (end === undefined) return [];
     const routes = new Map<string, PeerRoute>();
     const ours = this.#framings();
-    for (const { name, publicIp, podCidr, framings } of peers) {
+    for (const peer of this.#peers.chosen) {
+      const { name, podCidr, framings, addresses } = peer;
       const podCidrs = [...(routes.get(name)?.podCidrs ?? []), podCidr];
       // The last that both know is the fastest.
       const wanted = ours.filter((one) => this.#options.framing === 'auto' || one !== 'super');
       const framing = wanted.filter((one) => framings.includes(one)).at(-1) ?? 'plain';
-      routes.set(name, { address: publicIp, podCidrs, framing });
+      routes.set(name, { address: this.#wayTo(peer, end).address, addresses, podCidrs, framing });
     }
-    const answer = await this.#process?.ask({ verb: 'peers', peers: [...routes.values()] });
+    return [...routes.values()];
+  }
+
+  async #pushPeers(): Promise<number> {
+    const process = this.#process;
+    const peers = this.#peerRoutes();
+    const answer = await process?.ask({ verb: 'peers', peers });
+    this.#pushed = JSON.stringify(peers);
     return answer?.changed ?? 0;
+  }
+
+  /** A peer with several addresses may have come nearer by another of them. */
+  #pushMovedPeers(): void {
+    if (!this.#isSynced || this.#starting !== undefined || JSON.stringify(this.#peerRoutes()) === this.#pushed) return;
+    this.#pushPeers().catch((error: unknown) => {
+      this.#options.log.warn('Peers could not be told to the data path; trying again', { error: String(error) });
+      if (!this.#closed && this.#place !== undefined) this.#audit.schedule(retryMs);
+    });
+  }
+
+  #wayTo(peer: UdpPeer, end: LocalEnd): PeerWay {
+    return wayTo(this.#links, peer, end, this.#options.underlay);
+  }
+
+  /** The smallest MTU of the links to peers, less what a datagram adds. */
+  #look(end: LocalEnd): void {
+    const { link, isBound } = end;
+    const underlays = new Map([[link.index, link.mtu]]);
+    for (const peer of isBound ? [] : this.#peers.chosen) {
+      const { route } = this.#wayTo(peer, end);
+      const index = route?.type === unicast ? route.link : undefined;
+      if (index === undefined || index === this.#device || underlays.has(index)) continue;
+      underlays.set(index, this.#links.getLink(index)?.mtu ?? link.mtu);
+    }
+    this.#underlays = underlays;
+    this.#mtuBytes = Math.min(Math.min(...underlays.values()) - overheadBytes, this.#options.mtu ?? Infinity);
+  }
+
+  /** Where this node is now: its underlay address may have changed, and the data path is bound to it. */
+  #moved(before: Place): Place {
+    const place = this.#findPlace(before.local);
+    this.#place = place;
+    if (JSON.stringify(place.settings) === JSON.stringify(before.settings)) return place;
+    // Without its device the process ends.
+    this.#process?.disconnect();
+    this.#process = undefined;
+    this.#deleteDevice();
+    return place;
   }
 
   /** Brings the kernel to the inventory. Returns the number of changes that were needed. */
   #reconcile(): number {
-    const place = this.#place;
-    if (place === undefined) return 0;
+    const before = this.#place;
+    if (before === undefined) return 0;
     try {
-      const underlay = underlayOf(this.#links, place.local, 'flannel-udp');
-      this.#underlay = underlay.index;
-      this.#mtuBytes = Math.min(underlay.mtu - overheadBytes, this.#options.mtu ?? Infinity);
+      const place = this.#moved(before);
+      this.#look(place.end);
       const { device, changed } = this.#ensureProcess(place);
       this.#device = device.index;
       const done = changed + this.#ensureDevice(place, device);
+      this.#pushMovedPeers();
       this.#trouble = undefined;
       return done;
     } catch (error) {
@@ -370,13 +370,21 @@ export class FlannelUdpOverlay implements Overlay, AsyncDisposable {
   }
 
   #concerns(event: RtEvent, place: Place): boolean {
+    const moves = mayMoveWays(event, {
+      isUnderlay: (index) => this.#underlays.has(index),
+      isAddress: (address) =>
+        place.local.addresses.includes(address) ||
+        this.#peers.chosen.some(({ addresses }) => addresses.includes(address)),
+    });
+    if (moves) return true;
     switch (event.kind) {
       case 'overflow':
         return true;
       case 'link':
-        return event.link.name === deviceName || event.link.index === this.#underlay;
+        return event.link.name === deviceName;
       case 'address':
-        return event.address.index === this.#device || event.address.address === place.local;
+        // Any may be the one that is missing.
+        return event.address.index === this.#device || this.#trouble !== undefined;
       case 'route':
         return event.route.link === this.#device || place.clusterCidrs.includes(event.route.destination);
       case 'neighbour':

@@ -1,6 +1,7 @@
 import { join } from 'node:path';
 import { z } from 'zod';
 import { definePlugin } from '../../../kernel/contract/index.ts';
+import { underlayConfig } from '../../linux/overlay/underlay-config.ts';
 import { probeTun } from '../../linux/probes.ts';
 import { FlannelUdpOverlay } from './flannel-udp-overlay.ts';
 
@@ -33,6 +34,7 @@ const config = z
       .boolean()
       .default(true)
       .describe("Drop datagrams that come from no peer's address; false where nodes reach each other through NAT"),
+    underlay: underlayConfig,
   })
   .prefault({});
 

@@ -7,6 +7,8 @@ export type Framing = 'plain' | 'partial' | 'super';
 export interface PeerRoute {
   /** Underlay address. */
   readonly address: string;
+  /** All that its packets may come from. */
+  readonly addresses: readonly string[];
   readonly podCidrs: readonly string[];
   readonly framing: Framing;
 }
@@ -65,8 +67,8 @@ export class PeerTable {
   constructor(peers: readonly PeerRoute[]) {
     this.#groups4 = groupsOf(peers, 4);
     this.#groups6 = groupsOf(peers, 16);
-    this.#addresses = new Set(peers.map(({ address }) => address));
-    this.#words = new Set(peers.map(({ address }) => wordOf(address)));
+    this.#addresses = new Set(peers.flatMap(({ address, addresses }) => [address, ...addresses]));
+    this.#words = new Set([...this.#addresses].map(wordOf));
   }
 
   hasPeer(address: string): boolean {

@@ -14,16 +14,33 @@ import {
   type Peer,
 } from '../../../kernel/contract/index.ts';
 import { HeldSettings } from '../../linux/held-settings.ts';
-import { AF_INET, canonicalCidr, parseCidr } from '../../linux/ip-address.ts';
+import { canonicalCidr } from '../../linux/ip-address.ts';
 import { Audit } from '../../linux/overlay/audit.ts';
-import { readPeerRange, renderAnnotations, type PeerRange } from '../../linux/overlay/flannel-annotations.ts';
+import {
+  overwrittenIp,
+  readPeerRange,
+  renderAnnotations,
+  type Family,
+  type PeerRange,
+} from '../../linux/overlay/flannel-annotations.ts';
 import { noPeers, peerStatus, selectPeers } from '../../linux/overlay/peers.ts';
 import { applyChanges, identityOf, isAtHome, planRoutes, unicast } from '../../linux/overlay/planned-routes.ts';
 import type { WantedRoute } from '../../linux/overlay/planned-routes.ts';
-import { localRanges, underlayOf, type LocalRange } from '../../linux/overlay/underlay.ts';
+import {
+  findLocalEnd,
+  isOnLink,
+  localRanges,
+  mayMoveWays,
+  wayTo,
+  type LocalEnd,
+  type LocalRange,
+  type PeerWay,
+  type UnderlayChoice,
+} from '../../linux/overlay/underlay.ts';
 import { openRtnetlink, type Route, type RtEvent, type Rtnetlink } from '../../linux/rtnetlink.ts';
 
 export interface HostGwOptions {
+  readonly underlay: UnderlayChoice;
   /** Where the former value of a kernel setting is kept. */
   readonly stateFile: string;
   readonly bootId: string;
@@ -35,6 +52,11 @@ interface GatewayPeer extends PeerRange {
   readonly name: string;
 }
 
+interface OwnRange extends LocalRange {
+  /** What peers are told instead of the address of this end. */
+  readonly overwrite: string | undefined;
+}
+
 /** RTPROT_*: marks our routes for the next instance, and for `ip route show proto 80`. */
 export const routeProtocol = 80;
 
@@ -43,12 +65,16 @@ export class HostGwOverlay implements Overlay, AsyncDisposable {
   readonly #links: Rtnetlink;
   readonly #settings: HeldSettings;
   readonly #audit: Audit;
-  #ranges: readonly LocalRange[] = [];
+  #ranges: readonly OwnRange[] = [];
+  /** By family, as of the last look. */
+  #ends: ReadonlyMap<Family, LocalEnd> = new Map();
+  /** Before the first sync what leads to peers is a predecessor's, and right. */
+  #isSynced = false;
   #peers = noPeers<GatewayPeer>();
   /** Peers that are not on the same link, as of the last look, with the reason. */
   #distant: ReadonlyMap<string, string> = new Map();
-  /** By index of the underlay link, as of the last look: its MTU. */
-  readonly #underlays = new Map<number, number>();
+  /** By index of each link that leads to peers, as of the last look: its MTU. */
+  #underlays: ReadonlyMap<number, number> = new Map();
   #trouble: string | undefined = 'not joined yet';
   #stop: (() => void) | undefined;
   #closed = false;
@@ -65,17 +91,13 @@ export class HostGwOverlay implements Overlay, AsyncDisposable {
   }
 
   async join(local: LocalNode): Promise<Joined> {
-    this.#ranges = localRanges(local, 'host-gw');
+    this.#ranges = localRanges(local, this.#options.underlay, 'host-gw').map((range) => ({
+      ...range,
+      overwrite: overwrittenIp(local.annotations, range.family),
+    }));
     this.#stop ??= this.#links.subscribe((event) => this.#onEvent(event));
-    this.#look();
-    this.#trouble = undefined;
-    return {
-      mtuBytes: this.#mtuBytes(),
-      annotations: renderAnnotations(
-        'host-gw',
-        this.#ranges.map(({ family, local: publicIp }) => ({ family, publicIp })),
-      ),
-    };
+    this.#reconcile();
+    return { mtuBytes: this.#mtuBytes(), annotations: this.#annotations() };
   }
 
   async sync(peers: readonly Peer[]): Promise<{ readonly changed: number }> {
@@ -83,13 +105,17 @@ export class HostGwOverlay implements Overlay, AsyncDisposable {
       throw new PintleError('UNAVAILABLE', 'Overlay host-gw has not joined: expected join before sync');
     this.#peers = selectPeers<GatewayPeer>(peers, {
       families: this.#ranges.map(({ family }) => family),
-      own: this.#ranges.flatMap(({ podCidr, local }) => [claimOf(podCidr), `address ${local}`]),
+      own: this.#ranges.flatMap(({ podCidr, family }) => [
+        claimOf(podCidr),
+        `address ${this.#ends.get(family)?.address ?? ''}`,
+      ]),
       read: (peer, family) => {
         const range = readPeerRange(peer, family, 'host-gw');
         return typeof range === 'object' ? { ...range, name: peer.name } : range;
       },
       claims: ({ podCidr, publicIp }) => [claimOf(podCidr), `address ${publicIp}`],
     });
+    this.#isSynced = true;
     return { changed: this.#reconcile() };
   }
 
@@ -106,14 +132,17 @@ export class HostGwOverlay implements Overlay, AsyncDisposable {
       mtuBytes: this.#mtuBytes(),
       peers: peerStatus({ names, chosen, refused: all }),
       repairs: this.#audit.repairs,
+      annotations: this.#trouble === undefined ? this.#annotations() : undefined,
     };
   }
 
   async leave(): Promise<void> {
     this.#unsubscribe();
     this.#ranges = [];
-    this.#underlays.clear();
+    this.#ends = new Map();
+    this.#underlays = new Map();
     this.#peers = noPeers();
+    this.#isSynced = false;
     this.#distant = new Map();
     this.#trouble = 'has left';
     // Also what a predecessor made.
@@ -143,29 +172,24 @@ export class HostGwOverlay implements Overlay, AsyncDisposable {
     this.#stop = undefined;
   }
 
-  /** Finds the underlay of each range again: its MTU is the pods'. */
-  #look(): void {
-    const found = this.#ranges.map(({ local }) => underlayOf(this.#links, local, 'host-gw'));
-    this.#underlays.clear();
-    for (const { index, mtu, name } of found) {
-      this.#underlays.set(index, mtu);
-      // A packet for a pod elsewhere may come in by the link that it goes out by: to tell its sender to ask the other node
-      // itself would lead it past this node's translation.
-      this.#settings.hold(`net.ipv4.conf.${name.replaceAll('.', '/')}.send_redirects`, 0);
-    }
+  #annotations(): Readonly<Record<string, string>> {
+    const announced = this.#ranges.map(({ family, overwrite }) => ({
+      family,
+      publicIp: overwrite ?? this.#ends.get(family)?.address ?? '',
+    }));
+    return renderAnnotations('host-gw', announced);
   }
 
   /** Brings the kernel to the inventory. Returns the number of changes that were needed. */
   #reconcile(): number {
     try {
-      this.#look();
+      const { underlay } = this.#options;
+      this.#ends = new Map(
+        this.#ranges.map((range) => [range.family, findLocalEnd(this.#links, range, underlay, 'host-gw')]),
+      );
       const wanted = this.#wantedRoutes();
-      const destinations = new Set(wanted.map(({ destination }) => destination));
-      const found = this.#links
-        .listRoutes()
-        .filter((route) => isOurs(route) || (destinations.has(route.destination) && isAtHome(route)));
-      const { removals, additions } = planRoutes(wanted, found);
-      const changed = applyChanges(this.#links, [...removals, ...additions]);
+      this.#look(wanted);
+      const changed = this.#isSynced ? this.#applyRoutes(wanted) : 0;
       this.#trouble = undefined;
       return changed;
     } catch (error) {
@@ -174,15 +198,41 @@ export class HostGwOverlay implements Overlay, AsyncDisposable {
     }
   }
 
+  #applyRoutes(wanted: readonly WantedRoute[]): number {
+    const destinations = new Set(wanted.map(({ destination }) => destination));
+    const found = this.#links
+      .listRoutes()
+      .filter((route) => isOurs(route) || (destinations.has(route.destination) && isAtHome(route)));
+    const { removals, additions } = planRoutes(wanted, found);
+    return applyChanges(this.#links, [...removals, ...additions]);
+  }
+
+  /** The links of this node's ends, and of the routes: the smallest MTU is the pods'. */
+  #look(wanted: readonly WantedRoute[]): void {
+    const found = new Map([...this.#ends.values()].map(({ link }) => [link.index, link]));
+    for (const { link } of wanted) {
+      const more = found.has(link) ? undefined : this.#links.getLink(link);
+      if (more !== undefined) found.set(link, more);
+    }
+    this.#underlays = new Map([...found.values()].map(({ index, mtu }) => [index, mtu]));
+    // A packet for a pod elsewhere may come in by the link that it goes out by: to tell its sender to ask the other node
+    // itself would lead it past this node's translation.
+    for (const { name } of found.values())
+      this.#settings.hold(`net.ipv4.conf.${name.replaceAll('.', '/')}.send_redirects`, 0);
+  }
+
   #wantedRoutes(): WantedRoute[] {
     const distant = new Map<string, string>();
     const wanted: WantedRoute[] = [];
-    for (const { podCidr, publicIp } of this.#peers.chosen) {
-      const route = this.#links.routeTo(publicIp);
-      const reason = distanceOf(publicIp, route, (index) => this.#links.getLink(index)?.name ?? `link ${index}`);
-      if (reason === undefined && route?.link !== undefined)
-        wanted.push({ destination: podCidr, gateway: publicIp, link: route.link, protocol: routeProtocol });
-      else distant.set(publicIp, reason ?? 'the kernel has no route to it');
+    for (const peer of this.#peers.chosen) {
+      const end = this.#ends.get(peer.family);
+      if (end === undefined) continue;
+      const way = wayTo(this.#links, peer, end, this.#options.underlay);
+      const reason = distanceOf(way, end, (index) => this.#links.getLink(index)?.name ?? `link ${index}`);
+      const link = way.route?.link;
+      if (reason === undefined && link !== undefined)
+        wanted.push({ destination: peer.podCidr, gateway: way.address, link, protocol: routeProtocol });
+      else distant.set(peer.publicIp, reason ?? 'the kernel has no route to it');
     }
     for (const [address, reason] of distant)
       if (this.#distant.get(address) !== reason)
@@ -195,29 +245,19 @@ export class HostGwOverlay implements Overlay, AsyncDisposable {
     if (!this.#closed && this.#ranges.length > 0 && this.#concerns(event)) this.#audit.schedule();
   }
 
-  /** Any link, address or prefix may decide where a peer is; routes to single addresses are mostly pods'. */
   #concerns(event: RtEvent): boolean {
-    switch (event.kind) {
-      case 'overflow':
-        return true;
-      case 'link':
-        return this.#underlays.has(event.link.index) || event.link.kind === undefined;
-      case 'address':
-        return this.#underlays.has(event.address.index) || this.#hasAddress(event.address.address);
-      case 'route': {
-        const { family, address, prefixLength } = parseCidr(event.route.destination);
-        return prefixLength < (family === AF_INET ? 32 : 128) || this.#hasAddress(address);
-      }
-      case 'neighbour':
-      case 'fdb':
-        return false;
-    }
+    const moves = mayMoveWays(event, {
+      isUnderlay: (index) => this.#underlays.has(index),
+      isAddress: (address) => this.#hasAddress(address),
+    });
+    // Any address may be the one that is missing.
+    return moves || (event.kind === 'address' && this.#trouble !== undefined);
   }
 
   #hasAddress(address: string): boolean {
     return (
-      this.#ranges.some(({ local }) => local === address) ||
-      this.#peers.chosen.some(({ publicIp }) => publicIp === address)
+      this.#ranges.some(({ addresses }) => addresses.includes(address)) ||
+      this.#peers.chosen.some(({ addresses }) => addresses.includes(address))
     );
   }
 }
@@ -231,12 +271,15 @@ function claimOf(podCidr: string): string {
 }
 
 /** Why a peer's address is not on the same link; undefined: it is. */
-function distanceOf(address: string, route: Route | undefined, nameOf: (index: number) => string): string | undefined {
+function distanceOf(way: PeerWay, end: LocalEnd, nameOf: (index: number) => string): string | undefined {
+  const { address, route } = way;
   const advice = 'host-gw needs all nodes on one link; use an overlay that encapsulates (vxlan)';
+  if (isOnLink(way, end)) return undefined;
   if (route === undefined) return `the kernel has no route to its address ${address}; ${advice}`;
   if (route.type !== unicast)
     return `its address ${address} is not another node's: the kernel has it as this node's own`;
-  if (route.gateway === undefined) return undefined;
+  if (route.gateway === undefined)
+    return `the kernel reaches its address ${address} on ${nameOf(route.link ?? 0)}, not on ${end.link.name}, which option underlay chooses`;
   const by = route.link === undefined ? '' : ` on ${nameOf(route.link)}`;
   return `it is not on the same link: the kernel reaches ${address} through router ${route.gateway}${by}; ${advice}`;
 }

@@ -2,6 +2,7 @@ import { join } from 'node:path';
 import { z } from 'zod';
 import { definePlugin } from '../../../kernel/contract/index.ts';
 import { bootId } from '../../linux/held-settings.ts';
+import { underlayConfig } from '../../linux/overlay/underlay-config.ts';
 import { probeRoutes } from '../../linux/probes.ts';
 import { HostGwOverlay } from './host-gw-overlay.ts';
 
@@ -10,7 +11,7 @@ export default definePlugin({
   name: 'host-gw',
   api: 1,
   summary: 'Plain routes between nodes of one link: no encapsulation, the full MTU',
-  config: z.strictObject({}).prefault({}),
+  config: z.strictObject({ underlay: underlayConfig }).prefault({}),
   capabilities: ['ipv4', 'ipv6'],
   preflight: async (host) => {
     if (!host.isPrivileged)
@@ -22,6 +23,6 @@ export default definePlugin({
     const reason = probeRoutes();
     return reason === undefined ? { ok: true } : { ok: false, reason };
   },
-  start: async ({ stateDir, log }) =>
-    new HostGwOverlay({ stateFile: join(stateDir, 'settings.json'), bootId: bootId(), log }),
+  start: async ({ config: options, stateDir, log }) =>
+    new HostGwOverlay({ ...options, stateFile: join(stateDir, 'settings.json'), bootId: bootId(), log }),
 });

@@ -1,5 +1,8 @@
+import { join } from 'node:path';
 import { z } from 'zod';
 import { definePlugin } from '../../../kernel/contract/index.ts';
+import { bootId } from '../../linux/held-settings.ts';
+import { underlayConfig } from '../../linux/overlay/underlay-config.ts';
 import { probeVxlan } from '../../linux/probes.ts';
 import { VxlanOverlay } from './vxlan-overlay.ts';
 
@@ -11,6 +14,11 @@ const config = z
       .enum(['auto', 'on', 'off'])
       .default('auto')
       .describe('Leave transmit checksums to the device; auto: not on kernels that get them wrong after masquerading'),
+    directRouting: z
+      .boolean()
+      .default(false)
+      .describe('Reach peers on the same link by a plain route, without the tunnel; the same on all nodes'),
+    underlay: underlayConfig,
   })
   .prefault({});
 
@@ -31,5 +39,6 @@ export default definePlugin({
     const reason = probeVxlan();
     return reason === undefined ? { ok: true } : { ok: false, reason, fix: 'modprobe vxlan' };
   },
-  start: async ({ config: options, log }) => new VxlanOverlay({ ...options, log }),
+  start: async ({ config: options, stateDir, log }) =>
+    new VxlanOverlay({ ...options, stateFile: join(stateDir, 'settings.json'), bootId: bootId(), log }),
 });

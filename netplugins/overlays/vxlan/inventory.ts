@@ -3,18 +3,29 @@
  *
  * Per peer exactly one ARP entry (its gateway address, the .0 of its pod range, has its VTEP's MAC), one FDB entry (that
  * MAC is at its underlay address) and one route (its pod range is via its gateway). Added in this order, deleted in the
- * reverse: a route never exists before the kernel can resolve it.
+ * reverse: a route never exists before the kernel can resolve it. A peer that is reached without the tunnel has a route by
+ * its underlay address, and nothing else.
  */
 import { networkAddress, parseCidr } from '../../linux/ip-address.ts';
-import { planRoutes, unicast } from '../../linux/overlay/planned-routes.ts';
+import { planRoutes, unicast, type WantedRoute } from '../../linux/overlay/planned-routes.ts';
 import type { FdbEntry, Neighbour, Route, RtChange } from '../../linux/rtnetlink.ts';
 import type { PeerVtep } from './vtep.ts';
+
+/** `publicIp`: of its addresses the one to use. */
+export interface PlannedPeer extends Pick<PeerVtep, 'podCidr' | 'mac' | 'publicIp'> {
+  /** The link that both nodes are on, when the peer is reached without the tunnel. */
+  readonly directLink?: number | undefined;
+}
 
 export interface Found {
   readonly neighbours: readonly Neighbour[];
   readonly fdb: readonly FdbEntry[];
+  /** Those on the device, those of protocol `directProtocol`, and whatever leads to a peer's pod range. */
   readonly routes: readonly Route[];
 }
+
+/** RTPROT_*: marks routes without the tunnel for the next instance, and for `ip route show proto 81`. */
+export const directProtocol = 81;
 
 /** RTPROT_KERNEL: routes that the kernel keeps by itself (multicast, link-local). */
 const byKernel = 2;
@@ -23,12 +34,19 @@ export function gatewayOf(podCidr: string): string {
   return networkAddress(parseCidr(podCidr));
 }
 
+function routeOf(link: number, { podCidr, publicIp, directLink }: PlannedPeer): WantedRoute {
+  if (directLink !== undefined)
+    return { destination: podCidr, gateway: publicIp, link: directLink, protocol: directProtocol };
+  return { destination: podCidr, gateway: gatewayOf(podCidr), link, onlink: true };
+}
+
 /** The changes of device `link` from `found` to exactly `peers`; none when it is so already. */
-export function planChanges(link: number, peers: readonly PeerVtep[], found: Found): RtChange[] {
-  const neighbours = new Map(peers.map((peer) => [gatewayOf(peer.podCidr), peer.mac]));
-  const fdb = new Map(peers.map((peer) => [peer.mac, peer.publicIp]));
+export function planChanges(link: number, peers: readonly PlannedPeer[], found: Found): RtChange[] {
+  const tunnelled = peers.filter(({ directLink }) => directLink === undefined);
+  const neighbours = new Map(tunnelled.map((peer) => [gatewayOf(peer.podCidr), peer.mac]));
+  const fdb = new Map(tunnelled.map((peer) => [peer.mac, peer.publicIp]));
   const routes = planRoutes(
-    peers.map(({ podCidr }) => ({ destination: podCidr, gateway: gatewayOf(podCidr), link, onlink: true })),
+    peers.map((peer) => routeOf(link, peer)),
     found.routes.filter((route) => route.protocol !== byKernel && route.type === unicast),
   );
 
@@ -57,5 +75,6 @@ export function planChanges(link: number, peers: readonly PeerVtep[], found: Fou
     if (!goodNeighbours.has(address)) additions.push({ verb: 'replaceNeighbour', neighbour: { link, address, mac } });
   for (const [mac, destination] of fdb)
     if (!goodFdb.has(mac)) additions.push({ verb: 'replaceFdb', fdb: { link, mac, destination } });
-  return [...routes.removals, ...removals, ...additions, ...routes.additions];
+  // Removals last: a peer that changes its way or its MAC has one at every moment.
+  return [...routes.removals, ...additions, ...routes.additions, ...removals];
 }

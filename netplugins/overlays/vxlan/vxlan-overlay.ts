@@ -1,6 +1,6 @@
 /**
- * Overlay by kernel VXLAN in flannel's layout. Owns on the node: the devices flannel.<vni> and flannel-v6.<vni> and all
- * that hangs on them (addresses, routes, ARP and FDB entries). Listens to netlink, and puts right within moments what
+ * Overlay by kernel VXLAN in flannel's layout. Owns on the node: the devices flannel.<vni> and flannel-v6.<vni>, all that
+ * hangs on them (addresses, routes, ARP and FDB entries), and the unicast routes of protocol 81 in the main table. Listens to netlink, and puts right within moments what
  * somebody else deletes or changes. The data path is the kernel's: it goes on while this process is dead.
  */
 import { createHash } from 'node:crypto';
@@ -16,21 +16,37 @@ import {
   type Peer,
 } from '../../../kernel/contract/index.ts';
 import { setTxChecksumOffload } from '../../linux/ethtool.ts';
+import { HeldSettings } from '../../linux/held-settings.ts';
 import { AF_INET, AF_INET6, canonicalCidr, formatMac, networkAddress, parseCidr } from '../../linux/ip-address.ts';
 import { Audit } from '../../linux/overlay/audit.ts';
-import { renderAnnotations, type Family } from '../../linux/overlay/flannel-annotations.ts';
+import { overwrittenIp, renderAnnotations, type Family } from '../../linux/overlay/flannel-annotations.ts';
 import { noPeers, peerStatus, selectPeers } from '../../linux/overlay/peers.ts';
-import { applyChanges } from '../../linux/overlay/planned-routes.ts';
-import { localRanges, underlayOf, type LocalRange } from '../../linux/overlay/underlay.ts';
-import { openRtnetlink, type Link, type RtEvent, type Rtnetlink } from '../../linux/rtnetlink.ts';
+import { applyChanges, identityOf, isAtHome, unicast } from '../../linux/overlay/planned-routes.ts';
+import {
+  findLocalEnd,
+  isOnLink,
+  localRanges,
+  mayMoveWays,
+  wayTo,
+  type LocalEnd,
+  type LocalRange,
+  type UnderlayChoice,
+} from '../../linux/overlay/underlay.ts';
+import { openRtnetlink, type Link, type Route, type RtEvent, type Rtnetlink } from '../../linux/rtnetlink.ts';
 import { hasChecksumBug } from './checksum-bug.ts';
-import { planChanges } from './inventory.ts';
+import { directProtocol, planChanges, type PlannedPeer } from './inventory.ts';
 import { readVtep, vtepData, type PeerVtep } from './vtep.ts';
 
 export interface VxlanOptions {
   readonly vni: number;
   readonly port: number;
   readonly txChecksumOffload: 'auto' | 'on' | 'off';
+  /** Peers on the same link are reached without the tunnel. */
+  readonly directRouting: boolean;
+  readonly underlay: UnderlayChoice;
+  /** Where the former value of a kernel setting is kept. */
+  readonly stateFile: string;
+  readonly bootId: string;
   readonly log: Logger;
   readonly netns?: string | undefined;
 }
@@ -52,15 +68,28 @@ export function vtepMacOf(nodeName: string, family: Family): string {
 interface Tunnel extends LocalRange {
   readonly name: string;
   readonly mac: string;
+  /** What peers are told instead of the address of this end. */
+  readonly overwrite: string | undefined;
+}
+
+/** One family's device and its surroundings, as of the last look. */
+interface Seen {
+  readonly device: number;
+  readonly end: LocalEnd;
+  readonly mtuBytes: number;
+  /** Links that lead to peers. */
+  readonly underlays: ReadonlySet<number>;
 }
 
 export class VxlanOverlay implements Overlay, AsyncDisposable {
   readonly #options: VxlanOptions;
   readonly #links: Rtnetlink;
+  readonly #settings: HeldSettings;
   #tunnels: readonly Tunnel[] = [];
   #peers = noPeers<PeerVtep>();
-  /** By family, as of the last look: our device, its underlay's index, the MTU that the underlay leaves. */
-  readonly #seen = new Map<Family, { readonly device: number; readonly underlay: number; readonly mtuBytes: number }>();
+  /** Before the first sync what leads to peers is a predecessor's, and right. */
+  #isSynced = false;
+  readonly #seen = new Map<Family, Seen>();
   readonly #audit: Audit;
   #trouble: string | undefined = 'not joined yet';
   #stop: (() => void) | undefined;
@@ -69,6 +98,7 @@ export class VxlanOverlay implements Overlay, AsyncDisposable {
   constructor(options: VxlanOptions) {
     this.#options = options;
     this.#links = openRtnetlink({ netns: options.netns });
+    this.#settings = new HeldSettings(options.stateFile, options.bootId, options);
     this.#audit = new Audit({
       reconcile: () => this.#reconcile(),
       failed: (reason) => (this.#trouble = reason),
@@ -77,23 +107,17 @@ export class VxlanOverlay implements Overlay, AsyncDisposable {
   }
 
   async join(local: LocalNode): Promise<Joined> {
-    const { vni } = this.#options;
-    this.#tunnels = localRanges(local, 'vxlan').map((range) => ({
+    const { vni, underlay } = this.#options;
+    this.#tunnels = localRanges(local, underlay, 'vxlan').map((range) => ({
       ...range,
       name: deviceName(range.family, vni),
       mac: vtepMacOf(local.name, range.family),
+      overwrite: overwrittenIp(local.annotations, range.family),
     }));
     this.#seen.clear();
     this.#stop ??= this.#links.subscribe((event) => this.#onEvent(event));
-    for (const tunnel of this.#tunnels) this.#ensureDevice(tunnel);
-    this.#trouble = undefined;
-    return {
-      mtuBytes: this.#mtuBytes(),
-      annotations: renderAnnotations(
-        'vxlan',
-        this.#tunnels.map(({ family, mac, local: publicIp }) => ({ family, publicIp, data: vtepData(vni, mac) })),
-      ),
-    };
+    this.#reconcile();
+    return { mtuBytes: this.#mtuBytes(), annotations: this.#annotations() };
   }
 
   async sync(peers: readonly Peer[]): Promise<{ readonly changed: number }> {
@@ -105,6 +129,7 @@ export class VxlanOverlay implements Overlay, AsyncDisposable {
       read: (peer, family) => readVtep(peer, family, this.#options.vni),
       claims: claimsOf,
     });
+    this.#isSynced = true;
     return { changed: this.#reconcile() };
   }
 
@@ -115,6 +140,7 @@ export class VxlanOverlay implements Overlay, AsyncDisposable {
       mtuBytes: this.#mtuBytes(),
       peers: peerStatus(this.#peers),
       repairs: this.#audit.repairs,
+      annotations: this.#trouble === undefined ? this.#annotations() : undefined,
     };
   }
 
@@ -123,12 +149,16 @@ export class VxlanOverlay implements Overlay, AsyncDisposable {
     this.#tunnels = [];
     this.#seen.clear();
     this.#peers = noPeers();
+    this.#isSynced = false;
     this.#trouble = 'has left';
     // Also what a predecessor made; addresses, routes, neighbours and FDB entries go with the device.
-    for (const family of [AF_INET, AF_INET6] as const) {
-      const device = this.#links.getLink(deviceName(family, this.#options.vni));
-      if (device?.vxlan?.vni === this.#options.vni) this.#links.deleteLink(device.index);
-    }
+    for (const family of [AF_INET, AF_INET6] as const) this.#deleteDevice(family);
+    const direct = this.#links.listRoutes().filter(isDirect);
+    applyChanges(
+      this.#links,
+      direct.map((route) => ({ verb: 'deleteRoute', route: identityOf(route) })),
+    );
+    this.#settings.restore();
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -143,58 +173,126 @@ export class VxlanOverlay implements Overlay, AsyncDisposable {
     return known.length === 0 ? 0 : Math.min(...known);
   }
 
+  #annotations(): Readonly<Record<string, string>> {
+    const announced = this.#tunnels.map(({ family, mac, overwrite }) => ({
+      family,
+      publicIp: overwrite ?? this.#seen.get(family)?.end.address ?? '',
+      data: vtepData(this.#options.vni, mac),
+    }));
+    return renderAnnotations('vxlan', announced);
+  }
+
   #unsubscribe(): void {
     this.#audit.stop();
     this.#stop?.();
     this.#stop = undefined;
   }
 
-  /** Brings the kernel to the inventory. Returns the number of changes that were needed. */
+  /** Brings the kernel to the inventory, one family after the other. Returns the number of changes that were needed. */
   #reconcile(): number {
     let changed = 0;
-    for (const tunnel of this.#tunnels) {
-      const device = this.#ensureDevice(tunnel);
-      const link = device.index;
-      const { family } = tunnel;
-      const found = {
-        neighbours: this.#links.listNeighbours({ link, family }),
-        fdb: this.#links.listFdb({ link }),
-        routes: this.#links.listRoutes({ link, family }),
-      };
-      const peers = this.#peers.chosen.filter((peer) => peer.family === family);
-      changed += device.changed;
+    const failures: unknown[] = [];
+    for (const family of [AF_INET, AF_INET6] as const) {
+      const tunnel = this.#tunnels.find((one) => one.family === family);
       try {
-        changed += applyChanges(this.#links, planChanges(link, peers, found));
+        if (tunnel !== undefined) changed += this.#reconcileTunnel(tunnel);
+        else if (this.#deleteDevice(family)) changed += 1;
       } catch (error) {
-        this.#trouble = isPintleError(error) ? error.message : String(error);
-        throw error;
+        failures.push(error);
       }
     }
-    this.#trouble = undefined;
+    const [failure] = failures;
+    if (failure === undefined) this.#trouble = undefined;
+    else {
+      this.#trouble = isPintleError(failure) ? failure.message : String(failure);
+      throw failure;
+    }
     return changed;
   }
 
-  #ensureDevice(tunnel: Tunnel): { readonly index: number; readonly changed: number } {
-    const { name, mac, local, family, podCidr } = tunnel;
+  #reconcileTunnel(tunnel: Tunnel): number {
+    const { family, name } = tunnel;
+    const end = findLocalEnd(this.#links, tunnel, this.#options.underlay, 'vxlan');
+    const { peers, underlays } = this.#planPeers(family, end, this.#links.getLink(name)?.index);
+    const mtu = Math.min(...underlays.values()) - overheadBytes[family];
+    const device = this.#ensureDevice(tunnel, end, mtu);
+    const link = device.index;
+    this.#seen.set(family, { device: link, end, mtuBytes: mtu, underlays: new Set(underlays.keys()) });
+    if (!this.#isSynced) return device.changed;
+    const destinations = new Set(peers.map(({ podCidr }) => podCidr));
+    const found = {
+      neighbours: this.#links.listNeighbours({ link, family }),
+      fdb: this.#links.listFdb({ link }),
+      routes: this.#links
+        .listRoutes({ family })
+        .filter(
+          (route) => route.link === link || isDirect(route) || (destinations.has(route.destination) && isAtHome(route)),
+        ),
+    };
+    this.#forbidRedirects(peers);
+    return device.changed + applyChanges(this.#links, planChanges(link, peers, found));
+  }
+
+  /** Each peer with its way, and by link that leads there its MTU. `device`: ours, which leads to no underlay address. */
+  #planPeers(
+    family: Family,
+    end: LocalEnd,
+    device: number | undefined,
+  ): { readonly peers: readonly PlannedPeer[]; readonly underlays: ReadonlyMap<number, number> } {
+    const { underlay, directRouting } = this.#options;
+    const underlays = new Map([[end.link.index, end.link.mtu]]);
+    const chosen = this.#peers.chosen.filter((peer) => peer.family === family);
+    const peers = chosen.map((peer): PlannedPeer => {
+      const way = wayTo(this.#links, peer, end, underlay);
+      const link = way.route?.link;
+      if (link !== undefined && !end.isBound && way.route?.type === unicast && link !== device && !underlays.has(link))
+        underlays.set(link, this.#links.getLink(link)?.mtu ?? end.link.mtu);
+      const isDirect = directRouting && isOnLink(way, end);
+      return { ...peer, publicIp: way.address, ...(isDirect ? { directLink: link } : {}) };
+    });
+    return { peers, underlays };
+  }
+
+  /**
+   * A packet for a pod elsewhere may come in by the link that it goes out by: to tell its sender to ask the other node itself
+   * would lead it past this node's translation.
+   */
+  #forbidRedirects(peers: readonly PlannedPeer[]): void {
+    for (const link of new Set(peers.map(({ directLink }) => directLink))) {
+      const name = link === undefined ? undefined : this.#links.getLink(link)?.name;
+      if (name !== undefined) this.#settings.hold(`net.ipv4.conf.${name.replaceAll('.', '/')}.send_redirects`, 0);
+    }
+  }
+
+  #deleteDevice(family: Family): boolean {
+    const device = this.#links.getLink(deviceName(family, this.#options.vni));
+    return device?.vxlan?.vni === this.#options.vni && this.#links.deleteLink(device.index);
+  }
+
+  #ensureDevice(
+    { name, mac, family, podCidr }: Tunnel,
+    { source: local, link: underlay, isBound }: LocalEnd,
+    mtu: number,
+  ): { readonly index: number; readonly changed: number } {
     const { vni, port } = this.#options;
-    const underlay = underlayOf(this.#links, local, 'vxlan');
-    const mtu = underlay.mtu - overheadBytes[family];
+    const link = isBound ? underlay.index : undefined;
     let changed = 0;
     let device = this.#links.getLink(name);
-    if (device !== undefined && !isSuited(device, { vni, port, local, link: underlay.index })) {
+    if (device !== undefined && !isSuited(device, { vni, port, local, link })) {
       this.#links.deleteLink(device.index);
       device = undefined;
       changed += 1;
     }
     if (device === undefined) {
-      this.#links.createVxlan({ name, vni, port, local, link: underlay.index, mac, mtu });
+      // Without an address the kernel would take it for one of IPv4.
+      const from = local ?? (family === AF_INET6 ? '::' : undefined);
+      this.#links.createVxlan({ name, vni, port, local: from, link, mac, mtu });
       changed += 1;
       device = this.#links.getLink(name);
     }
     if (device === undefined)
       throw new PintleError('KERNEL_REFUSED', `Device ${name} vanished while it was being set up`);
     const { index } = device;
-    this.#seen.set(family, { device: index, underlay: underlay.index, mtuBytes: mtu });
     if (device.mac !== mac || device.mtu !== mtu) {
       this.#links.setLink(index, { mac, mtu });
       changed += 1;
@@ -234,19 +332,24 @@ export class VxlanOverlay implements Overlay, AsyncDisposable {
   #concerns(event: RtEvent): boolean {
     const seen = [...this.#seen.values()];
     const isOurs = (index: number | undefined): boolean => seen.some(({ device }) => device === index);
+    const { chosen } = this.#peers;
+    const moves = mayMoveWays(event, {
+      isUnderlay: (index) => seen.some(({ end, underlays }) => end.link.index === index || underlays.has(index)),
+      isAddress: (address) =>
+        this.#tunnels.some(({ addresses }) => addresses.includes(address)) ||
+        chosen.some(({ addresses }) => addresses.includes(address)),
+    });
+    if (moves) return true;
     switch (event.kind) {
       case 'overflow':
         return true;
-      case 'link': {
-        const { name, index } = event.link;
-        return this.#tunnels.some((tunnel) => tunnel.name === name) || seen.some(({ underlay }) => underlay === index);
-      }
+      case 'link':
+        return this.#tunnels.some(({ name }) => name === event.link.name);
       case 'address':
-        return this.#tunnels.some(({ local }) => local === event.address.address) || isOurs(event.address.index);
+        // Any may be the one that is missing.
+        return isOurs(event.address.index) || this.#trouble !== undefined;
       case 'route':
-        return (
-          this.#peers.chosen.some(({ podCidr }) => podCidr === event.route.destination) || isOurs(event.route.link)
-        );
+        return chosen.some(({ podCidr }) => podCidr === event.route.destination) || isOurs(event.route.link);
       case 'neighbour':
         return isOurs(event.neighbour.link);
       case 'fdb':
@@ -255,12 +358,18 @@ export class VxlanOverlay implements Overlay, AsyncDisposable {
   }
 }
 
+function isDirect({ protocol, type }: Route): boolean {
+  return protocol === directProtocol && type === unicast;
+}
+
 function claimsOf({ podCidr, mac }: { readonly podCidr: string; readonly mac: string }): readonly string[] {
   return [`pod range ${canonicalCidr(podCidr)}`, `MAC ${mac}`];
 }
 
-function isSuited(device: Link, want: { vni: number; port: number; local: string; link: number }): boolean {
-  const { vxlan } = device;
+function isSuited(
+  { vxlan }: Link,
+  want: { vni: number; port: number; local: string | undefined; link: number | undefined },
+): boolean {
   return (
     vxlan !== undefined &&
     vxlan.vni === want.vni &&

@@ -1,5 +1,4 @@
 /** Wires the parts of the agent: informers, the pod queue, the worker, node registration, network, streams. */
-import { networkInterfaces } from 'node:os';
 import { join } from 'node:path';
 import type { Duplex } from 'node:stream';
 import type { ConfigMap, Pod, Secret, Service } from '../../../kernel/contract/kubernetes.ts';
@@ -20,6 +19,7 @@ import { refusalOf } from './eviction/admit-pod.ts';
 import { amountOf, sharedHostHard, upstreamHard, type EvictionSettings } from './eviction/thresholds.ts';
 import { watchPressure } from './eviction/watch-pressure.ts';
 import { networkView } from './network/network-view.ts';
+import { NodeAddresses } from './node-addresses.ts';
 import { NodeNetwork, peerFields, peerOf, podCidrsOf } from './node-network.ts';
 import { NodeRegistration } from './node-registration.ts';
 import { createNodeService } from './node-service.ts';
@@ -59,14 +59,6 @@ export interface NodeAgentHost {
 }
 
 type Context = PluginContext<NodeAgentConfig, 'cluster' | 'runtime' | 'attachment' | 'overlay' | 'proxy' | 'volume'>;
-
-/** The first global address of a non-loopback interface. */
-function defaultAddresses(): readonly string[] {
-  const all = Object.values(networkInterfaces()).flatMap((each) => each ?? []);
-  const usable = all.filter((each) => !each.internal && !each.address.startsWith('fe80'));
-  const first = usable.find((each) => each.family === 'IPv4') ?? usable[0];
-  return first ? [first.address] : [];
-}
 
 /** {NAME}_SERVICE_HOST and _PORT of a namespace's Services, and always those of `kubernetes`. */
 export function serviceVariables(pod: Pod, services: readonly Service[]): ReadonlyMap<string, string> {
@@ -125,8 +117,8 @@ export async function startNodeAgent(
   const { cluster, runtime, attachment, overlay, proxy } = context.uses;
   if (nodeName === undefined)
     throw new PintleError('CONFIG_INVALID', 'node-agent: it runs in an agent, which has a node name');
-  const addresses = config.addresses.length > 0 ? config.addresses : defaultAddresses();
-  if (addresses.length === 0) {
+  const nodeAddresses = new NodeAddresses(config.addresses);
+  if (nodeAddresses.current.length === 0) {
     throw new PintleError(
       'CONFIG_INVALID',
       'node-agent: this host has no address but loopback; set `addresses` in its config',
@@ -146,7 +138,7 @@ export async function startNodeAgent(
   const read = recentReads(cluster, clock);
   const tokens = createTokenSource(cluster, clock);
   const network = new NodeNetwork(
-    { nodeName, addresses, clusterCidrs: context.cluster.podCidrs },
+    { nodeName, addresses: nodeAddresses, clusterCidrs: context.cluster.podCidrs },
     {
       cluster,
       overlay,
@@ -165,7 +157,9 @@ export async function startNodeAgent(
   const registration = new NodeRegistration(
     {
       nodeName,
-      addresses,
+      get addresses() {
+        return nodeAddresses.current;
+      },
       labels: config.labels,
       taints: config.taints,
       maxPods: config.maxPods,
@@ -211,7 +205,9 @@ export async function startNodeAgent(
   const worker = new PodWorker(
     {
       nodeName,
-      hostIps: addresses,
+      get hostIps() {
+        return nodeAddresses.current;
+      },
       maxLogBytes: config.maxLogBytes,
       maxLogFiles: config.maxLogFiles,
       backoffMs: config.backoffSeconds * 1000,
@@ -285,7 +281,9 @@ export async function startNodeAgent(
 
   const view = networkView({
     nodeName,
-    addresses,
+    get addresses() {
+      return nodeAddresses.current;
+    },
     runtime,
     attachment,
     overlay,

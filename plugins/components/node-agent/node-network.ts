@@ -14,10 +14,11 @@ import {
 } from '../../../kernel/contract/index.ts';
 import { pause } from '../../../kernel/machinery/clock.ts';
 import { resources } from '../../../kernel/machinery/resources.ts';
+import type { NodeAddresses } from './node-addresses.ts';
 import type { Informer } from '../../../kernel/machinery/informer.ts';
 
 const waitsForRange = 'waiting for a pod CIDR (controller node-ipam assigns one)';
-const mtuLookMs = 1_000;
+const lookMs = 1_000;
 /** In a large cluster changes of peers are taken up together, so that a thousand nodes that join are not a thousand syncs of all. */
 const largeCluster = 50;
 const paceMsPerNode = 2;
@@ -39,7 +40,7 @@ export interface NetworkServices {
 
 export interface NetworkSettings {
   readonly nodeName: string;
-  readonly addresses: readonly string[];
+  readonly addresses: NodeAddresses;
   readonly clusterCidrs: readonly string[];
 }
 
@@ -116,12 +117,14 @@ export class NodeNetwork {
       }),
     );
     signal.addEventListener('abort', () => this.#wake(), { once: true });
-    // The underlay's MTU may change at any time, and the overlay follows it by itself.
+    // The underlay's MTU and addresses may change at any time, and the overlay follows them by itself.
     const look = setInterval(() => {
-      if (this.#mtuBytes === 0 || this.#services.overlay.status().mtuBytes === this.#mtuBytes) return;
+      const isElsewhere = this.#settings.addresses.refresh();
+      if (isElsewhere) this.#services.changed();
+      if (!isElsewhere && !this.#hasMoved()) return;
       isDirty = true;
       this.#wake();
-    }, mtuLookMs);
+    }, lookMs);
     look.unref();
     for (let delayMs = 200; !signal.aborted;) {
       if (!isDirty) {
@@ -148,6 +151,16 @@ export class NodeNetwork {
     for (const stop of stops) stop();
   }
 
+  /** Whether the overlay stands otherwise than the pods and the other nodes were told. */
+  #hasMoved(): boolean {
+    if (this.#mtuBytes === 0) return false;
+    const { mtuBytes, annotations = {} } = this.#services.overlay.status();
+    return (
+      mtuBytes !== this.#mtuBytes ||
+      Object.entries(annotations).some(([name, value]) => this.#annotations[name] !== value)
+    );
+  }
+
   /** A node that is not in the network yet loses no time. */
   async #pace(signal: AbortSignal): Promise<void> {
     const count = this.#services.peers.list().length;
@@ -170,14 +183,18 @@ export class NodeNetwork {
       this.#setProblem(waitsForRange);
       return;
     }
-    const key = JSON.stringify([podCidrs, addresses, clusterCidrs]);
+    const annotations = othersOf(self.metadata.annotations ?? {}, this.#annotations);
+    const local = { name: nodeName, podCidrs, clusterCidrs, addresses: addresses.current, annotations };
+    const key = JSON.stringify(local);
     if (key !== this.#joined) {
-      const joined = await overlay.join({ name: nodeName, podCidrs, clusterCidrs, addresses });
+      const joined = await overlay.join(local);
       this.#annotations = joined.annotations;
-      this.#joined = key;
+      // Without what has just become the overlay's own.
+      this.#joined = JSON.stringify({ ...local, annotations: othersOf(annotations, this.#annotations) });
       this.#mtuBytes = 0;
     }
-    const { mtuBytes } = overlay.status();
+    const { mtuBytes, annotations: now } = overlay.status();
+    this.#annotations = now ?? this.#annotations;
     if (mtuBytes > 0 && mtuBytes !== this.#mtuBytes) {
       await attachment.configure({ podCidrs, clusterCidrs, mtuBytes });
       this.#mtuBytes = mtuBytes;
@@ -206,4 +223,13 @@ export class NodeNetwork {
       if (!isPintleError(error, 'NOT_FOUND')) throw error;
     }
   }
+}
+
+/** Annotations that somebody else wrote: an overlay may read them, and must not read itself. */
+function othersOf(
+  annotations: Readonly<Record<string, string>>,
+  own: Readonly<Record<string, string>>,
+): Readonly<Record<string, string>> {
+  const others = Object.entries(annotations).filter(([name]) => own[name] === undefined);
+  return Object.fromEntries(others.sort(([a], [b]) => (a < b ? -1 : 1)));
 }

@@ -26,7 +26,7 @@ const overlay = (name: string, change: (inner: Running) => Running) =>
   definePlugin({
     ...{ kind: 'overlay', name, api: 1, summary: `host-gw for tests: ${name}`, config, capabilities: ['ipv4', 'ipv6'] },
     start: async ({ stateDir, log }) =>
-      change(new HostGwOverlay({ stateFile: join(stateDir, 'settings.json'), bootId: bootId(), log })),
+      change(new HostGwOverlay({ underlay: {}, stateFile: join(stateDir, 'settings.json'), bootId: bootId(), log })),
   });
 
 const nft = (script: string): void => {

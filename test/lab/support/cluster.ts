@@ -8,8 +8,8 @@ import {
   FlannelUdpOverlay,
   type FlannelUdpOptions,
 } from '../../../netplugins/overlays/flannel-udp/flannel-udp-overlay.ts';
-import { HostGwOverlay } from '../../../netplugins/overlays/host-gw/host-gw-overlay.ts';
-import { VxlanOverlay } from '../../../netplugins/overlays/vxlan/vxlan-overlay.ts';
+import { HostGwOverlay, type HostGwOptions } from '../../../netplugins/overlays/host-gw/host-gw-overlay.ts';
+import { VxlanOverlay, type VxlanOptions } from '../../../netplugins/overlays/vxlan/vxlan-overlay.ts';
 import { createTopology, nodeAddress, nodeAddress6, podCidr, quiet, type Place, type Topology } from './topology.ts';
 
 export const clusterCidrs = ['10.244.0.0/16', 'fd44::/48'];
@@ -57,13 +57,15 @@ export function openCni(options: VethOptions, more: Partial<CniOptions> = {}): C
 export const mtuOf = ({ overlay = 'vxlan', dual = false }: ClusterShape): number =>
   overlay === 'host-gw' ? 1500 : overlay === 'flannel-udp' ? 1472 : dual ? 1430 : 1450;
 
-export function openHostGw(node: Place, folder: string): HostGwOverlay {
+export function openHostGw(node: Place, folder: string, options: Partial<HostGwOptions> = {}): HostGwOverlay {
   const stateFile = `${folder}/host-gw-${node.netns.split('/').at(-1)}.json`;
-  return new HostGwOverlay({ stateFile, bootId: 'boot-1', log: quiet, netns: node.netns });
+  return new HostGwOverlay({ underlay: {}, stateFile, bootId: 'boot-1', log: quiet, netns: node.netns, ...options });
 }
 
-export function openOverlay(node: Place): VxlanOverlay {
-  return new VxlanOverlay({ vni: 1, port: 8472, txChecksumOffload: 'auto', log: quiet, netns: node.netns });
+export function openOverlay(node: Place, folder: string, options: Partial<VxlanOptions> = {}): VxlanOverlay {
+  const stateFile = `${folder}/vxlan-${node.netns.split('/').at(-1)}.json`;
+  const usual = { vni: 1, port: 8472, txChecksumOffload: 'auto', directRouting: false, underlay: {} } as const;
+  return new VxlanOverlay({ ...usual, stateFile, bootId: 'boot-1', log: quiet, netns: node.netns, ...options });
 }
 
 export function flannelUdpOptions(node: Place, folder: string): Omit<FlannelUdpOptions, 'log' | 'netns'> {
@@ -76,6 +78,7 @@ export function flannelUdpOptions(node: Place, folder: string): Omit<FlannelUdpO
     udpSegment: true,
     udpGro: true,
     checkSource: true,
+    underlay: {},
     stateDir: `${folder}/flannel-udp-${node.netns.split('/').at(-1)}`,
   };
 }

@@ -105,7 +105,12 @@ test('errors, later fragments and packets to or from nobody in particular get no
 });
 
 test('the longest prefix decides, and the answer for one destination is not that for the next', (t) => {
-  const peer = (address: string, ...podCidrs: string[]) => ({ address, podCidrs, framing: 'plain' as const });
+  const peer = (address: string, ...podCidrs: string[]) => ({
+    address,
+    addresses: [address],
+    podCidrs,
+    framing: 'plain' as const,
+  });
   const table = new PeerTable([
     peer('192.168.0.1', '10.244.1.0/24', 'fd44:0:0:1::/64'),
     peer('192.168.0.2', '10.244.0.0/16'),
@@ -142,7 +147,7 @@ test('annotations are those of flannel with one more, and a flannel node is read
     'pintle.dev/flannel-udp': '{"ipv6":true,"framings":["plain","partial"]}',
   });
   const peer = { name: 'b', podCidrs: ['10.244.2.0/24', 'fd44:0:0:2::/64'], addresses: ['192.168.99.1'], annotations };
-  const common = { name: 'b', publicIp: '192.168.99.1' };
+  const common = { name: 'b', publicIp: '192.168.99.1', addresses: ['192.168.99.1'] };
   t.deepEqual(readUdpPeer(peer, 2), {
     ...common,
     family: 2,

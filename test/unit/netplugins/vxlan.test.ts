@@ -13,6 +13,7 @@ const vtep = (podCidr: string, mac: string, publicIp: string): PeerVtep => ({
   podCidr,
   mac,
   publicIp,
+  addresses: [publicIp],
 });
 const one = vtep('10.244.2.0/24', '02:00:00:00:00:02', '192.168.0.2');
 const two = vtep('10.244.3.0/24', '02:00:00:00:00:03', '192.168.0.3');
@@ -67,7 +68,7 @@ test('a peer that is gone: route first, then FDB and ARP', (t) => {
   );
   t.deepEqual(
     planChanges(link, [two], complete(one)).map(({ verb }) => verb),
-    ['deleteRoute', 'deleteFdb', 'deleteNeighbour', 'replaceNeighbour', 'replaceFdb', 'replaceRoute'],
+    ['deleteRoute', 'replaceNeighbour', 'replaceFdb', 'replaceRoute', 'deleteFdb', 'deleteNeighbour'],
   );
 });
 
@@ -79,12 +80,32 @@ test('a changed entry is replaced in one step', (t) => {
   const other = { ...one, mac: '02:00:00:00:00:77' };
   t.deepEqual(
     planChanges(link, [other], complete(one)).map(({ verb }) => verb),
-    ['deleteFdb', 'replaceNeighbour', 'replaceFdb'],
+    ['replaceNeighbour', 'replaceFdb', 'deleteFdb'],
   );
   const found = complete(one);
   t.deepEqual(
     planChanges(link, [one], { ...found, routes: [{ ...found.routes[0]!, onlink: false }] }).map(({ verb }) => verb),
     ['replaceRoute'],
+  );
+});
+
+test('a peer on the same link: its route without the tunnel comes first, and goes last', (t) => {
+  const near = { ...one, directLink: 3 };
+  const direct = { destination: '10.244.2.0/24', gateway: '192.168.0.2', link: 3, protocol: 81 };
+  t.deepEqual(planChanges(link, [near], nothing), [{ verb: 'replaceRoute', route: direct }]);
+  t.deepEqual(
+    planChanges(link, [near], complete(one)).map(({ verb }) => verb),
+    ['replaceRoute', 'deleteFdb', 'deleteNeighbour'],
+  );
+  const found = { ...nothing, routes: [{ ...route, ...direct, onlink: false }] };
+  t.deepEqual(planChanges(link, [near], found), []);
+  t.deepEqual(
+    planChanges(link, [one], found).map(({ verb }) => verb),
+    ['replaceNeighbour', 'replaceFdb', 'replaceRoute'],
+  );
+  t.deepEqual(
+    planChanges(link, [], found).map(({ verb }) => verb),
+    ['deleteRoute'],
   );
 });
 
@@ -109,6 +130,7 @@ test('annotations as flanneld writes them are read', (t) => {
     vni: 1,
     mac: '4a:17:3b:0c:9d:5e',
     publicIp: '172.16.0.7',
+    addresses: ['172.16.0.7'],
     podCidr: '10.244.2.0/24',
   });
   t.deepEqual(annotations, {

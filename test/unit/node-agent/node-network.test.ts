@@ -1,8 +1,9 @@
 import test from 'ava';
-import type { Attachment, Overlay, Peer } from '../../../kernel/contract/index.ts';
+import type { Attachment, LocalNode, Overlay, Peer } from '../../../kernel/contract/index.ts';
 import type { Node } from '../../../kernel/contract/kubernetes.ts';
 import { systemClock } from '../../../kernel/machinery/clock.ts';
 import { informersFor, type Informer } from '../../../kernel/machinery/informer.ts';
+import { NodeAddresses } from '../../../plugins/components/node-agent/node-addresses.ts';
 import { isSamePeer, NodeNetwork, peerFields } from '../../../plugins/components/node-agent/node-network.ts';
 import { eventually, open, types } from '../clusters-local/harness.ts';
 
@@ -76,7 +77,7 @@ test('an overlay is told of every change of its peers, of none beside, and of no
   const peers: Informer<Node> = Object.create(all, { synced: { value: () => held } }) as Informer<Node>;
   for (const name of ['list', 'onChange'] as const) Object.assign(peers, { [name]: all[name].bind(all) });
   const network = new NodeNetwork(
-    { nodeName: 'n1', addresses: ['192.0.2.1'], clusterCidrs: ['10.244.0.0/16'] },
+    { nodeName: 'n1', addresses: new NodeAddresses(['192.0.2.1']), clusterCidrs: ['10.244.0.0/16'] },
     { cluster, overlay, attachment, self, peers, clock: systemClock, log, changed: quiet },
   );
   const stop = new AbortController();
@@ -115,4 +116,81 @@ test('an overlay is told of every change of its peers, of none beside, and of no
   await cluster.delete(types.nodes, { name: 'n2' });
   await eventually(() => shown().length === 1);
   t.deepEqual(shown(), [['n3', '10.244.3.0/24', '192.0.2.33']]);
+});
+
+test('addresses of the host are followed, kept while they are there, and those of the config are never left', (t) => {
+  let there: readonly string[] = ['192.0.2.1', '192.0.2.9'];
+  const followed = new NodeAddresses([], () => there);
+  t.deepEqual(followed.current, ['192.0.2.1']);
+  there = ['198.51.100.1', '192.0.2.1'];
+  t.false(followed.refresh(), 'it is still there');
+  there = [];
+  t.false(followed.refresh(), 'there is no other');
+  there = ['198.51.100.1', '192.0.2.9'];
+  t.true(followed.refresh());
+  t.deepEqual(followed.current, ['198.51.100.1']);
+  t.false(followed.refresh());
+  const configured = new NodeAddresses(['203.0.113.1'], () => there);
+  t.false(configured.refresh());
+  t.deepEqual(configured.current, ['203.0.113.1']);
+});
+
+test('a node that moves joins again, and what its overlay says of itself then is published', async (t) => {
+  const { cluster } = await open(t);
+  await cluster.create(types.nodes, {
+    metadata: { name: 'n1', annotations: { left: 'behind' } },
+    spec: { podCIDRs: ['10.244.1.0/24'] },
+  } as unknown as Node);
+  const joins: LocalNode[] = [];
+  let interfaceAddress = 'of eth1';
+  const annotations = () => ({ ip: joins.at(-1)?.annotations?.['overwrite'] ?? interfaceAddress });
+  const overlay = {
+    join: async (local: LocalNode) => {
+      joins.push(local);
+      return { mtuBytes: 1450, annotations: annotations() };
+    },
+    sync: async () => ({ changed: 0 }),
+    status: () => ({ ready: true, mtuBytes: 1450, peers: [], repairs: 0, annotations: annotations() }),
+  } as unknown as Overlay;
+  const attachment = { configure: async () => undefined, status: () => ({ ready: true }) } as unknown as Attachment;
+  const quiet = () => undefined;
+  const log = { debug: quiet, info: quiet, warn: quiet, error: quiet };
+  const self = informersFor(cluster).get(types.nodes, { fieldSelector: 'metadata.name=n1' });
+  const peers = informersFor(cluster).get(types.nodes, { fields: peerFields });
+  let there = ['192.0.2.1'];
+  let told = 0;
+  const network = new NodeNetwork(
+    { nodeName: 'n1', addresses: new NodeAddresses([], () => there), clusterCidrs: ['10.244.0.0/16'] },
+    { cluster, overlay, attachment, self, peers, clock: systemClock, log, changed: () => (told += 1) },
+  );
+  const stop = new AbortController();
+  const running = network.run(stop.signal);
+  t.teardown(async () => {
+    stop.abort();
+    await running;
+    self.close();
+    peers.close();
+  });
+  const published = async () => (await cluster.get(types.nodes, { name: 'n1' })).metadata.annotations?.['ip'];
+
+  await eventually(async () => (await published()) === 'of eth1');
+  t.deepEqual(
+    joins.map(({ addresses, annotations: others }) => [addresses, others]),
+    [[['192.0.2.1'], { left: 'behind' }]],
+  );
+  interfaceAddress = 'another of eth1';
+  await eventually(async () => (await published()) === 'another of eth1');
+  t.is(joins.length, 1, 'it moved by itself');
+  const before = told;
+  there = ['198.51.100.1'];
+  await eventually(() => joins.length === 2);
+  t.deepEqual(joins[1]?.addresses, ['198.51.100.1']);
+  t.true(told > before, 'the node registers with it');
+  await cluster.patch(
+    types.nodes,
+    { name: 'n1' },
+    { kind: 'merge', body: { metadata: { annotations: { overwrite: '203.0.113.7' } } } },
+  );
+  await eventually(async () => (await published()) === '203.0.113.7');
+  t.is(joins.length, 3);
 });
