@@ -1,5 +1,12 @@
 /** The verbs on resources: from a parsed request to a call of the cluster, and its answer in the form asked for. */
-import type { Cluster, ClusterServer, ObjectKey, PatchKind, ServedResource } from '../../../kernel/contract/index.ts';
+import type {
+  Cluster,
+  ClusterServer,
+  Logger,
+  ObjectKey,
+  PatchKind,
+  ServedResource,
+} from '../../../kernel/contract/index.ts';
 import { isPintleError } from '../../../kernel/contract/index.ts';
 import { assertAllowed, resourceAccess } from './authorization.ts';
 import { decodeBody, decodeJson, mediaTypeOf, unsupportedMediaType } from './decode-body.ts';
@@ -18,12 +25,13 @@ import {
 import { readBody } from './read-body.ts';
 import type { ResourceTarget } from './request-target.ts';
 import { sendJson, sendList, sendObject } from './send-answer.ts';
-import { badRequest, deletedStatus, methodNotAllowed } from './status.ts';
+import { badRequest, deletedStatus, isUnexpected, methodNotAllowed } from './status.ts';
 import { includeObjectOf } from './table.ts';
 import { streamWatch } from './watch-stream.ts';
 
 export interface ResourceContext {
   readonly cluster: Cluster;
+  readonly log: Logger;
   readonly now: () => number;
   readonly bodyTimeoutMs: number;
   /** Aborts when the server stops: watches end then. */
@@ -147,6 +155,11 @@ async function watchAll(
       include,
       now: context.now,
       onEvents: (count) => context.onWatchEvents(resource, count),
+      onFailure: (error) => {
+        if (!isUnexpected(error)) return;
+        const what = error instanceof Error ? (error.stack ?? error.message) : String(error);
+        context.log.error(`watch failed: ${exchange.path}: ${what}`);
+      },
     });
   } finally {
     ending.unlink();

@@ -81,6 +81,8 @@ export interface WatchStreamOptions {
   readonly now: () => number;
   /** Called once with the number of events, for metrics. */
   readonly onEvents?: (count: number) => void;
+  /** The watch broke while its client was there; the client is told, too. */
+  readonly onFailure: (error: unknown) => void;
   /** Default: `stuckClientMs`. */
   readonly stuckMs?: number;
 }
@@ -109,8 +111,10 @@ export async function streamWatch(
       next = await iterator.next();
     }
   } catch (error) {
-    if (!exchange.signal.aborted)
+    if (!exchange.signal.aborted) {
+      options.onFailure(error);
       writer.add(Buffer.from(`${JSON.stringify({ type: 'ERROR', object: statusOf(error) })}\n`));
+    }
   }
   if (next?.done !== true) await iterator.return?.();
   writer.flush();
