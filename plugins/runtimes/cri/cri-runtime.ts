@@ -2,7 +2,7 @@
  * The runtime: orders the calls for one sandbox and turns them into calls of the container runtime interface. The
  * container runtime is the record of what there is; it writes the logs, which are rotated here.
  */
-import { existsSync, mkdirSync, readdirSync, realpathSync, rmSync, statSync } from 'node:fs';
+import { existsSync, mkdirSync, statSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import {
   PintleError,
@@ -24,8 +24,15 @@ import {
 import { CallOrder } from '../../../kernel/machinery/call-order.ts';
 import { checkId, containerLabels, ownerOf, sandboxLabels } from '../../../kernel/machinery/engine/engine-labels.ts';
 import { removeLogFiles, rotateLogFiles } from '../../../kernel/machinery/engine/log-files.ts';
+import {
+  containerNotFound,
+  containerNotRunning,
+  refusedByEngine,
+  sandboxNotReady,
+} from '../../../kernel/machinery/engine/runtime-refusals.ts';
 import { SandboxFiles } from '../../../kernel/machinery/engine/sandbox-files.ts';
 import { startMessage } from '../../../kernel/machinery/engine/start-failure.ts';
+import { emptyStateFolder, openStateFolder } from '../../../kernel/machinery/engine/state-folder.ts';
 import { EventStream } from '../../../kernel/machinery/event-stream.ts';
 import { containerConfig, sandboxConfig } from './container-config.ts';
 import { containerStats } from './container-stats.ts';
@@ -81,8 +88,7 @@ export class CriRuntime implements Runtime, AsyncDisposable {
   }
 
   static async open(given: CriRuntimeOptions): Promise<CriRuntime> {
-    mkdirSync(given.stateDir, { recursive: true });
-    const options = { ...given, stateDir: realpathSync(given.stateDir) };
+    const options = { ...given, stateDir: openStateFolder(given.stateDir) };
     const client = await CriClient.open(options.endpoint);
     try {
       const told = await client.runtime<{ runtime_name: string; runtime_version: string }>('Version', {}, 10_000);
@@ -168,11 +174,7 @@ export class CriRuntime implements Runtime, AsyncDisposable {
       const existing = await this.#inventory.container(spec.id);
       if (existing !== undefined && existing.container.state !== 'created') return existing.container;
       const known = await this.#inventory.sandbox(spec.sandboxId);
-      if (known?.sandbox.ready !== true)
-        throw new PintleError(
-          'SANDBOX_NOT_FOUND',
-          `container ${spec.name}: sandbox ${spec.sandboxId} ${known === undefined ? 'does not exist' : 'is stopped'}: ensure it first`,
-        );
+      if (known?.sandbox.ready !== true) throw sandboxNotReady(spec, known !== undefined);
       const criId = existing?.criId ?? (await this.#makeContainer(spec, known));
       try {
         await this.#client.runtime('StartContainer', { container_id: criId });
@@ -306,8 +308,7 @@ export class CriRuntime implements Runtime, AsyncDisposable {
     for (const one of await this.#inventory.sandboxes()) await this.#removeSandbox(one);
     this.#close();
     this.#options.onPurge();
-    for (const name of readdirSync(this.#options.stateDir))
-      rmSync(join(this.#options.stateDir, name), { recursive: true, force: true });
+    await emptyStateFolder(this.#options.stateDir);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -320,14 +321,10 @@ export class CriRuntime implements Runtime, AsyncDisposable {
 
   async #running(id: string): Promise<KnownContainer & { readonly criId: string }> {
     const known = await this.#inventory.container(id);
-    if (known === undefined)
-      throw new PintleError('CONTAINER_NOT_FOUND', `container ${id} does not exist on this node`);
+    if (known === undefined) throw containerNotFound(id);
     const { criId, container } = known;
     if (criId === undefined || container.state !== 'running')
-      throw new PintleError(
-        'CONTAINER_NOT_RUNNING',
-        `container ${container.name} does not run: it is ${container.state}`,
-      );
+      throw containerNotRunning(container.name, container.state);
     return { ...known, criId };
   }
 
@@ -425,7 +422,4 @@ export class CriRuntime implements Runtime, AsyncDisposable {
   }
 }
 
-function invalid(subject: string, cause: unknown): PintleError {
-  if (isPintleError(cause) && cause.code !== 'CONTAINER_INVALID') return cause;
-  return new PintleError('CONTAINER_INVALID', `${subject}: ${startMessage(textOf(cause))}`, { cause });
-}
+const invalid = (subject: string, cause: unknown) => refusedByEngine(subject, cause, textOf(cause));

@@ -2,7 +2,6 @@
  * The runtime: orders the calls for one sandbox and turns them into calls of the engine, which is the only record of what
  * there is. This process keeps what it was last told of containers that have not changed, and the relays of their logs.
  */
-import { mkdirSync, readdirSync, realpathSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import type { ContainerInspectInfo } from 'dockerode';
 import {
@@ -22,7 +21,27 @@ import {
   type SandboxSpec,
 } from '../../../kernel/contract/index.ts';
 import { CallOrder } from '../../../kernel/machinery/call-order.ts';
+import {
+  checkId,
+  containerFacts,
+  containerLabels,
+  labelKeys,
+  ownerOf,
+  sandboxFacts,
+  sandboxLabels,
+  type ContainerFacts,
+  type Failure,
+  type SandboxFacts,
+} from '../../../kernel/machinery/engine/engine-labels.ts';
+import {
+  containerNotFound,
+  containerNotRunning,
+  refusedByEngine,
+  sandboxNotReady,
+} from '../../../kernel/machinery/engine/runtime-refusals.ts';
+import { SandboxFiles } from '../../../kernel/machinery/engine/sandbox-files.ts';
 import { startExitCode, startMessage } from '../../../kernel/machinery/engine/start-failure.ts';
+import { emptyStateFolder, openStateFolder } from '../../../kernel/machinery/engine/state-folder.ts';
 import { EventStream } from '../../../kernel/machinery/event-stream.ts';
 import { containerConfig, hasCommand, sandboxConfig, type EngineLog } from './container-config.ts';
 import { describeContainer, describeSandbox, hasFailed, hasStarted } from './container-state.ts';
@@ -40,20 +59,7 @@ import {
   pullImage,
   removeImage,
 } from './images.ts';
-import {
-  checkId,
-  containerFacts,
-  containerLabels,
-  labelKeys,
-  ownerOf,
-  sandboxFacts,
-  sandboxLabels,
-  type ContainerFacts,
-  type Failure,
-  type SandboxFacts,
-} from '../../../kernel/machinery/engine/engine-labels.ts';
 import { Inventory, containerName, sandboxName, type Known } from './inventory.ts';
-import { SandboxFiles } from '../../../kernel/machinery/engine/sandbox-files.ts';
 
 export interface DockerRuntimeOptions {
   readonly engine: EngineAddress;
@@ -90,8 +96,7 @@ export class DockerRuntime implements Runtime, AsyncDisposable {
   }
 
   static async open(given: DockerRuntimeOptions): Promise<DockerRuntime> {
-    mkdirSync(given.stateDir, { recursive: true });
-    const options = { ...given, stateDir: realpathSync(given.stateDir) };
+    const options = { ...given, stateDir: openStateFolder(given.stateDir) };
     const engine = await connectEngine(options.engine, options.log);
     const { Version } = await engine.call((docker) => docker.version());
     const runtime = new DockerRuntime(options, engine, Version);
@@ -144,7 +149,7 @@ export class DockerRuntime implements Runtime, AsyncDisposable {
         if (statusOf(error) === 404 && round < 5 && this.#options.sandboxImage === undefined) continue;
         const made = await this.#madeMeanwhile(error, () => this.#inventory.sandbox(spec.id));
         if (made !== undefined) return made;
-        throw this.#invalid(`sandbox of pod ${spec.podName}`, error);
+        throw invalid(`sandbox of pod ${spec.podName}`, error);
       }
     }
   }
@@ -157,7 +162,7 @@ export class DockerRuntime implements Runtime, AsyncDisposable {
       if (statusOf(error) === undefined) throw error;
       // A sandbox that cannot be started is not to be found as one: the next call makes it anew.
       await this.#engine.find((docker) => docker.getContainer(dockerId).remove({ force: true }));
-      throw this.#invalid(`sandbox of pod ${spec.podName}`, error);
+      throw invalid(`sandbox of pod ${spec.podName}`, error);
     }
     return this.#engine.call((docker) => docker.getContainer(dockerId).inspect());
   }
@@ -197,11 +202,7 @@ export class DockerRuntime implements Runtime, AsyncDisposable {
       const existing = await this.#inventory.container(spec.id);
       if (existing !== undefined && (hasStarted(existing.info) || hasFailed(existing.info)))
         return this.#describe(existing, true);
-      if (sandbox?.info.State.Running !== true)
-        throw new PintleError(
-          'SANDBOX_NOT_FOUND',
-          `container ${spec.name}: sandbox ${spec.sandboxId} ${sandbox === undefined ? 'does not exist' : 'is stopped'}: ensure it first`,
-        );
+      if (sandbox?.info.State.Running !== true) throw sandboxNotReady(spec, sandbox !== undefined);
       const made = existing ?? (await this.#makeContainer(spec, sandbox));
       return this.#startContainer(made);
     });
@@ -231,7 +232,7 @@ export class DockerRuntime implements Runtime, AsyncDisposable {
     } catch (cause) {
       const made = await this.#madeMeanwhile(cause, () => this.#inventory.container(spec.id));
       if (made !== undefined) return made;
-      const error = this.#invalid(`container ${spec.name}`, cause);
+      const error = invalid(`container ${spec.name}`, cause);
       if (error.code !== 'CONTAINER_INVALID') throw error;
       const failure: Failure = { exitCode: 128, message: error.message, imageId: image.Id };
       const sandboxImage = this.#options.sandboxImage ?? (await ensureSandboxImage(this.#engine));
@@ -334,8 +335,7 @@ export class DockerRuntime implements Runtime, AsyncDisposable {
     await Promise.all(sandboxes.map(({ info }) => this.#endings.remove(info.Id)));
     this.#close();
     if (this.#options.sandboxImage === undefined) await dropSandboxImage(this.#engine);
-    for (const name of readdirSync(this.#options.stateDir))
-      rmSync(join(this.#options.stateDir, name), { recursive: true, force: true });
+    await emptyStateFolder(this.#options.stateDir);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -344,13 +344,8 @@ export class DockerRuntime implements Runtime, AsyncDisposable {
 
   async #running(id: string): Promise<Known<ContainerFacts>> {
     const found = await this.#inventory.container(id);
-    if (found === undefined)
-      throw new PintleError('CONTAINER_NOT_FOUND', `container ${id} does not exist on this node`);
-    if (!found.info.State.Running)
-      throw new PintleError(
-        'CONTAINER_NOT_RUNNING',
-        `container ${found.facts.name} does not run: it is ${found.info.State.Status}`,
-      );
+    if (found === undefined) throw containerNotFound(id);
+    if (!found.info.State.Running) throw containerNotRunning(found.facts.name, found.info.State.Status);
     return found;
   }
 
@@ -359,8 +354,6 @@ export class DockerRuntime implements Runtime, AsyncDisposable {
     if (!info.State.Running) await this.#logs.of(info, facts)?.finish();
     return describeContainer(info, facts, hasSandbox);
   }
-
-  // ---- ending ------------------------------------------------------------------------------------------------------
 
   async #stop({ info, facts }: Known<ContainerFacts>, graceMs: number): Promise<void> {
     if (!info.State.Running) return;
@@ -373,8 +366,6 @@ export class DockerRuntime implements Runtime, AsyncDisposable {
     await this.#endings.remove(one.info.Id);
     this.#logs.remove(one.facts);
   }
-
-  // ---- this process ------------------------------------------------------------------------------------------------
 
   async #recover(): Promise<void> {
     await this.#engine.watch(`${labelKeys.owner}=${this.#owner}`, {
@@ -423,9 +414,6 @@ export class DockerRuntime implements Runtime, AsyncDisposable {
   async #madeMeanwhile<T>(error: unknown, find: () => Promise<T | undefined>): Promise<T | undefined> {
     return statusOf(error) === 409 ? find() : undefined;
   }
-
-  #invalid(subject: string, cause: unknown): PintleError {
-    if (cause instanceof PintleError && cause.code !== 'CONTAINER_INVALID') return cause;
-    return new PintleError('CONTAINER_INVALID', `${subject}: ${startMessage(textOf(cause))}`, { cause });
-  }
 }
+
+const invalid = (subject: string, cause: unknown) => refusedByEngine(subject, cause, textOf(cause));

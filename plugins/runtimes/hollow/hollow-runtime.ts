@@ -19,6 +19,11 @@ import {
   type Sandbox,
   type SandboxSpec,
 } from '../../../kernel/contract/index.ts';
+import {
+  containerNotFound,
+  containerNotRunning,
+  sandboxNotReady,
+} from '../../../kernel/machinery/engine/runtime-refusals.ts';
 
 export interface HollowOptions {
   readonly stateDir: string;
@@ -135,11 +140,7 @@ export class HollowRuntime implements Runtime, AsyncDisposable {
 
   #checkStartable(spec: ContainerSpec): void {
     const sandbox = this.#sandboxes.get(spec.sandboxId);
-    if (sandbox === undefined || sandbox.isStopped)
-      throw new PintleError(
-        'SANDBOX_NOT_FOUND',
-        `container ${spec.name}: sandbox ${spec.sandboxId} ${sandbox === undefined ? 'does not exist' : 'is stopped'}: ensure it first`,
-      );
+    if (sandbox === undefined || sandbox.isStopped) throw sandboxNotReady(spec, sandbox !== undefined);
     if (isAbsent(spec.image)) throw imageNotFound(spec.image);
   }
 
@@ -287,10 +288,8 @@ export class HollowRuntime implements Runtime, AsyncDisposable {
 
   #running(id: string): ContainerRecord {
     const record = this.#containers.get(id);
-    if (record === undefined)
-      throw new PintleError('CONTAINER_NOT_FOUND', `container ${id} does not exist on this node`);
-    if (this.#describe(record).state !== 'running')
-      throw new PintleError('CONTAINER_NOT_RUNNING', `container ${record.spec.name} does not run: it has ended`);
+    if (record === undefined) throw containerNotFound(id);
+    if (this.#describe(record).state !== 'running') throw containerNotRunning(record.spec.name, 'exited');
     return record;
   }
 

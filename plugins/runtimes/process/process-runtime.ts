@@ -2,7 +2,7 @@
  * The runtime: keeps the inventory of sandboxes and containers, orders the calls for one sandbox, and hands out what
  * the contract promises. What each thing is made of stands in sandbox-life.ts and container-life.ts.
  */
-import { mkdirSync, readdirSync, realpathSync, watch, writeFileSync, type FSWatcher } from 'node:fs';
+import { readdirSync, watch, writeFileSync, type FSWatcher } from 'node:fs';
 import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import {
@@ -29,6 +29,12 @@ import { containerStats } from './container-stats.ts';
 import { layerBytes } from './layer-bytes.ts';
 import { NamespaceUsage } from './namespace-usage.ts';
 import { CallOrder } from '../../../kernel/machinery/call-order.ts';
+import {
+  containerNotFound,
+  containerNotRunning,
+  sandboxNotReady,
+} from '../../../kernel/machinery/engine/runtime-refusals.ts';
+import { emptyStateFolder, openStateFolder } from '../../../kernel/machinery/engine/state-folder.ts';
 import { EventStream } from '../../../kernel/machinery/event-stream.ts';
 import { execInContainer } from './exec.ts';
 import { canBeLayer, formatFstab } from './fstab.ts';
@@ -85,8 +91,7 @@ export class ProcessRuntime implements Runtime, AsyncDisposable {
   }
 
   static async open(options: ProcessRuntimeOptions): Promise<ProcessRuntime> {
-    mkdirSync(options.stateDir, { recursive: true });
-    const layout = layoutOf(realpathSync(options.stateDir));
+    const layout = layoutOf(openStateFolder(options.stateDir));
     if (!canBeLayer(layout.root))
       throw new PintleError(
         'UNSUPPORTED',
@@ -167,11 +172,7 @@ export class ProcessRuntime implements Runtime, AsyncDisposable {
       const existing = this.#containers.get(spec.id);
       if (existing !== undefined) return existing.describe();
       const sandbox = this.#sandboxes.get(spec.sandboxId);
-      if (sandbox === undefined || !sandbox.isReady)
-        throw new PintleError(
-          'SANDBOX_NOT_FOUND',
-          `container ${spec.name}: sandbox ${spec.sandboxId} ${sandbox === undefined ? 'does not exist' : 'is stopped'}: ensure it first`,
-        );
+      if (sandbox === undefined || !sandbox.isReady) throw sandboxNotReady(spec, sandbox !== undefined);
       const image = this.#image(spec.image);
       const target = this.#targetOf(spec, sandbox);
       const life = this.#track({
@@ -333,8 +334,7 @@ export class ProcessRuntime implements Runtime, AsyncDisposable {
     await this.#close();
     this.#cgroups.purge();
     if (isMountPoint(this.#layout.memory)) await tryHostCommand(['umount', '--lazy', '--', this.#layout.memory]);
-    for (const name of readdirSync(this.#layout.root))
-      await rm(join(this.#layout.root, name), { recursive: true, force: true });
+    await emptyStateFolder(this.#layout.root);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -401,12 +401,9 @@ export class ProcessRuntime implements Runtime, AsyncDisposable {
 
   #running(id: string): ContainerLife {
     const life = this.#containers.get(id);
-    if (life === undefined) throw new PintleError('CONTAINER_NOT_FOUND', `container ${id} does not exist on this node`);
-    if (life.describe().state !== 'running')
-      throw new PintleError(
-        'CONTAINER_NOT_RUNNING',
-        `container ${life.record.spec.name} does not run: it is ${life.describe().state}`,
-      );
+    if (life === undefined) throw containerNotFound(id);
+    const { state } = life.describe();
+    if (state !== 'running') throw containerNotRunning(life.record.spec.name, state);
     return life;
   }
 
