@@ -16,7 +16,7 @@ export const apiOptions = (): readonly Option[] => [
   new Option('--context <name>', 'context of the kubeconfig (default: its current one)'),
 ];
 
-export async function kubeconfigOf(cli: Cli, flags: ApiFlags): Promise<string> {
+async function kubeconfigOf(cli: Cli, flags: ApiFlags): Promise<string> {
   if (flags.kubeconfig !== undefined) return resolve(flags.kubeconfig);
   const { userKubeconfig } = await import('./up/merge-kubeconfig.ts');
   const ofUp = join(defaultStateDir(cli.env), 'up', 'kubeconfig');

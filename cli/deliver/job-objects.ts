@@ -34,7 +34,7 @@ export interface Delivery extends Job {
   readonly port: number | undefined;
 }
 
-export const labelsOf = (job: Job): Record<string, string> => ({ ...managedLabels, [jobLabel]: job.name });
+const labelsOf = (job: Job): Record<string, string> => ({ ...managedLabels, [jobLabel]: job.name });
 
 export function podTemplate(delivery: Delivery): PodTemplateSpec {
   const { code, port, command } = delivery;

@@ -7,7 +7,7 @@ import type { Document, Node, Range } from 'yaml';
 import { PintleError } from '../contract/index.ts';
 import { configError, type ConfigPath, type Locate, type Position } from './config-issue.ts';
 
-export const maxConfigBytes = 1024 * 1024;
+const maxConfigBytes = 1024 * 1024;
 const maxDepth = 64;
 const maxAliases = 100;
 

@@ -9,7 +9,7 @@ import { encode, type NetlinkMessage, type NetlinkSocket } from './netlink-socke
 
 export const NETLINK_GENERIC = 16;
 const GENL_ID_CTRL = 16;
-export const genericHeaderBytes = 4;
+const genericHeaderBytes = 4;
 
 /** Command, version and two bytes of nothing, then attributes. */
 export function genericBody(command: number, version: number, ...attributes: readonly Uint8Array[]): Buffer {

@@ -74,7 +74,7 @@ export function parseCidr(text: string): Cidr {
 }
 
 /** The first address of the range, as a number. */
-export function rangeStart(cidr: Cidr): bigint {
+function rangeStart(cidr: Cidr): bigint {
   const bits = cidr.family === AF_INET ? 32n : 128n;
   const host = bits - BigInt(cidr.prefixLength);
   return (toNumber(parseIp(cidr.address)) >> host) << host;

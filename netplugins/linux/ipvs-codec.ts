@@ -15,8 +15,8 @@ export const ipvsCommands = {
   getConfig: 13,
 } as const;
 
-export const ATTR_SERVICE = 1;
-export const ATTR_DESTINATION = 2;
+const ATTR_SERVICE = 1;
+const ATTR_DESTINATION = 2;
 const PERSISTENT = 1;
 /** For schedulers that choose by the client's address: when its destination takes nothing new, another one does. */
 const FALLBACK = 8;

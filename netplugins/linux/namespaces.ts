@@ -8,9 +8,9 @@ import { closeSync, existsSync, mkdirSync, openSync, rmSync, statSync, writeFile
 import { dirname } from 'node:path';
 import { errnoName, kernelRefused, libc } from './libc.ts';
 
-export const CLONE_NEWNET = 0x40000000;
+const CLONE_NEWNET = 0x40000000;
 
-export const MS_BIND = 4096;
+const MS_BIND = 4096;
 
 const MNT_DETACH = 2;
 const ownNetns = '/proc/thread-self/ns/net';
@@ -118,11 +118,6 @@ export function isNetns(path: string): boolean {
   } catch {
     return false;
   }
-}
-
-/** Inode number of a namespace file: two paths with the same number are the same namespace. */
-export function netnsId(path: string): number | undefined {
-  return isNetns(path) ? statSync(path).ino : undefined;
 }
 
 /** Unmounts and removes what `createNetns` made. Resolves the same when there is nothing. The kernel destroys the

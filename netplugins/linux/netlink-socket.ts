@@ -16,7 +16,7 @@ export const NETLINK_NETFILTER = 12;
 
 export const NLM_F_REQUEST = 0x1;
 export const NLM_F_ACK = 0x4;
-export const NLM_F_DUMP_INTR = 0x10;
+const NLM_F_DUMP_INTR = 0x10;
 export const NLM_F_REPLACE = 0x100;
 export const NLM_F_EXCL = 0x200;
 export const NLM_F_CREATE = 0x400;
@@ -93,7 +93,7 @@ export function attribute(type: number, value: Uint8Array | string): Buffer {
   return bytes;
 }
 
-export const NLA_F_NESTED = 0x8000;
+const NLA_F_NESTED = 0x8000;
 
 export function nested(type: number, ...attributes: readonly Uint8Array[]): Buffer {
   return attribute(type | NLA_F_NESTED, Buffer.concat(attributes));

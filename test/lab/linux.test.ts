@@ -1,11 +1,11 @@
 import { spawnSync } from 'node:child_process';
-import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import test, { type ExecutionContext } from 'ava';
 import { isPintleError } from '../../kernel/contract/index.ts';
 import { hasTxChecksumOffload, setTxChecksumOffload } from '../../netplugins/linux/ethtool.ts';
-import { createNetns, deleteNetns, isNetns, netnsId, runInNetns } from '../../netplugins/linux/namespaces.ts';
+import { createNetns, deleteNetns, isNetns, runInNetns } from '../../netplugins/linux/namespaces.ts';
 import { monitorNft, type NftChange } from '../../netplugins/linux/nft-monitor.ts';
 import { nftList, nftTransaction } from '../../netplugins/linux/nft.ts';
 import { probeBridge, probeNft, probeVxlan } from '../../netplugins/linux/probes.ts';
@@ -34,7 +34,7 @@ test('a namespace is made, entered, left and deleted', (t) => {
   const path = namespace(t);
   t.true(isNetns(path));
   t.is(here(), outside, 'back home');
-  t.not(netnsId(path), netnsId('/proc/self/ns/net'));
+  t.not(statSync(path).ino, statSync('/proc/self/ns/net').ino);
   t.throws(() => createNetns(path), { code: 'EEXIST' });
   t.is(
     runInNetns(path, () => here().trim().split('\n').length),

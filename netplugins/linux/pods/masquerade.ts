@@ -22,7 +22,7 @@ function ofFamily(ranges: readonly string[], family: NftFamily): string[] {
 }
 
 /** Families that the node's pods have. */
-export function familiesOf(input: Pick<MasqueradeInput, 'podCidrs'>): NftFamily[] {
+function familiesOf(input: Pick<MasqueradeInput, 'podCidrs'>): NftFamily[] {
   return nftFamilies.filter((family) => ofFamily(input.podCidrs, family).length > 0);
 }
 

@@ -29,8 +29,7 @@ export function alreadyExists(type: Named, name: string): PintleError {
   });
 }
 
-export const modifiedMessage =
-  'the object has been modified; please apply your changes to the latest version and try again';
+const modifiedMessage = 'the object has been modified; please apply your changes to the latest version and try again';
 
 export function conflict(type: Named, name: string, message: string = modifiedMessage): PintleError {
   return new PintleError(

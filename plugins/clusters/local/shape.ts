@@ -44,7 +44,7 @@ function reportUnknown(kind: string, apiVersion: string, unknown: readonly strin
 }
 
 /** Any typed body, also of a subresource. */
-export function shapeBody(
+function shapeBody(
   type: { readonly apiVersion: string; readonly kind: string; readonly schemaType: string | undefined },
   input: unknown,
   options: WriteOptions,

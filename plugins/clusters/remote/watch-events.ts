@@ -53,7 +53,7 @@ function parseEvent<T extends KubernetesObject>(line: Buffer, call: Call): Watch
 }
 
 /** Cuts whole lines out of chunks; a long line over many chunks is joined once, at its end. */
-export class LineCutter {
+class LineCutter {
   #pieces: Buffer[] = [];
   #bytes = 0;
 

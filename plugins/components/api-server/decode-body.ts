@@ -12,7 +12,7 @@ export interface DecodedBody {
 
 const utf8 = new TextDecoder('utf-8', { fatal: true });
 
-export const bodyTypes = ['application/json', 'application/yaml', 'application/vnd.kubernetes.protobuf'] as const;
+const bodyTypes = ['application/json', 'application/yaml', 'application/vnd.kubernetes.protobuf'] as const;
 
 /** "application/json" for an absent header, as the API has it. Lower case, without parameters. */
 export function mediaTypeOf(header: string | undefined): string {

@@ -116,7 +116,7 @@ function groupsOf(served: readonly ServedResource[]): readonly GroupEntry[] {
 }
 
 /** Preferred first: v2, v1, v1beta2, v1beta1, v1alpha1. */
-export function compareVersions(a: string, b: string): number {
+function compareVersions(a: string, b: string): number {
   const rank = (version: string): readonly number[] => {
     const match = /^v(\d+)(?:(alpha|beta)(\d+))?$/.exec(version);
     if (match === null) return [0, 0, 0];

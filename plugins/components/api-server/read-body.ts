@@ -3,7 +3,7 @@ import { PintleError } from '../../../kernel/contract/index.ts';
 import type { HttpRequest } from './http-exchange.ts';
 
 /** kube-apiserver's limit. */
-export const maxBodyBytes = 3 * 1024 * 1024;
+const maxBodyBytes = 3 * 1024 * 1024;
 
 export function readBody(request: HttpRequest, limits: { readonly timeoutMs: number }): Promise<Buffer> {
   const declared = Number(request.headers['content-length'] ?? 0);

@@ -244,7 +244,7 @@ function readOnly(exchange: Exchange): void {
 }
 
 /** Also used before an upgrade is accepted; there the caller writes the answer itself. */
-export async function sendError(exchange: Exchange, error: unknown, log: Logger): Promise<void> {
+async function sendError(exchange: Exchange, error: unknown, log: Logger): Promise<void> {
   if (exchange.signal.aborted) return;
   const status = statusOf(error);
   if (isUnexpected(error))

@@ -13,7 +13,7 @@ import { partialMetadata, tableOf, type IncludeObject } from './table.ts';
 /** What may wait for a client before the watch stops reading from the cluster, which holds its place in a bounded log. */
 const highWaterBytes = 1024 * 1024;
 /** A client that takes nothing for so long is gone, or of no use: its connection is cut. */
-export const stuckClientMs = 60_000;
+const stuckClientMs = 60_000;
 
 type Line = (event: WatchEvent<KubernetesObject>) => Buffer;
 

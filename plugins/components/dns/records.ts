@@ -47,7 +47,7 @@ export interface DnsIndex {
 
 const ttl = 5;
 
-export function isIpv6(ip: string): boolean {
+function isIpv6(ip: string): boolean {
   return ip.includes(':');
 }
 

@@ -171,7 +171,7 @@ export async function environmentOf(
   return values;
 }
 
-export function limitsOf(container: ContainerDefinition): ResourceLimits | undefined {
+function limitsOf(container: ContainerDefinition): ResourceLimits | undefined {
   const { limits, requests } = container.resources ?? {};
   const memory = limits?.['memory'];
   const cpu = limits?.['cpu'];

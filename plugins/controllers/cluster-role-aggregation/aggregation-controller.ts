@@ -15,7 +15,7 @@ export interface AggregationOptions {
 }
 
 /** In the order of the roles' names, each rule once. */
-export function gatheredRules(role: ClusterRole, all: readonly ClusterRole[]): readonly PolicyRule[] {
+function gatheredRules(role: ClusterRole, all: readonly ClusterRole[]): readonly PolicyRule[] {
   const selectors = (role.aggregationRule?.clusterRoleSelectors ?? []).map(labelSelector);
   const chosen = all
     .filter((other) => other.metadata.name !== role.metadata.name)

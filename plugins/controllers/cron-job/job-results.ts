@@ -1,7 +1,7 @@
 /** What has become of a CronJob's Jobs. */
 import type { CronJob, CronJobStatus, Job, ObjectReference } from '../../../kernel/contract/kubernetes.ts';
 
-export function finishedAs(job: Job): 'Complete' | 'Failed' | undefined {
+function finishedAs(job: Job): 'Complete' | 'Failed' | undefined {
   const condition = job.status?.conditions?.find(
     ({ type, status }) => (type === 'Complete' || type === 'Failed') && status === 'True',
   );

@@ -21,7 +21,7 @@ export function rollingLimits(
 }
 
 /** The pod of the template of now and the one of an older template; undefined for a node that is to be tidied first. */
-export function oldAndNew(
+function oldAndNew(
   view: DaemonView,
   { pods }: NodePods,
 ): { readonly old: Pod | undefined; readonly updated: Pod | undefined } | undefined {

@@ -17,7 +17,7 @@ import {
 } from '../../../kernel/machinery/service-endpoints.ts';
 
 /** An Endpoints object holds no more than this; the rest is in the EndpointSlices only. */
-export const maxAddresses = 1000;
+const maxAddresses = 1000;
 
 interface Found {
   readonly address: EndpointAddress;

@@ -23,7 +23,7 @@ export function isRollingUpdate({ spec }: StatefulSet): boolean {
   return (spec.updateStrategy?.type ?? 'RollingUpdate') === 'RollingUpdate';
 }
 
-export function isOrdered({ spec }: StatefulSet): boolean {
+function isOrdered({ spec }: StatefulSet): boolean {
   return spec.podManagementPolicy !== 'Parallel';
 }
 

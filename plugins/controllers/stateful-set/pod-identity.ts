@@ -9,8 +9,8 @@ import type {
 import { podOfTemplate } from '../../../kernel/machinery/replicas/pod-of-template.ts';
 import { revisionLabel, templateOf } from '../../../kernel/machinery/revisions/revision-data.ts';
 
-export const podNameLabel = 'statefulset.kubernetes.io/pod-name';
-export const podIndexLabel = 'apps.kubernetes.io/pod-index';
+const podNameLabel = 'statefulset.kubernetes.io/pod-name';
+const podIndexLabel = 'apps.kubernetes.io/pod-index';
 
 export function podName(set: StatefulSet, ordinal: number): string {
   return `${set.metadata.name}-${ordinal}`;

@@ -6,11 +6,11 @@
 import { existsSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 
-export const placeholderType = 'pintle-none';
+const placeholderType = 'pintle-none';
 const version = '0.4.0';
 
 /** Also stands in for the plugin `loopback`, which containerd wants to be there; the attachment brings lo up. */
-export const placeholderScript = `#!/bin/sh
+const placeholderScript = `#!/bin/sh
 # CNI plugin ${placeholderType}: does nothing. Pintle's attachment connects the pod.
 case "$CNI_COMMAND $CNI_IFNAME" in
 "ADD lo") printf '{"cniVersion":"${version}"}' ;;
@@ -19,7 +19,7 @@ VERSION*) printf '{"cniVersion":"${version}","supportedVersions":["0.3.1","${ver
 esac
 `;
 
-export const placeholderConfig = `${JSON.stringify(
+const placeholderConfig = `${JSON.stringify(
   { cniVersion: version, name: 'pintle', plugins: [{ type: placeholderType }] },
   undefined,
   2,

@@ -64,7 +64,7 @@ export interface KnownContainer {
 }
 
 const sandboxReady = 0;
-export const containerStates = { created: 0, running: 1, exited: 2, unknown: 3 } as const;
+const containerStates = { created: 0, running: 1, exited: 2, unknown: 3 } as const;
 
 const ms = (nanoseconds: number): number => Math.floor(nanoseconds / 1_000_000);
 

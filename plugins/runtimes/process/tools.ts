@@ -94,7 +94,7 @@ function copyWithoutNames(source: string, target: string, file: 'linker' | 'libc
 }
 
 /** PT_INTERP of a 64-bit little-endian ELF file. */
-export function interpreterOf(path: string): string {
+function interpreterOf(path: string): string {
   const bytes = readFileSync(path);
   if (bytes.readUInt32BE(0) !== 0x7f454c46 || bytes[4] !== 2 || bytes[5] !== 1)
     throw new PintleError('UNSUPPORTED', `${path} is no 64-bit little-endian ELF program`);

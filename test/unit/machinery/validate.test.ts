@@ -1,6 +1,5 @@
 import test from 'ava';
 import { isPintleError } from '../../../kernel/contract/index.ts';
-import { duplicateFields } from '../../../kernel/machinery/schema/duplicate-fields.ts';
 import { formatDuration, parseDuration } from '../../../kernel/machinery/schema/duration.ts';
 import { checkShape } from '../../../kernel/machinery/schema/validate.ts';
 
@@ -257,25 +256,6 @@ test('schemas of custom resources: array, boolean or schema', (t) => {
   t.deepEqual(report.unknownFields, ['unknown field "spec.versions[0].schema.openAPIV3Schema.properties.a.oops"']);
   t.deepEqual(report.causes, []);
 });
-
-const duplicates: [text: string, expected: string[]][] = [
-  ['{"a":1,"b":2}', []],
-  ['{"a":1,"a":2}', ['duplicate field "a"']],
-  ['{"spec":{"replicas":1,"x":{},"replicas":2}}', ['duplicate field "spec.replicas"']],
-  [
-    '{"spec":{"containers":[{"name":"a"},{"name":"b","name":"c","image":"i"}]}}',
-    ['duplicate field "spec.containers[1].name"'],
-  ],
-  ['{"a":{"x":1},"b":{"x":1}}', []],
-  ['{"a":["x","x",{"a":"a"}],"b":"a"}', []],
-  ['{"a\\u0062":1,"ab":2}', ['duplicate field "ab"']],
-  ['{"a":"{\\"a\\":1,\\"a\\":2}"}', []],
-  ['{"a":1,"a":1,"a":1}', ['duplicate field "a"']],
-  ['{"__proto__":1,"__proto__":2}', ['duplicate field "__proto__"']],
-];
-for (const [text, expected] of duplicates) {
-  test(`duplicates in ${text}`, (t) => t.deepEqual(duplicateFields(text), expected));
-}
 
 test('durations print as Go prints them', (t) => {
   const cases: [string, string][] = [

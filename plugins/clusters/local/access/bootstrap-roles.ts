@@ -217,7 +217,7 @@ const bindings: readonly (readonly [name: string, role: string, subjects: readon
 ];
 
 const defaulting = { 'kubernetes.io/bootstrapping': 'rbac-defaults' };
-export const autoUpdate = 'rbac.authorization.kubernetes.io/autoupdate';
+const autoUpdate = 'rbac.authorization.kubernetes.io/autoupdate';
 
 export const bootstrapRoles: readonly NewObject<ClusterRole>[] = roles.map(({ name, rules, labels, gathers }) => ({
   metadata: { name, labels: { ...defaulting, ...labels }, annotations: { [autoUpdate]: 'true' } },

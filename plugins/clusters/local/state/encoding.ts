@@ -6,7 +6,7 @@ import type { KubernetesObject } from '../../../../kernel/contract/index.ts';
 import { deepFreeze } from './frozen-json.ts';
 
 /** Kubernetes' limit for a request body; a stored object is never larger. */
-export const maximumBytes = 3 * 1024 * 1024;
+const maximumBytes = 3 * 1024 * 1024;
 
 const decoder = new TextDecoder();
 

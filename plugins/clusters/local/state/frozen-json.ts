@@ -3,7 +3,7 @@ import { PintleError } from '../../../../kernel/contract/index.ts';
 import { setOwn } from '../../../../kernel/machinery/json-value.ts';
 
 /** Deeper than any real manifest, and shallow enough for every recursive walk over an object. */
-export const maximumDepth = 256;
+const maximumDepth = 256;
 
 /** A deep, mutable copy. Keys without a value are left out; what JSON cannot carry is refused. */
 export function copyJson<T>(value: T): T {

@@ -101,7 +101,7 @@ const cronFields = [
 ] as const;
 
 /** Why this is no schedule; undefined when it is one. */
-export function scheduleFault(text: string): string | undefined {
+function scheduleFault(text: string): string | undefined {
   const schedule = text.trim();
   if (schedule.startsWith('@every ')) {
     return /^@every (\d+(\.\d+)?(ns|us|µs|ms|s|m|h))+$/.test(schedule) ? undefined : `failed to parse duration ${text}`;

@@ -65,7 +65,7 @@ export function admitServiceAccount(pod: Pod, { tokens, find }: StrategyContext)
   if (spec.automountServiceAccountToken ?? account.automountServiceAccountToken ?? true) mountToken(pod);
 }
 
-export const tokenSecretType = 'kubernetes.io/service-account-token';
+const tokenSecretType = 'kubernetes.io/service-account-token';
 const nameAnnotation = 'kubernetes.io/service-account.name';
 const uidAnnotation = 'kubernetes.io/service-account.uid';
 

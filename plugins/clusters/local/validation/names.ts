@@ -35,7 +35,7 @@ export function subdomainFaults(text: string): string[] {
   return faults;
 }
 
-export function label1035Faults(text: string): string[] {
+function label1035Faults(text: string): string[] {
   const faults = tooLong(text, 63);
   if (!patterns.label1035.test(text)) {
     faults.push(

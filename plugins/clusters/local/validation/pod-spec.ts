@@ -44,7 +44,7 @@ function validateVolumes(volumes: readonly Volume[], field: string, errors: Fiel
   return names;
 }
 
-export function validateTolerations(tolerations: readonly Toleration[], field: string, errors: FieldErrors): void {
+function validateTolerations(tolerations: readonly Toleration[], field: string, errors: FieldErrors): void {
   for (const [index, toleration] of tolerations.entries()) {
     const place = `${field}[${index}]`;
     const operator = toleration.operator || 'Equal';

@@ -39,7 +39,7 @@ export const namesInCluster = ({ dnsDomain, serviceCidrs }: ClusterFacts): reado
 ];
 
 /** What every client of the cluster may call the server, beside names of the configuration. */
-export function servingNames(extra: readonly string[]): readonly string[] {
+function servingNames(extra: readonly string[]): readonly string[] {
   return [
     ...new Set([
       'localhost',
@@ -87,7 +87,7 @@ export function certificatePaths(stateDir: string): {
 }
 
 /** `<stateDir>/admin.kubeconfig`: where the CLI and users find it. */
-export function adminKubeconfigPath(stateDir: string): string {
+function adminKubeconfigPath(stateDir: string): string {
   return join(stateDir, 'admin.kubeconfig');
 }
 

@@ -245,7 +245,7 @@ function acceptSpdy(socket: Socket, head: Buffer, protocol: string): SpdyConnect
   return new SpdyConnection(socket);
 }
 
-export function refuseUpgrade(socket: Socket, error: unknown): void {
+function refuseUpgrade(socket: Socket, error: unknown): void {
   const status = statusOf(error);
   const body = `${JSON.stringify(status)}\n`;
   socket.end(

@@ -22,7 +22,7 @@ export interface LocalImage extends ImageRecord {
   readonly rootfs: string | undefined;
 }
 
-export const hostImage: LocalImage = {
+const hostImage: LocalImage = {
   id: 'host',
   names: ['host'],
   sizeBytes: 0,
