@@ -18,10 +18,10 @@ interface Level {
   expectsKey: boolean;
 }
 
-/** Returns paths of duplicate keys ("spec.replicas"). Malformed text is JSON.parse's to refuse: the scan only ends early. */
+/** Returns paths of duplicate keys ("spec.replicas"), each once. Malformed text is JSON.parse's to refuse: the scan only ends early. */
 export function scanJson(text: string): readonly string[] {
   const stack: Level[] = [];
-  const duplicates: string[] = [];
+  const duplicates = new Set<string>();
   for (let at = 0; at < text.length; at++) {
     const code = text.charCodeAt(at);
     const level = stack[stack.length - 1];
@@ -31,7 +31,7 @@ export function scanJson(text: string): readonly string[] {
       if (level?.expectsKey === true && level.keys !== undefined) {
         const raw = text.slice(at + 1, end);
         const key = raw.includes('\\') ? parsedKey(text.slice(at, end + 1)) : raw;
-        if (level.keys.has(key) && duplicates.length < maxDuplicates) duplicates.push(joined(level.path, key));
+        if (level.keys.has(key) && duplicates.size < maxDuplicates) duplicates.add(joined(level.path, key));
         level.keys.add(key);
         level.key = key;
         level.expectsKey = false;
@@ -52,7 +52,7 @@ export function scanJson(text: string): readonly string[] {
       else level.expectsKey = true;
     }
   }
-  return duplicates;
+  return [...duplicates];
 }
 
 function joined(path: string, key: string): string {
