@@ -9,7 +9,7 @@ import { Readable } from 'node:stream';
 import type Docker from 'dockerode';
 import { PintleError } from '../../kernel/contract/errors.ts';
 import { sandboxArchive, sandboxProgram } from '../../plugins/runtimes/docker/sandbox-image.ts';
-import { Place } from './place.ts';
+import { coreOf, Place } from './place.ts';
 import { hasTool } from './tools.ts';
 
 /** `exec`: so that the child is dockerd itself, and its signals are dockerd's. */
@@ -44,7 +44,7 @@ export class DockerEngine {
     const child = place.spawn('unshare', [
       ...['--mount', '--propagation', 'private', 'sh', '-c', script, log],
       ...['--config-file', join(folder, 'daemon.json'), '--host', `unix://${socket}`, '--pidfile', join(folder, 'pid')],
-      ...['--data-root', join(folder, 'data'), '--exec-root', join(folder, 'exec'), '--bridge=none'],
+      ...['--data-root', join(folder, 'data'), '--exec-root', join(folder, 'x'), '--bridge=none'],
       ...['--iptables=false', '--ip6tables=false', '--ip-forward=false', '--ip-masq=false'],
     ]);
     child.stdout?.resume();
@@ -88,7 +88,7 @@ export class DockerEngine {
       });
       await container.start();
       const { State } = await container.inspect();
-      return new Place(name, `/proc/${State.Pid}/ns/net`);
+      return new Place(name, `/proc/${State.Pid}/ns/net`, coreOf(name === 'client' ? 'asks' : 'answers'));
     } catch (error) {
       throw this.failure(`container ${name} could not be started in network ${network}`, error);
     }

@@ -3,10 +3,11 @@
  * by pid, before the namespace goes.
  */
 import { fork, spawn, spawnSync, type ChildProcess } from 'node:child_process';
-import { mkdtempSync, rmSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { PintleError } from '../../kernel/contract/errors.ts';
+import { hostFacts } from '../../kernel/host/host-facts.ts';
 import { createNetns, deleteNetns, runInNetns } from '../../netplugins/linux/namespaces.ts';
 import { openRtnetlink, type Rtnetlink } from '../../netplugins/linux/rtnetlink.ts';
 
@@ -14,31 +15,65 @@ import { openRtnetlink, type Rtnetlink } from '../../netplugins/linux/rtnetlink.
 export const hostPath = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin';
 export const hostEnvironment = { ...process.env, PATH: hostPath, LC_ALL: 'C' };
 
+/** The last two processors that this process may use, where there are two and taskset (util-linux) is there. */
+function corePair(): readonly [number, number] | undefined {
+  const list = /^Cpus_allowed_list:\s*(\S+)/m.exec(readFileSync('/proc/self/status', 'utf8'))?.[1] ?? '';
+  const cores = list.split(',').flatMap((range) => {
+    const [first = Number.NaN, last = first] = range.split('-').map(Number);
+    return Array.from({ length: last - first + 1 }, (_, index) => first + index);
+  });
+  const [a, b] = cores.slice(-2);
+  return a === undefined || b === undefined || hostFacts().command('taskset') === undefined ? undefined : [a, b];
+}
+
+let cores: ReturnType<typeof corePair> | null = null;
+
+/**
+ * Who asks and who answers have a processor each: where the kernel puts them together or apart as it likes, a round trip
+ * takes one of two times that differ threefold, and no median says anything.
+ */
+export function coreOf(role: 'asks' | 'answers'): number | undefined {
+  cores = cores === null ? corePair() : cores;
+  return cores?.[role === 'asks' ? 0 : 1];
+}
+
 export class Place {
   readonly name: string;
   readonly netns: string;
+  /** The processor that its processes run on; undefined: any. */
+  readonly core: number | undefined;
   readonly #children = new Set<ChildProcess>();
 
-  constructor(name: string, netns: string) {
+  constructor(name: string, netns: string, core?: number) {
     this.name = name;
     this.netns = netns;
+    this.core = core;
   }
 
   fork(module: string, argv: readonly string[]): ChildProcess {
     return this.#own(
       runInNetns(this.netns, () =>
         fork(module, argv, {
-          ...{ execArgv: [], serialization: 'advanced', env: hostEnvironment },
-          stdio: ['ignore', 'ignore', 'inherit', 'ipc'],
+          ...{ serialization: 'advanced', env: hostEnvironment, stdio: ['ignore', 'ignore', 'inherit', 'ipc'] },
+          // taskset becomes the very process that it starts.
+          ...(this.core === undefined
+            ? { execArgv: [] }
+            : { execPath: 'taskset', execArgv: [...this.#onCore(), process.execPath] }),
         }),
       ),
     );
   }
 
   spawn(command: string, argv: readonly string[]): ChildProcess {
+    const program = this.core === undefined ? command : 'taskset';
+    const rest = this.core === undefined ? argv : [...this.#onCore(), command, ...argv];
     return this.#own(
-      runInNetns(this.netns, () => spawn(command, argv, { stdio: ['ignore', 'pipe', 'pipe'], env: hostEnvironment })),
+      runInNetns(this.netns, () => spawn(program, rest, { stdio: ['ignore', 'pipe', 'pipe'], env: hostEnvironment })),
     );
+  }
+
+  #onCore(): readonly string[] {
+    return ['-c', String(this.core)];
   }
 
   /** Output of a command that ends by itself. Rejects when it fails, and when the signal ends it. */
@@ -113,10 +148,10 @@ export class Places {
   readonly folder: string = mkdtempSync(join(tmpdir(), 'pintle-bench-'));
   readonly #places: Place[] = [];
 
-  make(name: string): Place {
+  make(name: string, core?: number): Place {
     const netns = join(this.folder, `${name}.netns`);
     createNetns(netns);
-    const place = new Place(name, netns);
+    const place = new Place(name, netns, core);
     this.#places.push(place);
     place.links((links) => links.setLink('lo', { up: true }));
     return place;

@@ -1,5 +1,5 @@
 /** CPU time and memory by /proc. Inside the laboratory's own pid namespace, every process is one of the benchmark. */
-import { readdirSync, readFileSync } from 'node:fs';
+import { readdirSync, readFileSync, readlinkSync, statSync } from 'node:fs';
 
 /** USER_HZ: 100 on every Linux that Node runs on. */
 const ticksPerSecond = 100;
@@ -38,6 +38,21 @@ export function machineCpuSeconds(): number {
 
 export function residentBytesOf(pid: number): number {
   return Number(/^VmRSS:\s*(\d+) kB/m.exec(read(`/proc/${pid}/status`) ?? '')?.[1] ?? Number.NaN) * 1024;
+}
+
+/** Processes whose network is this namespace: of a node, its agent and what the agent started, alive or orphaned. */
+export function processesIn(netns: string): readonly number[] {
+  const { ino } = statSync(netns);
+  return readdirSync('/proc')
+    .filter((name) => /^\d+$/.test(name))
+    .map(Number)
+    .filter((pid) => {
+      try {
+        return readlinkSync(`/proc/${pid}/ns/net`) === `net:[${ino}]`;
+      } catch {
+        return false;
+      }
+    });
 }
 
 /** Memory of the kernel that tables of packet filters live in: slabs, per-CPU and vmalloc areas. */

@@ -36,9 +36,9 @@ interface IperfEnd {
 const iperfPort = 5201;
 const sockperfPort = 11_111;
 
-export async function startServers(place: Place): Promise<void> {
+export async function startServers(place: Place, withSockperf = true): Promise<void> {
   if (hasTool('iperf3')) await listening(place, 'iperf3', ['-s', '-p', String(iperfPort)], iperfPort);
-  if (hasTool('sockperf'))
+  if (withSockperf && hasTool('sockperf'))
     await listening(place, 'sockperf', ['server', '--tcp', '-i', '0.0.0.0', '-p', String(sockperfPort)], sockperfPort);
 }
 

@@ -4,7 +4,7 @@
  */
 import { writeSysctl } from '../../netplugins/linux/sysctl.ts';
 import { setSegmentationOffload } from '../../netplugins/linux/ethtool.ts';
-import { Places, type Place } from './place.ts';
+import { coreOf, Places, type Place } from './place.ts';
 
 export const underlayMtuBytes = 1500;
 export const clusterCidrs = { ipv4: '10.244.0.0/16', ipv6: 'fd44::/48' } as const;
@@ -35,9 +35,9 @@ export class Wire {
     this.nodes = Array.from({ length: count }, (_, index) => this.#node(index));
   }
 
-  /** An empty namespace, as a runtime makes one for a sandbox. */
+  /** An empty namespace, as a runtime makes one for a sandbox. The one called client asks, all others answer. */
   pod(name: string): Place {
-    return this.places.make(name);
+    return this.places.make(name, coreOf(name === 'client' ? 'asks' : 'answers'));
   }
 
   /** A pod by plain means: a veth to the node and routes, nothing else. What the baselines consist of. */

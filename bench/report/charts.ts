@@ -46,6 +46,7 @@ function rowChart(suite: SuiteResult, { metric, figures }: Verdict): Chart {
       isLogarithmic,
       horizontal: '',
       series: ['baseline', 'measured'],
+      baselines: ['baseline'],
       points,
     },
   };
@@ -61,6 +62,7 @@ function distributionChart(suite: SuiteResult, family: string, percentiles: read
     ...{ note: `Distribution. ${goal(first.metric)}`, unit: first.metric.unit },
     ...{ kind: 'dots', isLogarithmic: points.every(({ low }) => low > 0), horizontal: '' },
     series: [...new Set(points.map((one) => one.series))],
+    baselines: [],
     points,
   };
 }
@@ -96,6 +98,7 @@ function sweepChart(suite: SuiteResult, { metric, figures }: Verdict, sweep: str
       horizontal: sweep,
     },
     series: [...new Set(suite.cells.map(series))],
+    baselines: [...new Set(suite.cells.filter(({ isBaseline }) => isBaseline).map(series))],
     points,
   };
 }

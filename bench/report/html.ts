@@ -99,9 +99,18 @@ ${warnings.map((text) => `<p class="warn">${escaped(text)}</p>`).join('')}
         }. ${escaped(suite.summary)} ${suite.rounds} interleaved rounds, size ${suite.size}.</li>`,
     )
     .join('')}</ul>
-<dl>${facts.map(([name, value]) => `<div><dt>${escaped(name)}</dt><dd>${escaped(String(value))}</dd></div>`).join('')}
+<dl>${facts.map(([name, value]) => `<div><dt>${escaped(wordsOf(name))}</dt><dd>${escaped(String(value))}</dd></div>`).join('')}
 <div><dt>load average</dt><dd>before ${result.loadBefore.join(' ')}, after ${result.loadAfter.join(' ')}</dd></div></dl>`;
 }
+
+/** "podMtuBytes": "pod MTU bytes". */
+const wordsOf = (name: string): string =>
+  name
+    .replaceAll(/([a-z])([A-Z])/g, '$1 $2')
+    .split(' ')
+    .map((word) => (/^(GiB|TCP)$/.test(word) ? word : word.toLowerCase()))
+    .join(' ')
+    .replaceAll(/\b(mtu|cpu|tcp|os)\b/g, (word) => word.toUpperCase());
 
 const measuredCells = (suite: SuiteResult): readonly CellResult[] =>
   suite.cells.filter(({ state }) => state === 'measured');
@@ -175,7 +184,7 @@ function behaviour(suite: SuiteResult): string {
   const table =
     differing.length === 0
       ? '<p>No difference in what was looked at.</p>'
-      : `<div class="wide"><table><thead><tr><th></th>${differing.map((name) => `<th>${escaped(name)}</th>`).join('')}</tr></thead><tbody>${rows.join('')}</tbody></table></div>`;
+      : `<div class="wide"><table><thead><tr><th></th>${differing.map((name) => `<th>${escaped(wordsOf(name))}</th>`).join('')}</tr></thead><tbody>${rows.join('')}</tbody></table></div>`;
   const notes = suite.cells.flatMap(({ id, state, reason, leftBehind }) => [
     ...(state === 'measured' ? [] : [`${id} has no figure: ${reason ?? state}`]),
     ...leftBehind.map((line) => `${id} left behind: ${line}`),

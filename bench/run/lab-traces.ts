@@ -57,15 +57,16 @@ export function labTraces(isOwnNamespace: boolean): Traces {
   const mounts = readFileSync('/proc/self/mountinfo', 'utf8')
     .split('\n')
     .map((line) => line.split(' ')[4] ?? '');
-  const folders = readdirSync(tmpdir()).filter((name) => name.startsWith('pintle-bench-'));
+  // The run has a folder of its own for temporary files.
+  const folders = readdirSync(tmpdir());
   return new Map([
     ...ours(isOwnNamespace).map(({ pid, name }) => [`process ${pid}`, `process ${name}`] as const),
-    // The host's own mounts, links and folders come and go as they like.
+    ...folders.map((name) => [`folder ${name}`, `folder ${name}`] as const),
+    // The host's own mounts and links come and go as they like.
     ...(isOwnNamespace
       ? [
           ...mounts.map((path) => [`mount ${path}`, `mount ${path}`] as const),
           ...links().map((name) => [`link ${name}`, `link ${name} of the laboratory`] as const),
-          ...folders.map((name) => [`folder ${name}`, `folder ${name}`] as const),
         ]
       : []),
   ]);

@@ -20,5 +20,7 @@ export interface Chart {
   readonly horizontal: string;
   /** Every series that charts of this suite know, so that each keeps its colour. */
   readonly series: readonly string[];
+  /** Which of them are baselines. */
+  readonly baselines: readonly string[];
   readonly points: readonly Point[];
 }

@@ -16,15 +16,28 @@ declare const Plot: {
   tickX(data: readonly Point[], options: Options): Mark;
 };
 
-const palette = ['#0072B2', '#E69F00', '#009E73', '#CC79A7', '#56B4E9', '#D55E00', '#8C8C00', '#888888'];
-const symbols = ['circle', 'triangle', 'square', 'diamond', 'star', 'cross', 'wye', 'plus'];
+const isDark = matchMedia('(prefers-color-scheme: dark)').matches;
+/** Its dark blue is hard to see on a dark ground. */
+const palette = [isDark ? '#3a9bdc' : '#0072B2', '#E69F00', '#009E73', '#CC79A7', '#56B4E9', '#D55E00', '#8C8C00'];
+const symbols = ['circle', 'triangle', 'square', 'diamond', 'star', 'wye'];
 
 const unique = <T>(values: readonly T[]): T[] => [...new Set(values)];
 
 function draw(chart: Chart, width: number): HTMLElement {
-  const { series } = chart;
-  const color = { domain: series, range: series.map((_, index) => palette[index % palette.length]) };
-  const symbol = { domain: series, range: series.map((_, index) => symbols[index % symbols.length]) };
+  const present = new Set(chart.points.map((point) => point.series));
+  const series = chart.series.filter((name) => present.has(name));
+  // By their place in the whole suite, so that one keeps its colour where another one is missing; baselines are grey.
+  const rivals = chart.series.filter((name) => !chart.baselines.includes(name));
+  const place = (name: string): number => Math.max(0, rivals.indexOf(name));
+  const isBase = (name: string): boolean => chart.baselines.includes(name);
+  const color = {
+    domain: series,
+    range: series.map((name) => (isBase(name) ? '#8a939c' : palette[place(name) % palette.length])),
+  };
+  const symbol = {
+    domain: series,
+    range: series.map((name) => (isBase(name) ? 'cross' : symbols[place(name) % symbols.length])),
+  };
   const base = {
     width,
     style: { background: 'transparent', color: 'currentColor', fontSize: '12px' },
@@ -66,10 +79,18 @@ function rows(chart: Chart, base: Options): HTMLElement {
         ];
   return Plot.plot({
     ...base,
-    height: 60 + names.length * 30,
+    height: 74 + names.length * 30,
+    marginBottom: 44,
     marginLeft: Math.min(320, 20 + longest * 7.2),
     marginRight: 30,
-    x: { label: chart.unit, grid: true, type: chart.isLogarithmic ? 'log' : 'linear', nice: true, ...ticks(chart) },
+    x: {
+      label: chart.unit,
+      labelOffset: 38,
+      grid: true,
+      type: chart.isLogarithmic ? 'log' : 'linear',
+      nice: true,
+      ...ticks(chart),
+    },
     y: { label: null, domain: names },
     marks,
   });
@@ -77,27 +98,33 @@ function rows(chart: Chart, base: Options): HTMLElement {
 
 function lines(chart: Chart, base: Options): HTMLElement {
   const places = unique(chart.points.map(({ at }) => Number(at))).sort((a, b) => a - b);
+  // A little apart, or the intervals at one place would hide each other.
+  const step = ((places.at(-1) ?? 1) / (places[0] ?? 1)) ** 0.012;
+  const names = unique(chart.points.map(({ series }) => series));
+  const at = ({ series, at: place }: Point): number =>
+    Number(place) * step ** (names.indexOf(series) - (names.length - 1) / 2);
   const title = (point: Point): string =>
     `${point.series} at ${point.at}: ${short(point.median)} (${short(point.low)} to ${short(point.high)}) ${chart.unit}`;
   return Plot.plot({
     ...base,
     height: 320,
+    marginBottom: 44,
     marginLeft: 70,
     marginRight: 30,
-    x: { label: chart.horizontal, type: 'log', ticks: places, tickFormat: short },
+    x: { label: chart.horizontal, labelOffset: 38, type: 'log', ticks: places, tickFormat: short },
     y: { label: chart.unit, grid: true, nice: true, type: chart.isLogarithmic ? 'log' : 'linear', ...ticks(chart) },
     marks: [
       ...(chart.isLogarithmic ? [] : [Plot.ruleY([0])]),
       Plot.ruleX(chart.points, {
-        x: 'at',
+        x: at,
         y1: 'low',
         y2: 'high',
         stroke: 'series',
         strokeWidth: 1.5,
         strokeOpacity: 0.6,
       }),
-      Plot.line(chart.points, { x: 'at', y: 'median', stroke: 'series', strokeWidth: 2, z: 'series', sort: 'at' }),
-      Plot.dot(chart.points, { x: 'at', y: 'median', fill: 'series', symbol: 'series', r: 4.5, title }),
+      Plot.line(chart.points, { x: at, y: 'median', stroke: 'series', strokeWidth: 2, z: 'series', sort: 'at' }),
+      Plot.dot(chart.points, { x: at, y: 'median', fill: 'series', symbol: 'series', r: 4.5, title }),
     ],
   });
 }

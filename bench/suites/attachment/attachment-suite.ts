@@ -20,7 +20,7 @@ import {
 import { metric } from '../net/metrics.ts';
 import { select, type SuiteContext } from '../selection.ts';
 
-const podCounts: Readonly<Record<Size, number>> = { smoke: 4, standard: 20, full: 100 };
+const podCounts: Readonly<Record<Size, number>> = { smoke: 2, standard: 12, full: 100 };
 const width = 8;
 
 const timing = (id: string, title: string, group: string, headline = false): readonly Metric[] => [

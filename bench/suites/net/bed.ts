@@ -1,14 +1,14 @@
 /** One cell of the net suite on real packets: two nodes, three pods, an overlay and an attachment, or a baseline. */
 import { Node } from '../../bed/node.ts';
-import { residentBytesOf } from '../../bed/processes.ts';
+import { processesIn, residentBytesOf } from '../../bed/processes.ts';
 import { Pod } from '../../bed/pod.ts';
 import type { Place } from '../../bed/place.ts';
 import type { PluginChoice, PluginSource } from '../../bed/plugin-process.ts';
 import { leftovers, tracesOf } from '../../bed/traces.ts';
-import { type Family, podCidr, Wire } from '../../bed/wire.ts';
+import { type Family, Wire } from '../../bed/wire.ts';
 import type { Fact } from '../../method/result.ts';
 import { type Bed, check, type Check, type Recorder, type Size } from '../../method/suite.ts';
-import { echoPort, efforts, measureAcross, measureSame, pause, type Pair } from './traffic.ts';
+import { echoPort, efforts, measureAcross, measureCut, measureSame, pause, type Pair } from './traffic.ts';
 
 export interface NetCell {
   readonly family: Family;
@@ -51,13 +51,22 @@ export abstract class NetBed implements Bed {
     const mtu = podMtu(client.place);
     const whole = mtu - headerBytes[this.cell.family];
     const fragments = fragmentsOf(client.place);
-    const isWhole = (await client.datagram(target(remote), whole)) && fragmentsOf(client.place) === fragments;
+    const hasPassed = await client.datagram(target(remote), whole);
+    const cut = fragmentsOf(client.place);
     const seen = await client.whoami({ host: this.ip(remote), port: echoPort + 1 });
     const expected = `${remote.place.name} ${this.ip(client)}`;
     return [
       check('bytes across nodes come back unchanged', await client.bulk(target(remote), bulkBytes)),
       check('and from the other side', await remote.bulk(target(client), bulkBytes)),
-      check(`a datagram of the MTU (${mtu}) passes whole`, isWhole),
+      check(
+        `a datagram of the MTU (${mtu}) passes whole`,
+        hasPassed && cut === fragments,
+        hasPassed
+          ? cut === fragments
+            ? ''
+            : `it was cut: fragments ${fragments} before, ${cut} after`
+          : 'none came back',
+      ),
       check(
         "the right pod sees the client's own address",
         seen === expected,
@@ -75,6 +84,8 @@ export abstract class NetBed implements Bed {
     const effort = efforts[this.cell.size];
     await measureAcross(this.pair(remote), this.agents(), effort, record, signal);
     if (neighbour !== undefined) await measureSame(this.pair(neighbour), effort, record, signal);
+    if (effort.hasCutStream && this.cell.hasOffloads)
+      await measureCut(this.pair(remote), effort, record, signal, () => this.cutInSoftware());
     await this.measureOwn(record, signal);
   }
 
@@ -85,9 +96,12 @@ export abstract class NetBed implements Bed {
   protected ownChecks(): Promise<readonly Check[]> {
     return Promise.resolve([]);
   }
-  protected agents(): readonly number[] {
+  /** Nodes with an agent. */
+  protected agents(): readonly Place[] {
     return [];
   }
+  /** As of network cards without transmit offloads. */
+  protected abstract cutInSoftware(): void;
   protected measureOwn(_record: Recorder, _signal: AbortSignal): Promise<void> {
     return Promise.resolve();
   }
@@ -99,6 +113,10 @@ const fragmentsOf = (pod: Place): string =>
   pod
     .runNow('cat', ['/proc/net/snmp', '/proc/net/snmp6'])
     .stdout.replaceAll(/^(?:Ip: (?:\S+ ){18}(\S+).*|Ip6FragCreates\s+(\d+))$|^.*$\n?/gm, '$1$2,');
+
+/** Of all that runs on a node: its agent, and a data path that is a process of its own. */
+export const memoryOf = ({ netns }: Place): number =>
+  processesIn(netns).reduce((sum, pid) => sum + residentBytesOf(pid), 0) / 2 ** 20;
 
 const podMtu = (pod: Place): number => pod.links((links) => links.getLink('eth0')?.mtu ?? Number.NaN);
 
@@ -115,7 +133,11 @@ export class RoutedBed extends NetBed {
       return new Pod(place, ips);
     };
     this.pods = { client: pod(0, 'client', 2), remote: pod(1, 'remote', 2), neighbour: pod(0, 'neighbour', 3) };
-    if (!cell.hasOffloads) this.#wire.disableOffloads(Object.values(this.pods).map(({ place }) => place));
+    if (!cell.hasOffloads) this.cutInSoftware();
+  }
+
+  protected override cutInSoftware(): void {
+    this.#wire.disableOffloads(Object.values(this.pods).map(({ place }) => place));
   }
 
   async close(): Promise<readonly string[]> {
@@ -144,7 +166,11 @@ export class VethBed extends NetBed {
       return new Pod(place, ips);
     });
     this.pods = { client: made[0]!, remote: made[1]!, neighbour: undefined };
-    if (!cell.hasOffloads) this.#wire.disableOffloads([client, remote]);
+    if (!cell.hasOffloads) this.cutInSoftware();
+  }
+
+  protected override cutInSoftware(): void {
+    this.#wire.disableOffloads([this.pods.client.place, this.pods.remote.place]);
   }
 
   async close(): Promise<readonly string[]> {
@@ -204,7 +230,11 @@ export class OverlayBed extends NetBed {
       places.map((place, index) => (index === 1 ? two : one).attach(place)),
     )) as [Pod, Pod, Pod];
     this.#pods = { client, remote, neighbour };
-    if (!this.cell.hasOffloads) this.#wire.disableOffloads(places);
+    if (!this.cell.hasOffloads) this.cutInSoftware();
+  }
+
+  protected override cutInSoftware(): void {
+    this.#wire.disableOffloads(Object.values(this.pods).map(({ place }) => place));
   }
 
   protected override async ownChecks(): Promise<readonly Check[]> {
@@ -213,26 +243,24 @@ export class OverlayBed extends NetBed {
     return [check('the overlay says that it is ready, and its peer', isReady, reason ?? '')];
   }
 
-  protected override agents(): readonly number[] {
-    return this.#nodes.map((node) => node.process.pid);
+  protected override agents(): readonly Place[] {
+    return this.#wire.nodes;
   }
 
   protected override async measureOwn(record: Recorder, signal: AbortSignal): Promise<void> {
-    record('agent-memory', residentBytesOf(this.#nodes[0]!.process.pid) / 2 ** 20);
+    record('agent-memory', memoryOf(this.#wire.nodes[0]!));
     await this.#outage('recovery-kill', record, signal, () => this.#nodes[0]!.crash());
     await this.#outage('recovery-device', record, signal, async () => this.#damage());
   }
 
-  /** Takes what carries the packets away, whatever the overlay: its device, or where it has none, its routes. */
+  /** Takes what carries the packets away, whatever the overlay: its device, or where it has none, its route. */
   #damage(): void {
     const { place } = this.#nodes[0]!;
-    const ranges = (['ipv4', 'ipv6'] as const).map((family) => podCidr(1, family));
     place.links((links) => {
-      const routes = links.listRoutes().filter(({ destination }) => ranges.includes(destination));
-      const eth0 = links.getLink('eth0')?.index;
-      const devices = new Set(routes.map(({ link }) => link));
-      for (const device of devices) if (device !== undefined && device !== eth0) links.deleteLink(device);
-      for (const route of routes) if (route.link === eth0) links.deleteRoute(route);
+      const route = links.matchingRoute(this.ip(this.pods.remote));
+      if (route?.link === undefined) throw new Error('there is no route to the other node that could be deleted');
+      if (route.link === links.getLink('eth0')?.index) links.deleteRoute(route);
+      else links.deleteLink(route.link);
     });
   }
 

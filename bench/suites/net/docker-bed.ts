@@ -6,7 +6,8 @@ import { DockerEngine } from '../../bed/docker-engine.ts';
 import type { Place } from '../../bed/place.ts';
 import { Pod } from '../../bed/pod.ts';
 import { nodeAddress, Wire } from '../../bed/wire.ts';
-import { NetBed, type NetCell, type Pods } from './bed.ts';
+import type { Recorder } from '../../method/suite.ts';
+import { memoryOf, NetBed, type NetCell, type Pods } from './bed.ts';
 
 const network = 'bench';
 /** Of the cluster, so that nothing else of the bed meets it. */
@@ -37,7 +38,7 @@ export class DockerBed extends NetBed {
   async #start(): Promise<void> {
     const { nodes, places } = this.#wire;
     const started = await Promise.allSettled(
-      nodes.map((node, index) => DockerEngine.start(node, `${places.folder}/docker${index}`)),
+      nodes.map((node, index) => DockerEngine.start(node, `${places.folder}/d${index}`)),
     );
     for (const engine of started) if (engine.status === 'fulfilled') this.#engines.push(engine.value);
     for (const engine of started) if (engine.status === 'rejected') throw engine.reason;
@@ -73,7 +74,19 @@ export class DockerBed extends NetBed {
       remote: await pod(two, 'remote'),
       neighbour: await pod(one, 'neighbour'),
     };
-    if (!this.cell.hasOffloads) this.#wire.disableOffloads(this.#containers);
+    if (!this.cell.hasOffloads) this.cutInSoftware();
+  }
+
+  protected override cutInSoftware(): void {
+    this.#wire.disableOffloads(this.#containers);
+  }
+
+  protected override agents(): readonly Place[] {
+    return this.#wire.nodes;
+  }
+
+  protected override async measureOwn(record: Recorder): Promise<void> {
+    record('agent-memory', memoryOf(this.#wire.nodes[0]!));
   }
 
   async close(): Promise<readonly string[]> {

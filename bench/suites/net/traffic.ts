@@ -1,6 +1,7 @@
 /** The figures of one pair of pods: what is measured between them, and how long. */
 import { systemClock } from '../../../kernel/machinery/clock.ts';
-import { labCpuSeconds, cpuSecondsOf, machineCpuSeconds } from '../../bed/processes.ts';
+import { labCpuSeconds, cpuSecondsOf, machineCpuSeconds, processesIn } from '../../bed/processes.ts';
+import type { Place } from '../../bed/place.ts';
 import type { Pod } from '../../bed/pod.ts';
 import { hasTool, pings, roundTrips, startServers, tcpStream, udpStream, type Tool } from '../../bed/tools.ts';
 import type { Recorder, Size } from '../../method/suite.ts';
@@ -16,6 +17,8 @@ export interface Pair {
 }
 
 export interface Effort {
+  /** The same stream once more with packets cut by the sender, as on a card without transmit offloads. */
+  readonly hasCutStream: boolean;
   /** Of a TCP stream: seconds, or bytes when it is only to be shown that it works. */
   readonly stream: { readonly seconds: number } | { readonly bytes: number };
   readonly packets: number;
@@ -30,15 +33,15 @@ export interface Effort {
 export const efforts: Readonly<Record<Size, Effort>> = {
   smoke: {
     ...{ stream: { bytes: 20_000_000 }, packets: 5_000, latencyMs: 100, probeMs: 200, udpSizes: [64] },
-    ...{ isSearchingLossFree: false, hasSockperf: false, hasEightStreams: false },
+    ...{ isSearchingLossFree: false, hasSockperf: false, hasEightStreams: false, hasCutStream: true },
   },
   standard: {
     ...{ stream: { seconds: 1 }, packets: 50_000, latencyMs: 400, probeMs: 500, udpSizes: [64] },
-    ...{ isSearchingLossFree: false, hasSockperf: false, hasEightStreams: true },
+    ...{ isSearchingLossFree: false, hasSockperf: false, hasEightStreams: true, hasCutStream: true },
   },
   full: {
     ...{ stream: { seconds: 3 }, packets: 200_000, latencyMs: 1_500, probeMs: 2_000, udpSizes: [64, 512, 1400] },
-    ...{ isSearchingLossFree: true, hasSockperf: true, hasEightStreams: true },
+    ...{ isSearchingLossFree: true, hasSockperf: true, hasEightStreams: true, hasCutStream: true },
   },
 };
 
@@ -50,13 +53,13 @@ export const netTools: readonly Tool[] = ['iperf3'];
 
 export async function measureAcross(
   pair: Pair,
-  agents: readonly number[],
+  agents: readonly Place[],
   effort: Effort,
   record: Recorder,
   signal: AbortSignal,
 ): Promise<void> {
   const { client, server, host, isSix } = pair;
-  await startServers(server.place);
+  await startServers(server.place, effort.hasSockperf);
   signal.throwIfAborted();
   const target = { host, port: echoPort };
   const load = { ...target, durationMs: effort.latencyMs, warmUpMs };
@@ -112,7 +115,7 @@ export async function measureAcross(
 /** The same node: one stream, round trips. */
 export async function measureSame(pair: Pair, effort: Effort, record: Recorder, signal: AbortSignal): Promise<void> {
   const { client, server, host } = pair;
-  await startServers(server.place);
+  await startServers(server.place, false);
   await tcpStream(client.place, host, { streams: 1, bytes: 5_000_000 }, signal);
   const stream = await tcpStream(client.place, host, { streams: 1, ...effort.stream }, signal);
   record('tcp-1-same', stream.bitsPerSecond / 1e9);
@@ -122,6 +125,21 @@ export async function measureSame(pair: Pair, effort: Effort, record: Recorder, 
   record('rr-same-p90', trips.p90);
   record('rr-same-p99', trips.p99);
   record('rr-same-p999', trips.p999);
+}
+
+/** After `cut`, which turns the transmit offloads off for good. */
+export async function measureCut(
+  { client, host }: Pair,
+  effort: Effort,
+  record: Recorder,
+  signal: AbortSignal,
+  cut: () => void,
+): Promise<void> {
+  cut();
+  const before = labCpuSeconds();
+  const stream = await tcpStream(client.place, host, { streams: 1, ...effort.stream }, signal);
+  record('tcp-1-cut', stream.bitsPerSecond / 1e9);
+  record('cpu-gb-cut', (labCpuSeconds() - before) / (stream.bytes / gigabyte));
 }
 
 /** A tenth of a percent: what a receiver's own scheduling costs now and then. */
@@ -153,8 +171,10 @@ async function measurePackets(
   if (free > 0) record(`udp-${bytes}-free`, free);
 }
 
-async function agentShare(agents: readonly number[], work: () => Promise<unknown>): Promise<number> {
-  const cpu = (): number => agents.reduce((sum, pid) => sum + cpuSecondsOf(pid), 0);
+/** Of all processes of these nodes. */
+async function agentShare(nodes: readonly Place[], work: () => Promise<unknown>): Promise<number> {
+  const cpu = (): number =>
+    nodes.flatMap(({ netns }) => processesIn(netns)).reduce((sum, pid) => sum + cpuSecondsOf(pid), 0);
   const [cpuBefore, began] = [cpu(), performance.now()];
   await work();
   return ((cpu() - cpuBefore) / ((performance.now() - began) / 1000)) * 100;

@@ -35,7 +35,7 @@ class Network {
 
   async serve(): Promise<void> {
     await Promise.all(this.backends.map((backend) => backend.serve(echoPort)));
-    await startServers(this.backends[0]!.place);
+    await startServers(this.backends[0]!.place, false);
   }
 }
 

@@ -78,7 +78,8 @@ export default [
   attachment('sleepy', (inner) =>
     over(inner, {
       add: async (request) => {
-        await new Promise((resolve) => setTimeout(resolve, 200));
+        // Long beside the noise of a machine that does much else.
+        await new Promise((resolve) => setTimeout(resolve, 1_000));
         return inner.add(request);
       },
     }),

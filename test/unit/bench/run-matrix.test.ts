@@ -1,5 +1,5 @@
 import test from 'ava';
-import { emptyResult, runMatrix } from '../../../bench/method/run-matrix.ts';
+import { emptyResult, runMatrix, type Surroundings } from '../../../bench/method/run-matrix.ts';
 import type { SuiteResult } from '../../../bench/method/result.ts';
 import { type Bed, check, type Suite } from '../../../bench/method/suite.ts';
 import { speed } from './results.ts';
@@ -27,7 +27,12 @@ function suiteOf(cells: Readonly<Record<string, Act>>, steps: string[]): Suite {
   };
 }
 
-async function run(cells: Readonly<Record<string, Act>>, rounds: number, stop = new AbortController()) {
+async function run(
+  cells: Readonly<Record<string, Act>>,
+  rounds: number,
+  stop = new AbortController(),
+  surroundings?: Surroundings,
+) {
   const steps: string[] = [];
   const suite = suiteOf(cells, steps);
   const result: SuiteResult = emptyResult(suite, rounds, 'smoke');
@@ -41,6 +46,7 @@ async function run(cells: Readonly<Record<string, Act>>, rounds: number, stop = 
       drop: ({ cell }, reason) => void told.push(`drop ${cell}: ${reason}`),
     },
     stop.signal,
+    surroundings,
   );
   return { steps, told, cell: (id: string) => result.cells.find((one) => one.id === id)! };
 }
@@ -92,4 +98,27 @@ test('stopped: whole rounds are kept, the one that was cut short is not, and all
   const { steps, cell } = await run({ base: {}, a: { measure } }, 5, stop);
   t.deepEqual([cell('a').state, cell('a').samples['speed']], ['measured', [{ round: 1, value: 1 }]]);
   t.is(steps.at(-1), 'close a');
+});
+
+test('a cell that hangs is given up in words, its measurement is told to stop, and the others go on', async (t) => {
+  let isStopped = false;
+  const measure: Bed['measure'] = (_, signal) =>
+    new Promise(() => signal.addEventListener('abort', () => (isStopped = true), { once: true }));
+  const surroundings = { limitMs: 50, look: () => () => Promise.resolve([]) };
+  const { steps, cell } = await run({ base: {}, a: { measure }, b: {} }, 2, undefined, surroundings);
+  t.is(cell('a').state, 'broken');
+  t.regex(cell('a').reason ?? '', /it was still being measured after 0 s, and was given up \(in round 1\)/);
+  t.true(isStopped);
+  t.true(steps.includes('close a'));
+  t.is(cell('b').samples['speed']?.length, 2);
+});
+
+test('what a cell leaves beside its nodes is told', async (t) => {
+  let looked = 0;
+  const look = () => {
+    looked += 1;
+    return () => Promise.resolve(looked === 2 ? ['process sleep 1000'] : []);
+  };
+  const { cell } = await run({ base: {}, a: {} }, 1, undefined, { limitMs: 10_000, look });
+  t.deepEqual([cell('base').leftBehind, cell('a').leftBehind], [[], ['process sleep 1000']]);
 });
