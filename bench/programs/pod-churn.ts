@@ -83,10 +83,13 @@ function ownProcesses(): { readonly labPid: number; readonly all: readonly Proce
   };
   const labPid = labMainPid(record.lab.pid);
   const agents = record.nodes.map(({ name }): Process => {
-    const pid = processesLike(labPid).find((each) => {
-      const words = commandLine(each);
-      return words[2] === 'agent' && words.includes(name);
-    });
+    // The oldest: what an agent starts looks like it until it has become another program.
+    const [pid] = processesLike(labPid)
+      .filter((each) => {
+        const words = commandLine(each);
+        return words[2] === 'agent' && words.includes(name);
+      })
+      .sort((a, b) => a - b);
     if (pid === undefined) throw new Error(`node ${name} has no agent`);
     return { name, pid };
   });
@@ -308,9 +311,7 @@ try {
       log(`${watch.created.size} created, ${watch.ran.size} ran, ${watch.gone.size} gone; MB: ${JSON.stringify(now)}`);
     }
   })();
-  await churn(api, watch, 0, podCount, minutes * 60_000);
-  isOver.abort();
-  await show;
+  await Promise.all([churn(api, watch, 0, podCount, minutes * 60_000).finally(() => isOver.abort()), show]);
   const seconds = (performance.now() - began) / 1000;
   watch.close();
 
