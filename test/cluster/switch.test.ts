@@ -17,12 +17,13 @@ const first: Choice = { attachment: 'bridge', overlay: 'vxlan', proxy: 'nftables
 /** Each of the three changes at every step. */
 const steps: readonly Choice[] = [
   { attachment: 'ptp', overlay: 'host-gw', proxy: 'iptables' },
-  { attachment: 'bridge', overlay: 'flannel-udp', proxy: 'userspace' },
+  { attachment: 'cni', overlay: 'flannel-udp', proxy: 'userspace' },
   first,
 ];
 const traces: Readonly<Record<string, RegExp>> = {
   bridge: /\bcni0\b|pintle-bridge/,
   ptp: /\bptp[0-9a-f]{6}|pintle-ptp/,
+  cni: /pintle-cni/,
   vxlan: /flannel\.1\b/,
   'host-gw': /10\.244\.\d+\.0\/24 via 192\.168/,
   'flannel-udp': /\bflannel0\b/,
@@ -153,7 +154,7 @@ async function removeWeb(): Promise<void> {
   await kubectl('wait', '--for=delete', 'pod', '-l', 'app=web', '--timeout=60s');
 }
 
-test('bridge, vxlan, nftables to ptp, host-gw, iptables to bridge, flannel-udp, userspace, and back', async (t) => {
+test('bridge, vxlan, nftables to ptp, host-gw, iptables to cni, flannel-udp, userspace, and back', async (t) => {
   t.timeout(300_000);
   const agents = ['node-1', 'node-2'].map((node) => new Agent(cluster, node));
   for (const agent of agents) {

@@ -39,12 +39,12 @@ for (const attachment of ['bridge', 'ptp'] as const)
     await first.configure(network);
     await first[Symbol.asyncDispose]();
     const before = snapshot(node);
-    for (let round = 0; round < 20; round += 1) {
+    for (let round = 0; round < 8; round += 1) {
       await killWhileWorking(
         t,
         node,
         { work: 'attach', attachment, stateDir, netns: pods.map(({ netns }) => netns) },
-        (round * 17) % 130,
+        (round * 43) % 130,
       );
       const next = open();
       await next.configure(network);

@@ -2,6 +2,7 @@
 import test from 'ava';
 import type { ProxyPort, ProxyState } from '../../kernel/contract/index.ts';
 import {
+  attachmentNames,
   clusterCidrs,
   createCluster,
   mtuOf,
@@ -72,7 +73,7 @@ async function ask(from: Place, host: string, port: number, bytes?: number): Pro
   return answer ?? `error ${error}`;
 }
 
-for (const attachment of ['bridge', 'ptp'] as const)
+for (const attachment of attachmentNames)
   for (const overlay of overlayNames) {
     const name = `${attachment} x ${overlay} x nftables`;
 
@@ -141,7 +142,7 @@ for (const attachment of ['bridge', 'ptp'] as const)
   }
 
 test('taking all down leaves every node as it was, for each combination', async (t) => {
-  for (const attachment of ['bridge', 'ptp'] as const)
+  for (const attachment of attachmentNames)
     for (const overlay of overlayNames) {
       const { members, proxies, sync, one } = await setUp(t, { attachment, overlay });
       await sync((at) => [portOf(at, [one], { nodePort })]);

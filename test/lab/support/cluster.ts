@@ -1,4 +1,5 @@
 /** Nodes with an attachment and an overlay, one pod each, for tests of what runs on top. */
+import { existsSync } from 'node:fs';
 import type { Attachment, Overlay, Peer } from '../../../kernel/contract/index.ts';
 import { openBridge } from '../../../netplugins/attachments/bridge/bridge-attachment.ts';
 import { CniAttachment, type CniOptions } from '../../../netplugins/attachments/cni/cni-attachment.ts';
@@ -39,6 +40,11 @@ export const attachments = {
   cni: (options: VethOptions) => openCni(options),
 } as const;
 export type AttachmentName = keyof typeof attachments;
+
+/** Those that this host can run: cni needs Debian's package containernetworking-plugins. */
+export const attachmentNames = (['bridge', 'ptp', 'cni'] as const).filter(
+  (name) => name !== 'cni' || existsSync('/usr/lib/cni/ptp'),
+);
 
 /** Debian's package containernetworking-plugins, with the built-in list unless told otherwise. */
 export function openCni(options: VethOptions, more: Partial<CniOptions> = {}): CniAttachment {

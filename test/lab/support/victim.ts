@@ -3,8 +3,9 @@
  * fast as it can and says when it has begun.
  */
 import { NftablesProxy } from '../../../netplugins/proxies/nftables/nftables-proxy.ts';
-import type { HostPort, ProxyPort } from '../../../kernel/contract/index.ts';
+import type { ProxyPort } from '../../../kernel/contract/index.ts';
 import { attachments, type AttachmentName } from './cluster.ts';
+import { churnNetwork, churnRequest, hostPort, randomFrom } from './churn.ts';
 import { quiet } from './topology.ts';
 
 export type Order =
@@ -14,13 +15,16 @@ export type Order =
       readonly stateDir: string;
       readonly netns: readonly string[];
     }
+  | {
+      /** Adds and removes pods at random, three at once, and tells each that is done. */
+      readonly work: 'churn';
+      readonly attachment: AttachmentName;
+      readonly stateDir: string;
+      readonly bootId: string;
+      readonly netns: readonly string[];
+      readonly seed: number;
+    }
   | { readonly work: 'proxy'; readonly ports: readonly ProxyPort[]; readonly others: readonly ProxyPort[] };
-
-/** Every other pod has one. */
-function hostPort(index: number): readonly HostPort[] {
-  if (index % 2 === 1) return [];
-  return [{ hostIp: undefined, hostPort: 20_000 + index, containerPort: 80, protocol: 'TCP' }];
-}
 
 async function attach({ attachment: kind, stateDir, netns }: Extract<Order, { work: 'attach' }>): Promise<never> {
   const attachment = attachments[kind]({ stateDir, log: quiet, bootId: 'boot-1' });
@@ -39,6 +43,26 @@ async function attach({ attachment: kind, stateDir, netns }: Extract<Order, { wo
   }
 }
 
+async function churn(order: Extract<Order, { work: 'churn' }>): Promise<never> {
+  const { stateDir, bootId, netns, seed } = order;
+  const random = randomFrom(seed);
+  const attachment = attachments[order.attachment]({ stateDir, log: quiet, bootId });
+  await attachment.configure(churnNetwork);
+  process.send?.('begun');
+  await attachment.gc(new Set(netns.map((_, index) => `pod-${index}`).filter(() => random() < 0.5)));
+  const workers = [0, 1, 2].map(async (worker) => {
+    for (;;) {
+      const count = Math.ceil((netns.length - worker) / 3);
+      const index = worker + 3 * Math.floor(random() * count);
+      const isThere = (await attachment.list()).some(({ sandboxId }) => sandboxId === `pod-${index}`);
+      if (isThere) await attachment.remove({ sandboxId: `pod-${index}`, netns: netns[index]! });
+      else await attachment.add(churnRequest(index, netns[index]!, random));
+      process.send?.(isThere ? 'removed' : 'added');
+    }
+  });
+  return Promise.race(workers);
+}
+
 async function proxy({ ports, others }: Extract<Order, { work: 'proxy' }>): Promise<never> {
   const nodeAddresses = ['192.168.99.1'];
   const clusterCidrs = ['10.244.0.0/16'];
@@ -52,6 +76,6 @@ async function proxy({ ports, others }: Extract<Order, { work: 'proxy' }>): Prom
 }
 
 process.on('message', (order: Order) => {
-  void (order.work === 'attach' ? attach(order) : proxy(order));
+  void (order.work === 'attach' ? attach(order) : order.work === 'churn' ? churn(order) : proxy(order));
 });
 process.on('disconnect', () => process.exit(0));
