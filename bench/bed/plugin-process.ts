@@ -9,6 +9,7 @@ import type { ClusterFacts, Kind, Logger } from '../../kernel/contract/index.ts'
 import { systemClock } from '../../kernel/machinery/clock.ts';
 import type { Catalogue } from '../../kernel/registry/catalogue.ts';
 import { configure } from '../../kernel/registry/configure.ts';
+import { keepUnchanged } from './keep-unchanged.ts';
 import { serveParent, Remote } from './remote.ts';
 import type { Place } from './place.ts';
 
@@ -96,6 +97,7 @@ export type Jobs = Readonly<Record<string, () => Promise<Job<never, unknown>>>>;
 /** The body of the process: what `pintle bench-plugins` runs. */
 export function servePlugins(catalogue: Catalogue, jobs: Jobs): void {
   const instances = new Map<Kind, Instance>();
+  const lastArgs = new Map<string, readonly unknown[]>();
   const get = (kind: Kind): Instance => {
     const instance = instances.get(kind);
     if (instance === undefined) throw new Error(`no ${kind} runs here`);
@@ -112,7 +114,11 @@ export function servePlugins(catalogue: Catalogue, jobs: Jobs): void {
       const uses = Object.fromEntries((args.uses ?? []).map((kind) => [kind, get(kind)]));
       instances.set(args.kind, (await startPlugin(catalogue, args, uses)) as Instance);
     },
-    call: ({ kind, verb, args }: CallArgs) => timed(kind, verb, args),
+    call: ({ kind, verb, args }: CallArgs) => {
+      const kept = keepUnchanged(lastArgs.get(`${kind} ${verb}`), args);
+      lastArgs.set(`${kind} ${verb}`, kept);
+      return timed(kind, verb, kept);
+    },
     series: async ({ kind, verb, calls, width }: SeriesArgs) => {
       const took = new Float64Array(calls.length);
       let next = 0;

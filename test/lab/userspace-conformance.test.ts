@@ -4,7 +4,7 @@ import type { ProxyCapability } from '../../kernel/contract/index.ts';
 import plugin from '../../netplugins/proxies/userspace/index.ts';
 import { iptablesTraces, lockFile } from './support/iptables-place.ts';
 import { openProxyBed } from './support/proxy-bed.ts';
-import { openUserspaceProxy } from './support/userspace-place.ts';
+import { openUserspaceProxy } from './support/hosted-proxy.ts';
 
 const damages = {
   nft: [

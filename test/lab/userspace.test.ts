@@ -2,7 +2,7 @@ import test from 'ava';
 import type { ProxyEndpoint, ProxyPort, ProxyState } from '../../kernel/contract/index.ts';
 import { clusterCidrs, createCluster, type Member } from './support/cluster.ts';
 import { nodeAddress, until, type Place } from './support/topology.ts';
-import { openUserspaceProxy } from './support/userspace-place.ts';
+import { openUserspaceProxy } from './support/hosted-proxy.ts';
 
 const vip = '10.96.0.1';
 

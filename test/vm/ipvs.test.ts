@@ -1,8 +1,13 @@
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import test from 'ava';
 import type { ProxyEndpoint, ProxyPort, ProxyState } from '../../kernel/contract/index.ts';
 import { isRefused } from '../../netplugins/linux/libc.ts';
 import { openIpvs } from '../../netplugins/linux/ipvs.ts';
 import { probeIpvs } from '../../netplugins/proxies/ipvs/probe.ts';
+import { openHostedProxy } from '../lab/support/hosted-proxy.ts';
+import { killUnderLoad } from '../lab/support/kill-under-load.ts';
 import { ipvsTraces, openIpvsProxy } from '../lab/support/ipvs-place.ts';
 import { nodeAddress, until, type Place } from '../lab/support/topology.ts';
 import { sharedNetwork } from './support/shared-network.ts';
@@ -122,6 +127,18 @@ test.serial(
     t.is(listed(one.node).trim(), `-A ${foreign.join(' ')}`);
   },
 );
+
+test.serial('kill -9 under load fails no connection, and UDP flows keep their endpoints', async (t) => {
+  const places = await network();
+  const stateDir = mkdtempSync(join(tmpdir(), 'pintle-ipvs-'));
+  t.teardown(() => rmSync(stateDir, { recursive: true, force: true }));
+  // Emulated processors open a few dozen a second.
+  await killUnderLoad(t, places, {
+    open: () => openHostedProxy(places.one.node, { mode: 'ipvs', stateDir }),
+    perSecond: 1_000,
+    between: 10,
+  });
+});
 
 test.serial('a link of the same name that is another’s is left alone', async (t) => {
   const { one, proxy } = await setUp(t);

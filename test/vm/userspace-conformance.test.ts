@@ -4,7 +4,7 @@ import type { ProxyCapability } from '../../kernel/contract/index.ts';
 import plugin from '../../netplugins/proxies/userspace/index.ts';
 import { iptablesTraces } from '../lab/support/iptables-place.ts';
 import { openProxyBed } from '../lab/support/proxy-bed.ts';
-import { openUserspaceProxy } from '../lab/support/userspace-place.ts';
+import { openUserspaceProxy } from '../lab/support/hosted-proxy.ts';
 import { sharedNetwork, slowdown } from './support/shared-network.ts';
 
 const network = sharedNetwork(test);

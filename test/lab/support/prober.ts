@@ -24,6 +24,9 @@ export type Command =
     }
   | { readonly verb: 'openTcp'; readonly id: string; readonly host: string; readonly port: number }
   | { readonly verb: 'exchange'; readonly id: string; readonly text: string; readonly timeoutMs?: number }
+  /** Opens connections at a rate until told to stop; `storm` answers "<opened> <failed> <errors>". */
+  | { readonly verb: 'startStorm'; readonly host: string; readonly port: number; readonly perSecond: number }
+  | { readonly verb: 'storm' | 'stopStorm' }
   | { readonly verb: 'close'; readonly port: number };
 
 /** `answer`: "<name> <client address>". `error`: the errno, or TIMEOUT. */
@@ -132,6 +135,41 @@ function exchange(id: string, text: string, timeoutMs: number): Promise<Answer> 
   });
 }
 
+const storm = { opened: 0, errors: [] as string[], waiting: new Set<Promise<void>>() };
+let stormTimer: NodeJS.Timeout | undefined;
+/** So many at the same time at most: a slow machine opens fewer, and fails none by its own haste. */
+const stormWidth = 100;
+
+function startStorm(host: string, port: number, perSecond: number): void {
+  const began = performance.now();
+  let due = 0;
+  const one = async (): Promise<void> => {
+    const { error } = await tcp({ verb: 'tcp', host, port, timeoutMs: 30_000 });
+    if (error === undefined) storm.opened += 1;
+    else storm.errors.push(error);
+  };
+  stormTimer = setInterval(() => {
+    for (const end = ((performance.now() - began) * perSecond) / 1_000; due < end; due += 1) {
+      if (storm.waiting.size >= stormWidth) continue;
+      const waiting = one().finally(() => storm.waiting.delete(waiting));
+      storm.waiting.add(waiting);
+    }
+  }, 5);
+}
+
+const stormAnswer = (): Answer => ({
+  answer: `${storm.opened} ${storm.errors.length} ${[...new Set(storm.errors)].join(',')}`.trim(),
+});
+
+async function stopStorm(): Promise<Answer> {
+  clearInterval(stormTimer);
+  await Promise.all(storm.waiting);
+  const answer = stormAnswer();
+  storm.opened = 0;
+  storm.errors = [];
+  return answer;
+}
+
 function run(command: Command): Promise<Answer> {
   switch (command.verb) {
     case 'listenTcp':
@@ -146,6 +184,13 @@ function run(command: Command): Promise<Answer> {
       return openTcp(command.id, command.host, command.port);
     case 'exchange':
       return exchange(command.id, command.text, command.timeoutMs ?? 5_000);
+    case 'startStorm':
+      startStorm(command.host, command.port, command.perSecond);
+      return Promise.resolve({ answer: 'started' });
+    case 'storm':
+      return Promise.resolve(stormAnswer());
+    case 'stopStorm':
+      return stopStorm();
     case 'close':
       servers.get(command.port)?.close();
       servers.delete(command.port);

@@ -1,19 +1,28 @@
-/** A userspace proxy on a test's node, in a process there, seen as a Proxy. */
+/** A proxy on a test's node, in a process there, seen as a Proxy. */
 import { fork } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 import type { Proxy, ProxyStatus, ServiceVerdict } from '../../../kernel/contract/index.ts';
 import { runInNetns } from '../../../netplugins/linux/namespaces.ts';
-import type { Call, Reply } from './userspace-process.ts';
+import type { Call, ProxySpec, Reply } from './proxy-process.ts';
 import type { Place } from './topology.ts';
+
+export interface HostedProxy extends Proxy, AsyncDisposable {
+  /** kill -9 */
+  kill(): Promise<void>;
+}
 
 export function openUserspaceProxy(
   node: Place,
   redirect: 'auto' | 'nft' | 'iptables' | 'none',
   path?: string,
-): Proxy & AsyncDisposable {
-  const program = fileURLToPath(new URL('./userspace-process.js', import.meta.url));
+): HostedProxy {
+  return openHostedProxy(node, { mode: 'userspace', redirect }, path);
+}
+
+export function openHostedProxy(node: Place, spec: ProxySpec, path?: string): HostedProxy {
+  const program = fileURLToPath(new URL('./proxy-process.js', import.meta.url));
   const env = { ...process.env, ...(path === undefined ? {} : { PATH: path }) };
-  const child = runInNetns(node.netns, () => fork(program, [redirect], { execArgv: [], env }));
+  const child = runInNetns(node.netns, () => fork(program, [JSON.stringify(spec)], { execArgv: [], env }));
   const waiting = new Map<number, { resolve(value: unknown): void; reject(error: unknown): void }>();
   let status: ProxyStatus = { ready: false, lastSyncMs: undefined, repairs: 0 };
   let next = 1;
@@ -48,6 +57,10 @@ export function openUserspaceProxy(
     status: () => status,
     explain: async (...args) => (await ask({ verb: 'explain', args })) as ServiceVerdict | undefined,
     purge: async () => void (await ask({ verb: 'purge' })),
+    kill: async () => {
+      child.kill('SIGKILL');
+      await ended;
+    },
     [Symbol.asyncDispose]: () =>
       (disposal ??= (async () => {
         await ask({ verb: 'dispose' });
