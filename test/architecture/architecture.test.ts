@@ -1,6 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import test from 'ava';
+import { importCycles } from './import-cycles.ts';
 import { importRules, type SourceFile, sourcesBelow, specifiersOf, textRules, violations } from './import-rules.ts';
 
 const root = fileURLToPath(new URL('../../../', import.meta.url));
@@ -24,6 +25,19 @@ for (const { rule, path, text } of bad)
     const found = violations(root, [{ path, text }]).map(({ says }) => says);
     t.true(found.includes(rule), JSON.stringify(found));
   });
+
+test('no files import each other in a circle', (t) => {
+  t.deepEqual(importCycles(root, sources), []);
+});
+
+test('a circle of imports is reported, a diamond is not', (t) => {
+  const files = { a: ['b', 'c'], b: ['d'], c: ['d'], d: [], e: ['f'], f: ['g'], g: ['e', 'a'] };
+  const made = Object.entries(files).map(([name, imported]) => ({
+    path: `cli/${name}.ts`,
+    text: imported.map((each) => `import type { X } from './${each}.ts';`).join('\n'),
+  }));
+  t.deepEqual(importCycles(root, made), [['cli/e.ts', 'cli/f.ts', 'cli/g.ts']]);
+});
 
 test('every rule has a source that breaks it', (t) => {
   const shown = new Set(bad.map(({ rule }) => rule));

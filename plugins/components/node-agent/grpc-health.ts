@@ -5,7 +5,7 @@
  *   HealthCheckRequest  { string service = 1 }      HealthCheckResponse { ServingStatus status = 1 }
  */
 import { connect, type IncomingHttpHeaders } from 'node:http2';
-import type { ActionOutcome } from './probe-actions.ts';
+import type { ActionOutcome } from './action-outcome.ts';
 
 const servingStates = ['UNKNOWN', 'SERVING', 'NOT_SERVING', 'SERVICE_UNKNOWN'] as const;
 /** grpc-status codes that kubelet words in their own way. */

@@ -2,7 +2,8 @@
 import type { LifecycleHandler } from '../../../kernel/contract/kubernetes.ts';
 import type { Clock } from '../../../kernel/contract/index.ts';
 import { pause } from '../../../kernel/machinery/clock.ts';
-import { runAction, type ActionOutcome, type ActionPlace } from './probe-actions.ts';
+import type { ActionOutcome } from './action-outcome.ts';
+import { runAction, type ActionPlace } from './probe-actions.ts';
 
 /** A postStart hook has no time-out in Kubernetes either, but a timer has a longest delay. */
 const longestMs = 2 ** 31 - 1;

@@ -13,12 +13,8 @@ import type {
   TCPSocketAction,
 } from '../../../kernel/contract/kubernetes.ts';
 import type { Runtime } from '../../../kernel/contract/index.ts';
+import type { ActionOutcome } from './action-outcome.ts';
 import { checkGrpcHealth } from './grpc-health.ts';
-
-export interface ActionOutcome {
-  readonly ok: boolean;
-  readonly message: string;
-}
 
 export interface Action {
   readonly exec?: ExecAction | undefined;

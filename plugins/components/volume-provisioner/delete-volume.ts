@@ -2,7 +2,7 @@ import { isPintleError } from '../../../kernel/contract/index.ts';
 import type { PersistentVolume } from '../../../kernel/contract/kubernetes.ts';
 import { resources } from '../../../kernel/machinery/resources.ts';
 import { provisionedBy, provisionerFinalizer } from '../../../kernel/machinery/volumes/names.ts';
-import type { Bench } from './volume-provisioner.ts';
+import type { Bench } from './bench.ts';
 
 /** A volume whose claim is gone and that shall not be kept goes with its data; one that is kept is only let go. */
 export async function deleteVolume(bench: Bench, volume: PersistentVolume): Promise<void> {

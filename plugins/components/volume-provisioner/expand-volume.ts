@@ -5,7 +5,7 @@ import { byteCount } from '../../../kernel/machinery/quantity.ts';
 import { resources } from '../../../kernel/machinery/resources.ts';
 import { capacityBytes, requestedBytes, sizeText } from '../../../kernel/machinery/volumes/claims.ts';
 import { provisionedBy } from '../../../kernel/machinery/volumes/names.ts';
-import type { Bench } from './volume-provisioner.ts';
+import type { Bench } from './bench.ts';
 
 /** A bound claim that asks for more than it has: first the volume grows, then volume and claim say so. */
 export async function expandVolume(

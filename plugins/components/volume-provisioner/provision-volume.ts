@@ -9,7 +9,7 @@ import {
   selectedNode,
   storageProvisioner,
 } from '../../../kernel/machinery/volumes/names.ts';
-import type { Bench } from './volume-provisioner.ts';
+import type { Bench } from './bench.ts';
 
 const hostnameLabel = 'kubernetes.io/hostname';
 /** A node that could not make a volume lets the others try for this long. */

@@ -18,6 +18,7 @@ import { resources } from '../../../kernel/machinery/resources.ts';
 import { isBound } from '../../../kernel/machinery/volumes/claims.ts';
 import { isUsableOn } from '../../../kernel/machinery/volumes/matching.ts';
 import { provisionedBy } from '../../../kernel/machinery/volumes/names.ts';
+import type { Bench } from './bench.ts';
 import { deleteVolume } from './delete-volume.ts';
 import { expandVolume } from './expand-volume.ts';
 import { provisionVolume } from './provision-volume.ts';
@@ -30,21 +31,6 @@ export interface VolumeProvisionerOptions {
   readonly record: EventRecorder;
   readonly log: Logger;
   readonly clock: Clock;
-}
-
-/** What each of the three jobs works with. */
-export interface Bench {
-  readonly cluster: Cluster;
-  readonly clock: Clock;
-  readonly record: EventRecorder;
-  readonly node: Node;
-  readonly claims: Informer<PersistentVolumeClaim>;
-  readonly volumes: Informer<PersistentVolume>;
-  readonly classes: Informer<StorageClass>;
-  /** Uids of claims that this node gave back, and until when (ms) it leaves them to others. */
-  readonly pauses: Map<string, number>;
-  /** The driver that provisions under this name. */
-  driverNamed(provisioner: string | undefined): VolumeDriver | undefined;
 }
 
 export class VolumeProvisioner {

@@ -21,8 +21,8 @@ import { daemonPod } from './daemon-pod.ts';
 import { daemonSetStatus, isSameStatus } from './daemon-set-status.ts';
 import { FailedPods, type FailedPodsOptions } from './failed-pods.ts';
 import { daemonView } from './node-pods.ts';
-import { placementPlan, type Plan } from './plan.ts';
-import { isRollingUpdate, rollingUpdate } from './rolling-update.ts';
+import { placementPlan } from './plan.ts';
+import { isRollingUpdate, rollingUpdate, type Plan } from './rolling-update.ts';
 
 export interface DaemonSetControllerOptions extends FailedPodsOptions {
   readonly cluster: Cluster;

@@ -2,13 +2,7 @@
 import type { Pod } from '../../../kernel/contract/kubernetes.ts';
 import { isPodReady, isPodTerminal } from '../../../kernel/machinery/pod-status.ts';
 import { isAvailable, isLeaving, isUpdated, type DaemonView, type NodePods } from './node-pods.ts';
-import { rollingLimits } from './rolling-update.ts';
-
-export interface Plan {
-  /** Names of nodes. */
-  readonly create: readonly string[];
-  readonly remove: readonly Pod[];
-}
+import { rollingLimits, type Plan } from './rolling-update.ts';
 
 /** `mayReplace`: false while a pod that failed has to wait before it is replaced. Called once for each ended pod. */
 export function placementPlan(view: DaemonView, mayReplace: (node: string, pod: Pod) => boolean): Plan {

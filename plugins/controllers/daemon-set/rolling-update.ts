@@ -2,7 +2,13 @@
 import type { DaemonSet, Pod } from '../../../kernel/contract/kubernetes.ts';
 import { intOrPercent } from '../../../kernel/machinery/int-or-percent.ts';
 import { isAvailable, isLeaving, isUpdated, type DaemonView, type NodePods } from './node-pods.ts';
-import type { Plan } from './plan.ts';
+
+/** What to do about the pods of a DaemonSet now. */
+export interface Plan {
+  /** Names of nodes. */
+  readonly create: readonly string[];
+  readonly remove: readonly Pod[];
+}
 
 export function isRollingUpdate({ spec }: DaemonSet): boolean {
   return (spec.updateStrategy?.type ?? 'RollingUpdate') === 'RollingUpdate';
