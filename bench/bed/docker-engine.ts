@@ -12,6 +12,10 @@ import { sandboxArchive, sandboxProgram } from '../../plugins/runtimes/docker/sa
 import { coreOf, Place } from './place.ts';
 import { hasTool } from './tools.ts';
 
+/** An image with one program, which waits for ever: nothing is downloaded. */
+export const waitingImage = 'pintle-bench:1';
+export const waitingProgram = sandboxProgram;
+
 /** `exec`: so that the child is dockerd itself, and its signals are dockerd's. */
 const script = 'mount -t tmpfs tmpfs /run && exec dockerd "$@" 2>"$0"';
 const startLimitMs = 30_000;
@@ -27,11 +31,13 @@ export function dockerProblem(): string | undefined {
 
 export class DockerEngine {
   readonly docker: Docker;
+  readonly socket: string;
   readonly #child: ChildProcess;
   readonly #log: string;
 
-  private constructor(docker: Docker, child: ChildProcess, log: string) {
+  private constructor(docker: Docker, socket: string, child: ChildProcess, log: string) {
     this.docker = docker;
+    this.socket = socket;
     this.#child = child;
     this.#log = log;
   }
@@ -49,7 +55,7 @@ export class DockerEngine {
     ]);
     child.stdout?.resume();
     child.stderr?.resume();
-    const engine = new DockerEngine(new Engine({ socketPath: socket, host: undefined }), child, log);
+    const engine = new DockerEngine(new Engine({ socketPath: socket, host: undefined }), socket, child, log);
     const until = performance.now() + startLimitMs;
     while ((await engine.docker.ping().catch(() => undefined)) === undefined) {
       if (child.exitCode !== null || performance.now() > until) throw engine.failure('the Docker engine did not start');
@@ -74,17 +80,20 @@ export class DockerEngine {
     return new PintleError('BENCH_FAILED', `${what}${why}; the engine said: ${said.slice(-600)}`);
   }
 
+  async importImage(): Promise<void> {
+    const [repo, tag] = waitingImage.split(':');
+    const stream = await this.docker.importImage(Readable.from(sandboxArchive()), { repo, tag });
+    await new Promise((resolve, reject) => {
+      stream.on('end', resolve).on('error', reject).resume();
+    });
+  }
+
   /** A container that waits for ever, with its network namespace as a place. */
   async place(name: string, network: string): Promise<Place> {
-    const image = 'pintle-bench:1';
-    const [repo, tag] = image.split(':');
     try {
-      const stream = await this.docker.importImage(Readable.from(sandboxArchive()), { repo, tag });
-      await new Promise((resolve, reject) => {
-        stream.on('end', resolve).on('error', reject).resume();
-      });
+      await this.importImage();
       const container = await this.docker.createContainer({
-        ...{ name, Image: image, Cmd: [sandboxProgram], HostConfig: { NetworkMode: network } },
+        ...{ name, Image: waitingImage, Cmd: [waitingProgram], HostConfig: { NetworkMode: network } },
       });
       await container.start();
       const { State } = await container.inspect();

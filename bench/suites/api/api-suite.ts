@@ -30,7 +30,7 @@ const rate = (id: string, title: string, headline = false): Metric =>
 const time = (id: string, title: string, group: string, leastChange = 0.2, headline = false): Metric =>
   metric({ id, title, unit: 'ms', better: 'less', group, leastChange, headline });
 
-const metrics: readonly Metric[] = [
+const metricsOf = (size: Size): readonly Metric[] => [
   rate('create', 'create, 16 clients', true),
   rate('get', 'get, 16 clients', true),
   rate('update', 'update, 16 clients'),
@@ -40,7 +40,11 @@ const metrics: readonly Metric[] = [
   time('list-all', 'list of all objects', 'lists', 0.2, true),
   time('watch-p50', 'written to seen by a watch, p50', 'watch', 0.3, true),
   time('watch-p99', 'written to seen by a watch, p99', 'watch', 0.5),
-  time('watch-lists', 'many WatchLists at once, all served', 'watch lists', 0.2),
+  time(
+    'watch-lists',
+    `${efforts[size].watchLists} WatchLists of ${efforts[size].watchListed} objects at once, all served`,
+    'watch lists',
+  ),
   metric({
     id: 'memory',
     title: 'memory of the server after it all',
@@ -80,7 +84,11 @@ abstract class ServerBed implements Bed {
   }
 
   facts(): Readonly<Record<string, Fact>> {
-    return { objects: efforts[this.size].objects, watchLists: efforts[this.size].watchLists };
+    return {
+      objects: efforts[this.size].objects,
+      watchLists: efforts[this.size].watchLists,
+      watchListed: efforts[this.size].watchListed,
+    };
   }
 
   async close(): Promise<readonly string[]> {
@@ -168,7 +176,7 @@ export async function apiSuite(context: SuiteContext): Promise<Suite> {
     return { id, factors: { store: store.name }, baseline: 'bare http', isBaseline: false, skip: store.skip };
   });
   return {
-    ...{ name: 'api', title: 'API', metrics, options: { ...options }, versions: {} },
+    ...{ name: 'api', title: 'API', metrics: metricsOf(size), options: { ...options }, versions: {} },
     summary:
       'A whole server (controllers and scheduler too) asked for ConfigMaps of 1 KiB as JSON over its unix socket, beside ' +
       'a bare HTTP server that keeps the same texts in a Map: no validation, no versions, no watch, nothing durable.',

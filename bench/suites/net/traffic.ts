@@ -37,7 +37,7 @@ export const efforts: Readonly<Record<Size, Effort>> = {
   },
   standard: {
     ...{ stream: { seconds: 1 }, packets: 50_000, latencyMs: 400, probeMs: 500, udpSizes: [64] },
-    ...{ isSearchingLossFree: false, hasSockperf: false, hasEightStreams: true, hasCutStream: true },
+    ...{ isSearchingLossFree: false, hasSockperf: false, hasEightStreams: false, hasCutStream: true },
   },
   full: {
     ...{ stream: { seconds: 3 }, packets: 200_000, latencyMs: 1_500, probeMs: 2_000, udpSizes: [64, 512, 1400] },

@@ -7,9 +7,14 @@ export const sandboxSpec = (id: string): SandboxSpec => ({
   ...{ resolvConf: 'nameserver 10.96.0.10\n', etcHosts: '127.0.0.1 localhost\n' },
 });
 
-export const containerSpec = (sandboxId: string, image: string, folder: string): ContainerSpec => ({
+export interface Program {
+  readonly image: string;
+  readonly command: readonly string[];
+}
+
+export const containerSpec = (sandboxId: string, { image, command }: Program, folder: string): ContainerSpec => ({
   ...{ id: `${sandboxId}-main`, sandboxId, name: 'main', attempt: 0, image, labels: {} },
-  ...{ command: ['sleep', '1000'], args: [], env: [], mounts: [], readOnlyRoot: false, privileged: false },
+  ...{ command, args: [], env: [], mounts: [], readOnlyRoot: false, privileged: false },
   ...{ noNewPrivileges: false, addCapabilities: [], dropCapabilities: [], tty: false, stdin: false },
   ...{ logPath: join(folder, `${sandboxId}.log`), maxLogBytes: 2 ** 20, maxLogFiles: 2 },
 });

@@ -3,6 +3,7 @@ import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Container, Image } from '../../../kernel/contract/index.ts';
+import { DockerEngine, dockerProblem, waitingImage, waitingProgram } from '../../bed/docker-engine.ts';
 import { endChild, here } from '../../bed/place.ts';
 import { PluginProcess, type PluginSource } from '../../bed/plugin-process.ts';
 import { residentBytesOf } from '../../bed/processes.ts';
@@ -19,7 +20,7 @@ import {
 } from '../../method/suite.ts';
 import { metric } from '../net/metrics.ts';
 import { select, type Selected, type SuiteContext } from '../selection.ts';
-import { containerSpec, sandboxSpec } from './pod-spec.ts';
+import { containerSpec, type Program, sandboxSpec } from './pod-spec.ts';
 
 const podCounts: Readonly<Record<Size, number>> = { smoke: 2, standard: 8, full: 40 };
 const width = 4;
@@ -153,30 +154,61 @@ class RuntimeBed implements Bed {
   readonly #before = new Set(mounts());
   readonly #process: PluginProcess;
   readonly #choice: Selected;
-  readonly #image: string;
   readonly #size: Size;
+  /** An engine of the benchmark's own is started for it. */
+  readonly #hasOwnEngine: boolean;
+  #program: Program;
+  #engine: DockerEngine | undefined;
   #next = 0;
   readonly #pods = new Map<number, string>();
 
-  constructor(choice: Selected, size: Size, source: PluginSource, image: string) {
+  constructor(
+    choice: Selected,
+    source: PluginSource,
+    options: { readonly size: Size; readonly image: string; readonly hasOwnEngine: boolean },
+  ) {
     this.#process = new PluginProcess(this.#place, source, this.#folder);
     this.#choice = choice;
-    this.#size = size;
-    this.#image = image;
+    this.#size = options.size;
+    this.#hasOwnEngine = options.hasOwnEngine;
+    this.#program = { image: options.image, command: ['sleep', '1000'] };
   }
 
   async open(): Promise<this> {
-    await this.#process.start(this.#choice);
-    const { value } = await this.#process.call<Image | undefined>('runtime', 'imageStatus', this.#image);
-    if (value === undefined) await this.#process.call('runtime', 'pullImage', this.#image);
-    return this;
+    try {
+      await this.#prepare();
+      return this;
+    } catch (error) {
+      await this.#stopAll();
+      throw error;
+    }
+  }
+
+  async #prepare(): Promise<void> {
+    let { config } = this.#choice;
+    if (this.#hasOwnEngine) {
+      this.#engine = await DockerEngine.start(this.#place, join(this.#folder, 'd'));
+      await this.#engine.importImage();
+      config = { ...config, engine: `unix://${this.#engine.socket}` };
+      this.#program = { image: waitingImage, command: [waitingProgram] };
+    }
+    await this.#process.start({ kind: this.#choice.kind, name: this.#choice.name, config });
+    const { image } = this.#program;
+    const { value } = await this.#process.call<Image | undefined>('runtime', 'imageStatus', image);
+    if (value === undefined) await this.#process.call('runtime', 'pullImage', image);
+  }
+
+  async #stopAll(): Promise<void> {
+    await this.#engine?.stop();
+    await this.#place.stopProcesses();
+    rmSync(this.#folder, { recursive: true, force: true });
   }
 
   async #start(index: number): Promise<void> {
     const id = `bench-${(this.#next += 1)}`;
     this.#pods.set(index, id);
     await this.#process.call('runtime', 'ensureSandbox', sandboxSpec(id));
-    await this.#process.call('runtime', 'startContainer', containerSpec(id, this.#image, this.#folder));
+    await this.#process.call('runtime', 'startContainer', containerSpec(id, this.#program, this.#folder));
   }
 
   async #stop(index: number): Promise<void> {
@@ -211,7 +243,11 @@ class RuntimeBed implements Bed {
   }
 
   facts(): Readonly<Record<string, Fact>> {
-    return { pods: podCounts[this.#size], image: this.#image, real: this.#choice.capabilities.includes('real') };
+    return {
+      pods: podCounts[this.#size],
+      image: this.#program.image,
+      real: this.#choice.capabilities.includes('real'),
+    };
   }
 
   async close(): Promise<readonly string[]> {
@@ -222,10 +258,17 @@ class RuntimeBed implements Bed {
         .filter((mount) => !this.#before.has(mount))
         .map((mount) => `mount ${mount}`);
     } finally {
-      await this.#place.stopProcesses();
-      rmSync(this.#folder, { recursive: true, force: true });
+      await this.#stopAll();
     }
   }
+}
+
+/** Engines that somebody else runs have no image `host`, and nothing is downloaded unasked. */
+const namedImages: readonly string[] = ['docker', 'cri'];
+
+function imageProblem({ name }: Selected, { options }: SuiteContext): string | undefined {
+  if (!namedImages.includes(name) || options['image'] !== undefined) return undefined;
+  return 'the images that its engine has are not known; name one with a program `sleep` by --image';
 }
 
 export async function runtimeSuite(context: SuiteContext): Promise<Suite> {
@@ -234,10 +277,14 @@ export async function runtimeSuite(context: SuiteContext): Promise<Suite> {
   const chosen = await select(context, 'runtime', options['runtime']);
   const beds = new Map<string, () => Promise<Bed>>([['bare namespaces', async () => new BareBed(size)]]);
   const cells = chosen.map((choice): CellPlan => {
-    beds.set(choice.name, () => new RuntimeBed(choice, size, source, image).open());
+    // Unless one is asked for, an engine of the benchmark's own, for as long as a round takes.
+    const isAsked = options['image'] !== undefined || context.configs['runtime/docker'] !== undefined;
+    const hasOwnEngine = choice.name === 'docker' && !isAsked && dockerProblem() === undefined;
+    beds.set(choice.name, () => new RuntimeBed(choice, source, { size, image, hasOwnEngine }).open());
     const factors = { runtime: choice.name };
     const contest = choice.capabilities.includes('real') ? 'real' : 'simulated';
-    return { id: choice.name, factors, baseline: 'bare namespaces', isBaseline: false, contest, skip: choice.skip };
+    const skip = hasOwnEngine ? undefined : (choice.skip ?? imageProblem(choice, context));
+    return { id: choice.name, factors, baseline: 'bare namespaces', isBaseline: false, contest, skip };
   });
   return {
     ...{ name: 'runtime', title: 'Runtimes', metrics, options: { ...options }, versions: {} },

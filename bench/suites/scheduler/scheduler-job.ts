@@ -105,6 +105,7 @@ export const schedulerJob: Job<SchedulerJobArgs, SchedulerJobResult> = async (ar
   await create('measured', measured, created);
   const seen = await done;
   const seconds = (performance.now() - began) / 1000;
+  const attempts = bucketQuantile((await component.metrics?.()) ?? '', attemptMetric, 0.99) * 1e6;
   const used = process.cpuUsage(cpu);
   stop.abort();
   await meanwhile;
@@ -114,6 +115,7 @@ export const schedulerJob: Job<SchedulerJobArgs, SchedulerJobResult> = async (ar
     checks,
     figures: {
       ...{ rate: measured / seconds, 'bound-p50': quantile(waits, 0.5), 'bound-p99': quantile(waits, 0.99) },
+      'attempt-p99': attempts,
       'cpu-pod': ((used.user + used.system) / measured) * 1e-3,
       memory: process.memoryUsage.rss() / 2 ** 20,
       ...figures,
@@ -122,6 +124,22 @@ export const schedulerJob: Job<SchedulerJobArgs, SchedulerJobResult> = async (ar
   for (const one of [component, cluster, store]) await one[Symbol.asyncDispose]();
   return result;
 };
+
+const attemptMetric = 'scheduler_scheduling_attempt_duration_seconds';
+
+/** As Prometheus' histogram_quantile: evenly spread within a bucket. */
+function bucketQuantile(text: string, name: string, quantileOf: number): number {
+  const buckets = [...text.matchAll(new RegExp(`^${name}_bucket\\{le="([^"]+)"\\} (\\d+)`, 'gm'))].map((match) => ({
+    bound: match[1] === '+Inf' ? Number.POSITIVE_INFINITY : Number(match[1]),
+    count: Number(match[2]),
+  }));
+  const wanted = (buckets.at(-1)?.count ?? 0) * quantileOf;
+  const index = buckets.findIndex(({ count }) => count >= wanted);
+  const [low, high] = [buckets[index - 1] ?? { bound: 0, count: 0 }, buckets[index]];
+  if (high === undefined || wanted === 0) return Number.NaN;
+  if (high.bound === Number.POSITIVE_INFINITY) return low.bound;
+  return low.bound + ((high.bound - low.bound) * (wanted - low.count)) / Math.max(1, high.count - low.count);
+}
 
 /** What happens beside the measured pods, five or one times a second as upstream has it. */
 async function disturb(cluster: Cluster, { meanwhile }: Workload, signal: AbortSignal): Promise<void> {

@@ -47,6 +47,14 @@ const metrics: readonly Metric[] = [
     headline: true,
   }),
   metric({
+    id: 'attempt-p99',
+    title: 'finding a node, p99',
+    unit: 'µs',
+    better: 'less',
+    group: 'attempt',
+    leastChange: 0.5,
+  }),
+  metric({
     id: 'cpu-pod',
     title: 'CPU a pod, API included',
     unit: 'ms',

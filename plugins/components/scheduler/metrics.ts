@@ -27,5 +27,10 @@ export function schedulerMetrics(loop: SchedulingLoop | undefined): string {
     'How long each part of scheduling takes.',
     [{ labels: { extension_point: 'Bind', status: 'Success' }, histogram: loop.bindingSeconds }],
   );
-  return `${lines.join('\n')}\n${binding}`;
+  const attempts = histogramText(
+    'scheduler_scheduling_attempt_duration_seconds',
+    "How long it takes to find a pod's node, or that there is none.",
+    [{ histogram: loop.attemptSeconds }],
+  );
+  return `${lines.join('\n')}\n${attempts}${binding}`;
 }

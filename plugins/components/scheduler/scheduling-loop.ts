@@ -53,6 +53,8 @@ export interface SchedulingLoopOptions {
 
 export class SchedulingLoop {
   readonly counts = { scheduled: 0, unschedulable: 0, error: 0 };
+  /** From a pod's turn to its node, or to none: the judgement alone. From 10 µs, as most are that short. */
+  readonly attemptSeconds = new Histogram(Array.from({ length: 21 }, (_, index) => 0.000_01 * 2 ** index));
   /** How long bindings take to be written. */
   readonly bindingSeconds = new Histogram();
   readonly #options: SchedulingLoopOptions;
@@ -232,7 +234,9 @@ export class SchedulingLoop {
         sliceStart = performance.now();
         continue;
       }
+      const began = performance.now();
       this.#place(next, signal);
+      this.attemptSeconds.observe((performance.now() - began) / 1000);
       if (performance.now() - sliceStart > sliceMs) {
         await nextTurn();
         sliceStart = performance.now();

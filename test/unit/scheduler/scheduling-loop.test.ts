@@ -93,6 +93,7 @@ test('spreads equal pods evenly, with or without requests, and says so', async (
   });
   t.regex(message, /^Successfully assigned default\/plain-0 to [abc]$/);
   t.regex((await component.metrics?.()) ?? '', /scheduler_schedule_attempts_total\{result="scheduled"\} 12/);
+  t.regex((await component.metrics?.()) ?? '', /scheduler_scheduling_attempt_duration_seconds_count 1[2-9]/);
 });
 
 test('each pod by the policy that it names; unknown names are left alone', async (t) => {
