@@ -45,12 +45,23 @@ export function planRoutes(
   const good = new Set(found.filter(isGood).map(({ destination }) => destination));
   const removals = found
     .filter((route) => !isGood(route))
-    .filter((route) => !byDestination.has(route.destination) || good.has(route.destination) || !isAtHome(route))
+    .filter((route) => {
+      const want = byDestination.get(route.destination);
+      return want === undefined || good.has(route.destination) || !isAtHome(route) || hidesGateway(route, want);
+    })
     .map((route): RtChange => ({ verb: 'deleteRoute', route: identityOf(route) }));
   const additions = wanted
     .filter(({ destination }) => !good.has(destination))
     .map((route): RtChange => ({ verb: 'replaceRoute', route }));
   return { removals, additions };
+}
+
+/**
+ * IPv6 refuses an on-link gateway to which another link leads ("invalid gateway or device mismatch"), and so to replace a
+ * route that does: it has to go first.
+ */
+function hidesGateway(route: Route, { gateway, link, onlink = false }: WantedRoute): boolean {
+  return onlink && gateway?.includes(':') === true && route.link !== link;
 }
 
 /** What tells a route from all others, for its deletion. */

@@ -38,6 +38,15 @@ for (const [what, change] of [
   test(`a route with ${what} is replaced in one step`, (t) =>
     t.deepEqual(verbs([{ ...right, ...change }]), ['replaceRoute']));
 
+test('an on-link gateway of IPv6 that another link leads to: the wrong route goes first', (t) => {
+  const six = { destination: 'fd44::/64', gateway: 'fd44::', link: 3, onlink: true };
+  const wrong = { ...right, ...six, onlink: false, gateway: 'fd99::2', link: 4, metric: 1024 };
+  const { removals, additions } = planRoutes([six], [wrong]);
+  t.deepEqual([...removals, ...additions].map(({ verb }) => verb), ['deleteRoute', 'replaceRoute']);
+  const four = { ...six, destination: '10.244.2.0/24', gateway: '10.244.2.0' };
+  t.deepEqual(planRoutes([four], [{ ...wrong, ...four, link: 4, metric: 0 }]).removals, []);
+});
+
 test('what is not wanted, or stands beside the right one, is deleted', (t) => {
   t.deepEqual(verbs([right], []), ['deleteRoute']);
   t.deepEqual(verbs([right, { ...right, metric: 7 }]), ['deleteRoute']);
