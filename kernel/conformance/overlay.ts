@@ -6,7 +6,37 @@ import type { LocalNode, Overlay, OverlayCapability, Peer } from '../contract/in
 import { eventually } from './eventually.ts';
 import { registerCases, type KitAssertions, type KitCase, type KitTest } from './kit.ts';
 
+/**
+ * What an overlay may have on a node: a device, its MAC, MTU and addresses; routes; neighbour (ARP, NDP) entries; forwarding
+ * entries; rules of routing or filtering; a tunnel's own list of peers (WireGuard); a process.
+ */
+export type OwnedObject =
+  'device' | 'mac' | 'mtu' | 'address' | 'route' | 'neighbour' | 'fdb' | 'rule' | 'peer' | 'process';
+
+/** What somebody else can do to each. */
+const harms: Readonly<Record<OwnedObject, readonly Damage['how'][]>> = {
+  device: ['deleted', 'changed'],
+  mac: ['changed'],
+  mtu: ['changed'],
+  address: ['deleted', 'changed'],
+  route: ['deleted', 'changed'],
+  neighbour: ['deleted', 'changed'],
+  fdb: ['deleted', 'changed'],
+  rule: ['deleted', 'changed'],
+  peer: ['deleted', 'changed'],
+  process: ['deleted'],
+};
+
+export interface Damage {
+  /** For the report: "route turned elsewhere". */
+  readonly what: string;
+  readonly object: OwnedObject;
+  readonly how: 'deleted' | 'changed';
+  inflict(): Promise<void>;
+}
+
 export interface OverlayNode {
+  /** What its agent joins with. */
   readonly local: LocalNode;
   /** The instance that is running on it. */
   overlay(): Overlay & AsyncDisposable;
@@ -14,8 +44,14 @@ export interface OverlayNode {
   restart(): Promise<Overlay>;
   /** Text of all that an overlay could leave on the node. Equal texts, equal nodes. */
   traces(): Promise<string>;
-  /** Ways in which somebody else could break what the overlay made towards other nodes. */
-  readonly damages: readonly { readonly what: string; inflict(): Promise<void> }[];
+  /** The same without what an object that is made anew gets anew (an interface's index), and without order. */
+  inventory(): Promise<string>;
+  /** Every kind of object that the overlay has on this node, towards the other nodes too. */
+  readonly owns: readonly OwnedObject[];
+  /** Ways in which somebody else could break them: each kind in each way that there is. */
+  readonly damages: readonly Damage[];
+  /** Gives the node another underlay address in the place of its own; answers what its agent joins with from then on. */
+  move(): Promise<LocalNode>;
 }
 
 export interface OverlayBed {
@@ -32,12 +68,15 @@ const repairMs = 2_000;
 
 async function joinAll(bed: OverlayBed): Promise<readonly Peer[]> {
   const peers: Peer[] = [];
-  for (const { overlay, local } of bed.nodes) {
-    const { annotations } = await overlay().join(local);
-    const { name, podCidrs, addresses } = local;
-    peers.push({ name, podCidrs, addresses, annotations });
-  }
+  for (const { overlay, local } of bed.nodes) peers.push(await joinAs(overlay(), local));
   return peers;
+}
+
+/** What others know of a node after that. */
+async function joinAs(overlay: Overlay, local: LocalNode): Promise<Peer> {
+  const { annotations } = await overlay.join(local);
+  const { name, podCidrs, addresses } = local;
+  return { name, podCidrs, addresses, annotations };
 }
 
 const othersOf = (peers: readonly Peer[], index: number): Peer[] => peers.filter((_, other) => other !== index);
@@ -139,17 +178,69 @@ const overlayCases: readonly Case[] = [
     },
   },
   {
-    title: 'what somebody else breaks is repaired within two seconds and counted; its own changes are not',
+    title:
+      'whatever somebody else deletes or changes is repaired within two seconds and counted; its own changes are not',
     run: async (t, bed) => {
       const peers = await joinAndSync(bed);
-      const { overlay, damages } = bed.nodes[0]!;
+      const { overlay, owns, damages, inventory } = bed.nodes[0]!;
+      const unharmed = owns.flatMap((object) =>
+        harms[object]
+          .filter((how) => !damages.some((damage) => damage.object === object && damage.how === how))
+          .map((how) => `${object} ${how}`),
+      );
+      t.deepEqual(unharmed, [], 'the bed tries every kind of object in every way');
       t.true(await eventually(async () => (await overlay().sync(othersOf(peers, 0))).changed === 0, repairMs));
       t.is(overlay().status().repairs, 0, 'nothing was broken yet');
+      const right = await inventory();
       for (const { what, inflict } of damages) {
         const before = overlay().status().repairs;
         await inflict();
         t.true(await eventually(() => overlay().status().repairs > before, repairMs), `${what}: counted`);
         t.true(await eventually(async () => (await bed.connect(0, 1)) !== undefined, repairMs), `${what}: repaired`);
+        t.true(await eventually(async () => (await inventory()) === right, repairMs), `${what}: as it was before`);
+      }
+    },
+  },
+  {
+    title: 'a node that gets another underlay address, and its peers, go on at that address',
+    run: async (t, bed) => {
+      const peers = [...(await joinAndSync(bed))];
+      const { overlay, move } = bed.nodes[1]!;
+      const local = await move();
+      t.not(local.addresses.join(), peers[1]!.addresses.join(), 'the bed moved it');
+      peers[1] = await joinAs(overlay(), local);
+      for (const [index, node] of bed.nodes.entries()) await node.overlay().sync(othersOf(peers, index));
+      for (const [from, to] of [
+        [0, 1],
+        [1, 0],
+        [2, 1],
+      ] as const)
+        t.true(
+          await eventually(async () => (await bed.connect(from, to)) === bed.podAddress(from), repairMs),
+          `node ${from} to node ${to}`,
+        );
+      for (const [index, node] of bed.nodes.entries())
+        t.true(
+          await eventually(async () => (await node.overlay().sync(othersOf(peers, index))).changed === 0, repairMs),
+          `node ${index} has come to rest`,
+        );
+    },
+  },
+  {
+    title: 'a new instance that does not know the peers yet leaves what leads to them, also when it repairs something',
+    run: async (t, bed) => {
+      await joinAndSync(bed);
+      const { overlay, local, restart, damages } = bed.nodes[0]!;
+      await overlay()[Symbol.asyncDispose]();
+      const next = await restart();
+      await next.join(local);
+      t.is(await bed.connect(0, 1), bed.podAddress(0), 'after join');
+      // Packets pass all the same, so that nothing but the repair can stop them.
+      for (const { what, inflict } of damages.filter(({ object }) => object === 'mtu')) {
+        const before = next.status().repairs;
+        await inflict();
+        t.true(await eventually(() => next.status().repairs > before, repairMs), `${what}: counted`);
+        t.is(await bed.connect(0, 1), bed.podAddress(0), `after ${what}`);
       }
     },
   },

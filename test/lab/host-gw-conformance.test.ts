@@ -11,11 +11,14 @@ overlayConformance(test, {
     overlayBed(t, {
       shape: { overlay: 'host-gw' },
       open: openHostGw,
+      owns: ['route'],
       damages: (other) => [
-        ['route deleted', 'ip', 'route', 'del', podCidr(other)],
-        ['route turned elsewhere', 'ip', 'route', 'replace', podCidr(other), 'via', '192.168.99.254'],
-        ['route made a dead end', 'ip', 'route', 'replace', 'blackhole', podCidr(other)],
+        ['route', 'deleted', 'route deleted', 'ip', 'route', 'del', podCidr(other)],
+        ['route', 'changed', 'route turned', 'ip', 'route', 'replace', podCidr(other), 'via', '192.168.99.254'],
+        ['route', 'changed', 'route made a dead end', 'ip', 'route', 'replace', 'blackhole', podCidr(other)],
         [
+          'route',
+          'changed',
           'route of another maker',
           'ip',
           'route',
@@ -26,7 +29,16 @@ overlayConformance(test, {
           'proto',
           'boot',
         ],
-        ['link down for a moment', 'sh', '-c', 'ip link set eth0 down; ip link set eth0 up'],
+        [
+          'route',
+          'deleted',
+          'link down for a moment',
+          'sh',
+          '-c',
+          // What goes with it and is not the overlay's, of node 0.
+          'ip link set eth0 down; ip link set eth0 up; ip route add default via 192.168.99.254 proto static; ' +
+            'ip address add fd99::1/64 dev eth0 nodad; ip address add fe80::1/64 dev eth0 nodad',
+        ],
       ],
     }),
 });

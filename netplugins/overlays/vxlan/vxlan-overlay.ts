@@ -294,7 +294,8 @@ export class VxlanOverlay implements Overlay, AsyncDisposable {
       throw new PintleError('KERNEL_REFUSED', `Device ${name} vanished while it was being set up`);
     const { index } = device;
     if (device.mac !== mac || device.mtu !== mtu) {
-      this.#links.setLink(index, { mac, mtu });
+      // Not the MAC with the MTU: the kernel forgets all ARP entries of a device that is given one, be it the same.
+      this.#links.setLink(index, device.mac === mac ? { mtu } : { mac, mtu });
       changed += 1;
     }
     changed += this.#ensureAddress(index, family, podCidr);

@@ -1,8 +1,10 @@
 /** Three nodes on real packets for the conformance kit of overlays. */
-import type { OverlayBed } from '../../../kernel/conformance/overlay.ts';
+import type { Damage, OverlayBed, OwnedObject } from '../../../kernel/conformance/overlay.ts';
 import type { Overlay } from '../../../kernel/contract/index.ts';
 import { clusterCidrs, createPods, type ClusterShape } from './cluster.ts';
-import { createTopology, nodeAddress, podCidr, snapshot, type Place } from './topology.ts';
+import { createTopology, nodeAddress, podCidr, snapshot, underlayAddress, type Place } from './topology.ts';
+
+export type CommandDamage = readonly [OwnedObject, Damage['how'], what: string, ...argv: string[]];
 
 type Running = Overlay & AsyncDisposable;
 
@@ -11,13 +13,17 @@ export async function overlayBed(
   options: {
     readonly shape: ClusterShape;
     open(node: Place, folder: string): Running;
+    readonly owns: readonly OwnedObject[];
     /** Commands that break what the overlay has on a node towards `other`. */
-    damages(other: number): readonly (readonly [what: string, ...argv: string[]])[];
+    damages(other: number): readonly CommandDamage[];
+    /** Those for which there is no command. */
+    further?(node: Place, folder: string): readonly Damage[];
   },
 ): Promise<OverlayBed> {
   const topology = createTopology(t, 3);
   const pods = await createPods(t, topology, options.shape);
   const nodes = topology.nodes.map((node, index) => {
+    const local = { name: `node-${index}`, podCidrs: [podCidr(index)], clusterCidrs, addresses: [nodeAddress(index)] };
     let running = options.open(node, topology.folder);
     t.teardown(async () => {
       await running[Symbol.asyncDispose]();
@@ -27,7 +33,7 @@ export async function overlayBed(
       await last[Symbol.asyncDispose]();
     });
     return {
-      local: { name: `node-${index}`, podCidrs: [podCidr(index)], clusterCidrs, addresses: [nodeAddress(index)] },
+      local,
       overlay: () => running,
       restart: async (): Promise<Overlay> => {
         await running[Symbol.asyncDispose]();
@@ -35,10 +41,25 @@ export async function overlayBed(
         return running;
       },
       traces: async () => snapshot(node),
-      damages: options.damages(index === 1 ? 0 : 1).map(([what, command = '', ...args]) => ({
-        what,
-        inflict: async () => void node.run(command, ...args),
-      })),
+      inventory: async () => withoutIndexes(snapshot(node)),
+      owns: options.owns,
+      damages: [
+        ...options.damages(index === 1 ? 0 : 1).map(([object, how, what, command = '', ...args]) => ({
+          object,
+          how,
+          what,
+          inflict: async () => void node.run(command, ...args),
+        })),
+        ...(options.further?.(node, topology.folder) ?? []),
+      ],
+      move: async () => {
+        const address = nodeAddress(index + 10);
+        node.run('ip', 'address', 'del', `${nodeAddress(index)}/24`, 'dev', 'eth0');
+        node.run('ip', 'address', 'add', `${address}/24`, 'dev', 'eth0');
+        // The kernel takes a link's routes along with its last address.
+        node.run('ip', 'route', 'replace', 'default', 'via', underlayAddress);
+        return { ...local, addresses: [address] };
+      },
     };
   });
   return {
@@ -51,4 +72,12 @@ export async function overlayBed(
       return bytes === undefined || received === String(bytes) ? client : undefined;
     },
   };
+}
+
+function withoutIndexes(text: string): string {
+  const lines = text
+    .replaceAll(/^\d+: /gm, '')
+    .replaceAll(/@if\d+/g, '')
+    .split('\n');
+  return lines.sort().join('\n');
 }

@@ -1,10 +1,16 @@
 /** Three nodes in memory, and an overlay on them that is right unless a flaw is asked for. */
 import type { Joined, LocalNode, Overlay, OverlayStatus, Peer } from '../../../kernel/contract/index.ts';
-import type { OverlayBed, OverlayNode } from '../../../kernel/conformance/overlay.ts';
+import type { Damage, OverlayBed, OverlayNode, OwnedObject } from '../../../kernel/conformance/overlay.ts';
 
 export type OverlayFlaw =
   | 'never repairs'
+  | 'repairs deletions only'
+  | 'repairs traffic and not the MAC'
   | 'repairs without counting'
+  | 'stays at its former address'
+  | 'forgets where peers moved'
+  | 'forgets peers when it joins'
+  | 'repairs before it knows the peers'
   | 'counts its own changes'
   | 'keeps peers that are gone'
   | 'always changes'
@@ -21,14 +27,26 @@ export type OverlayFlaw =
 
 interface Kernel {
   device: boolean;
+  mac: string;
+  mtu: number;
+  /** The node's underlay address, and the one that the device sends from. */
+  address: string;
+  source: string;
+  /** Peers' addresses by pod range. */
   readonly routes: Map<string, string>;
 }
+
+/** Where a route leads that somebody turned. */
+const astray = '192.0.2.99';
+const rightMac = 'that of the node';
+const rightMtu = 1450;
 
 class SimulatedOverlay implements Overlay, AsyncDisposable {
   readonly #kernel: Kernel;
   readonly #flaw: OverlayFlaw | undefined;
   #peers: readonly Peer[] = [];
   #joined = false;
+  #isSynced = false;
   #left = false;
   #repairs = 0;
   #order = '';
@@ -41,15 +59,20 @@ class SimulatedOverlay implements Overlay, AsyncDisposable {
   }
 
   async join(local: LocalNode): Promise<Joined> {
-    this.#joined = true;
     this.#left = false;
     this.#kernel.device = true;
+    this.#kernel.mac = rightMac;
+    const [address = ''] = local.addresses;
+    if (!this.#joined || this.#flaw !== 'stays at its former address') this.#kernel.source = address;
+    this.#joined = true;
+    if (this.#flaw === 'forgets peers when it joins') this.#kernel.routes.clear();
     const mac = this.#flaw === 'other annotations after a restart' ? `${local.name} ${this.#serial}` : local.name;
     return { mtuBytes: 1450, annotations: { mac } };
   }
 
   async sync(peers: readonly Peer[]): Promise<{ readonly changed: number }> {
     this.#peers = peers;
+    this.#isSynced = true;
     const order = peers.map(({ name }) => name).join();
     const moved = this.#flaw === 'changes by order' && this.#order !== order ? 1 : 0;
     this.#order = order;
@@ -59,10 +82,14 @@ class SimulatedOverlay implements Overlay, AsyncDisposable {
   }
 
   /** What netlink events would tell. */
-  notice(): void {
+  notice(how: Damage['how']): void {
     if (!this.#joined || this.#flaw === 'never repairs') return;
+    if (this.#flaw === 'repairs deletions only' && how === 'changed') return;
     this.#kernel.device = true;
-    const repaired = this.#reconcile();
+    if (this.#flaw !== 'repairs traffic and not the MAC') this.#kernel.mac = rightMac;
+    this.#kernel.mtu = rightMtu;
+    const mayReconcile = this.#isSynced || this.#flaw === 'repairs before it knows the peers';
+    const repaired = mayReconcile ? this.#reconcile() : 0;
     if (this.#flaw !== 'repairs without counting') this.#repairs += Math.max(repaired, 1);
   }
 
@@ -97,15 +124,17 @@ class SimulatedOverlay implements Overlay, AsyncDisposable {
     const wanted = new Map(
       this.#peers
         .filter(({ annotations, podCidrs }) => isUsable(annotations, podCidrs))
-        .map(({ name, podCidrs }) => [podCidrs[0] ?? '', name]),
+        .map(({ podCidrs, addresses }) => [podCidrs[0] ?? '', addresses[0] ?? '']),
     );
     let changed = 0;
     for (const key of this.#kernel.routes.keys())
       if (!wanted.has(key) && this.#flaw !== 'keeps peers that are gone' && this.#kernel.routes.delete(key))
         changed += 1;
-    for (const [key, name] of wanted) {
-      if (this.#kernel.routes.get(key) === name) continue;
-      this.#kernel.routes.set(key, name);
+    for (const [key, address] of wanted) {
+      const found = this.#kernel.routes.get(key);
+      if (found === address || (found !== undefined && found !== astray && this.#flaw === 'forgets where peers moved'))
+        continue;
+      this.#kernel.routes.set(key, address);
       changed += 1;
     }
     return changed;
@@ -116,7 +145,8 @@ function isUsable(annotations: Readonly<Record<string, string>>, podCidrs: reado
   return annotations['mac'] !== undefined && podCidrs.length > 0;
 }
 
-export function simulateOverlay(flaw: OverlayFlaw | undefined): OverlayBed {
+/** `untried`: an object that the bed's damages leave out. */
+export function simulateOverlay(flaw: OverlayFlaw | undefined, untried?: OwnedObject): OverlayBed {
   let serial = 0;
   const kernels: Kernel[] = [];
   const open = (kernel: Kernel): SimulatedOverlay => {
@@ -124,24 +154,47 @@ export function simulateOverlay(flaw: OverlayFlaw | undefined): OverlayBed {
     return new SimulatedOverlay(kernel, flaw, serial);
   };
   const nodes = [0, 1, 2].map((index): OverlayNode => {
-    const kernel: Kernel = { device: false, routes: new Map() };
+    const address = `192.168.0.${index}`;
+    const kernel: Kernel = { device: false, mac: '', mtu: rightMtu, address, source: '', routes: new Map() };
     kernels.push(kernel);
     let running = open(kernel);
-    const inflict = async (): Promise<void> => {
-      kernel.routes.clear();
-      running.notice();
-    };
-    return {
-      local: {
-        name: `node-${index}`,
-        podCidrs: [`10.244.${index}.0/24`],
-        clusterCidrs: ['10.244.0.0/16'],
-        addresses: [`192.168.0.${index}`],
+    const damage = (object: OwnedObject, how: Damage['how'], inflict: () => void): Damage => ({
+      object,
+      how,
+      what: `${object} ${how}`,
+      inflict: async () => {
+        inflict();
+        running.notice(how);
       },
+    });
+    const local = {
+      name: `node-${index}`,
+      podCidrs: [`10.244.${index}.0/24`],
+      clusterCidrs: ['10.244.0.0/16'],
+      addresses: [address],
+    };
+    const traces = async (): Promise<string> => JSON.stringify([kernel.device, [...kernel.routes].sort()]);
+    return {
+      local,
       overlay: () => running,
       restart: async () => (running = open(kernel)),
-      traces: async () => JSON.stringify([kernel.device, [...kernel.routes].sort()]),
-      damages: [{ what: 'all routes deleted', inflict }],
+      traces,
+      inventory: async () => `${await traces()} ${kernel.mac} ${kernel.mtu}`,
+      owns: ['device', 'mac', 'mtu', 'route'],
+      damages: [
+        damage('device', 'deleted', () => (kernel.device = false)),
+        damage('device', 'changed', () => (kernel.device = false)),
+        damage('mac', 'changed', () => (kernel.mac = 'another')),
+        damage('mtu', 'changed', () => (kernel.mtu = 1300)),
+        damage('route', 'deleted', () => kernel.routes.clear()),
+        damage('route', 'changed', () => {
+          for (const key of kernel.routes.keys()) kernel.routes.set(key, astray);
+        }),
+      ].filter(({ object }) => object !== untried),
+      move: async () => {
+        kernel.address = `192.168.1.${index}`;
+        return { ...local, addresses: [kernel.address] };
+      },
     };
   });
   return {
@@ -149,7 +202,9 @@ export function simulateOverlay(flaw: OverlayFlaw | undefined): OverlayBed {
     podAddress: (node) => `10.244.${node}.2`,
     connect: async (from, to, bytes = 0) => {
       const reaches = (one: number, other: number): boolean =>
-        kernels[one]?.device === true && kernels[one].routes.get(`10.244.${other}.0/24`) === `node-${other}`;
+        kernels[one]?.device === true &&
+        kernels[one].source === kernels[one].address &&
+        kernels[one].routes.get(`10.244.${other}.0/24`) === kernels[other]?.address;
       if (!reaches(from, to) || !reaches(to, from)) return undefined;
       if (flaw === 'MTU too large' && bytes > 1_400) return undefined;
       return flaw === 'masquerades' ? `192.168.0.${from}` : `10.244.${from}.2`;

@@ -42,7 +42,10 @@ test('an on-link gateway of IPv6 that another link leads to: the wrong route goe
   const six = { destination: 'fd44::/64', gateway: 'fd44::', link: 3, onlink: true };
   const wrong = { ...right, ...six, onlink: false, gateway: 'fd99::2', link: 4, metric: 1024 };
   const { removals, additions } = planRoutes([six], [wrong]);
-  t.deepEqual([...removals, ...additions].map(({ verb }) => verb), ['deleteRoute', 'replaceRoute']);
+  t.deepEqual(
+    [...removals, ...additions].map(({ verb }) => verb),
+    ['deleteRoute', 'replaceRoute'],
+  );
   const four = { ...six, destination: '10.244.2.0/24', gateway: '10.244.2.0' };
   t.deepEqual(planRoutes([four], [{ ...wrong, ...four, link: 4, metric: 0 }]).removals, []);
 });
