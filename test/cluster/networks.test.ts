@@ -1,17 +1,48 @@
-/** A whole cluster on attachment ptp and overlay host-gw: the demo's Service, and host ports, with a stock kubectl. */
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+/** A whole cluster on attachment cni and overlay host-gw: the demo's Service, host ports, an executable that refuses. */
+import { chmodSync, existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import test from 'ava';
 import { kubectls, TestCluster } from './support/cluster.ts';
+import { eventually } from './support/pods.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'pintle-networks-'));
 const config = join(folder, 'cluster.yaml');
+const hasCni = existsSync('/usr/lib/cni/ptp');
+if (!hasCni) test.skip('attachment cni in a cluster: apt-get install containernetworking-plugins', () => undefined);
+
+/** Passes on what the plugin before it answered, but for one pod. */
+writeFileSync(
+  join(folder, 'picky'),
+  `#!/bin/sh
+input=$(cat)
+case $CNI_COMMAND:$CNI_ARGS in
+  VERSION:*) echo '{"cniVersion":"1.0.0","supportedVersions":["1.0.0"]}' ;;
+  ADD:*K8S_POD_NAME=refused\\;*) echo '{"code":103,"msg":"not this one","details":"by rule"}'; exit 1 ;;
+  ADD:*) echo "$input" | ${process.execPath} -e 'let s = ""; process.stdin.on("data", (d) => (s += d)).on("end", () => console.log(JSON.stringify(JSON.parse(s).prevResult)))' ;;
+esac
+`,
+);
+chmodSync(join(folder, 'picky'), 0o755);
+const cni = `
+      name: cni
+      config:
+        binDir: [${folder}, /usr/lib/cni]
+        list:
+          cniVersion: 1.0.0
+          name: pods
+          plugins:
+            - { type: ptp, capabilities: { ipRanges: true }, ipam: { type: host-local, routes: [{ dst: 0.0.0.0/0 }] } }
+            - { type: portmap, capabilities: { portMappings: true } }
+            - { type: picky }`;
 writeFileSync(
   config,
   `apiVersion: pintle.dev/v1
 kind: ClusterConfiguration
-plugins: { use: { attachment: ptp, overlay: host-gw } }
+plugins:
+  use:
+    attachment:${hasCni ? cni : ' ptp'}
+    overlay: host-gw
 `,
 );
 let cluster: TestCluster | undefined;
@@ -40,7 +71,7 @@ spec:
 `;
 
 test.serial('it runs the plugins that the config names, and the demo answers', (t) => {
-  t.regex(cluster!.printed(), /attachment +ptp /);
+  t.regex(cluster!.printed(), hasCni ? /attachment +cni / : /attachment +ptp /);
   t.regex(cluster!.printed(), /overlay +host-gw /);
   t.regex(cluster!.printed(), /12 requests from pod demo-client/);
 });
@@ -68,3 +99,21 @@ test.serial('a host port is its pod on its node alone, and is gone with the pod'
   t.is(await ask('one', hosts.two), 'ECONNREFUSED');
   t.is(await ask('one', hosts.one), 'one');
 });
+
+if (hasCni)
+  test.serial('what an executable says against a pod is its event', async (t) => {
+    const [binary] = kubectls();
+    if (binary === undefined) return t.fail('kubectl is missing');
+    const { code, stderr } = await cluster!.kubectl(binary, ['apply', '-f', '-'], pod('refused'));
+    t.is(code, 0, stderr);
+    const said = await eventually(async () => {
+      const { stdout } = await cluster!.kubectl(binary, [
+        ...['get', 'events', '--field-selector=involvedObject.name=refused,reason=FailedCreatePodSandBox'],
+        ...['-o', 'jsonpath={.items[0].message}'],
+      ]);
+      return stdout === '' ? undefined : stdout;
+    });
+    t.is(said, 'Failed to create pod sandbox: CNI plugin picky ADD: not this one: by rule (CNI error 103)');
+    const gone = await cluster!.kubectl(binary, ['delete', 'pod', 'refused', '--timeout=60s']);
+    t.is(gone.code, 0, gone.stderr);
+  });

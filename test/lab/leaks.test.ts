@@ -16,8 +16,11 @@ import type { Order } from './support/victim.ts';
 const wanted = Number(process.env['PINTLE_TEST_LEAKS'] ?? 25);
 const seed = Number(process.env['PINTLE_TEST_SEED'] ?? Math.floor(Math.random() * 1_000_000));
 const podCount = 9;
-/** The longest life of a process that adds and removes, by how long one of either takes. */
-const longestMs: Readonly<Record<AttachmentName, number>> = { bridge: 400, ptp: 400, cni: 2_000 };
+/** The longest life of a process that adds and removes, by how long one of either takes; longer when many are asked for. */
+const longestMs = ((times: number): Readonly<Record<AttachmentName, number>> => ({
+  ...{ bridge: 400 * times, ptp: 400 * times },
+  cni: 2_000 * times,
+}))(wanted > 100 ? 5 : 1);
 
 interface Counts {
   added: number;

@@ -1,6 +1,6 @@
 /** A pod's sandbox and its place in the pod network: made when missing, made anew when lost. Owns both on this node. */
 import type { Pod } from '../../../kernel/contract/kubernetes.ts';
-import type { HostPort, Sandbox } from '../../../kernel/contract/index.ts';
+import { isPintleError, PintleError, type HostPort, type Sandbox } from '../../../kernel/contract/index.ts';
 import { bandwidthOf } from './bandwidth.ts';
 import { dnsConfig, etcHosts } from './pod-files.ts';
 import type { PodMemory, PodWorkerServices, PodWorkerSettings } from './pod-memory.ts';
@@ -8,6 +8,15 @@ import type { PodMemory, PodWorkerServices, PodWorkerSettings } from './pod-memo
 const uidLabel = 'io.kubernetes.pod.uid';
 
 const attemptOf = (sandbox: Sandbox) => Number(sandbox.id.slice(sandbox.id.lastIndexOf('_') + 1)) || 0;
+
+/** How a kubelet's message begins whose event is FailedCreatePodSandBox. */
+export const sandboxFailure = 'Failed to create pod sandbox';
+
+function withoutNetwork(error: unknown): unknown {
+  if (!isPintleError(error)) return error;
+  const { code, message, details } = error;
+  return new PintleError(code, `${sandboxFailure}: ${message}`, { details, cause: error });
+}
 
 export class PodSandboxes {
   readonly #settings: PodWorkerSettings;
@@ -45,13 +54,16 @@ export class PodSandboxes {
     const isKept = sandbox?.ready === true;
     if (!sandbox?.ready) sandbox = await this.#make(pod, sandbox ? attemptOf(sandbox) + 1 : 0);
     if (!isHost && !memory.attached) {
-      memory.attached = await attachment.add({
+      const request = {
         sandboxId: sandbox.id,
         podNamespace: namespace,
         podName: name,
         netns: sandbox.netns!,
         hostPorts: this.#hostPorts(pod),
         bandwidth: this.#settings.attachmentCapabilities.includes('bandwidth') ? bandwidthOf(pod) : undefined,
+      };
+      memory.attached = await attachment.add(request).catch((error: unknown) => {
+        throw withoutNetwork(error);
       });
       const known = pod.status?.podIP;
       if (isKept && known !== undefined && !memory.attached.ips.includes(known)) {

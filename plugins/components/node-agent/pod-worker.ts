@@ -17,7 +17,7 @@ import {
   type PodWorkerSettings,
 } from './pod-memory.ts';
 import { admissionProblem } from './pod-admission.ts';
-import { PodSandboxes } from './pod-sandboxes.ts';
+import { PodSandboxes, sandboxFailure } from './pod-sandboxes.ts';
 import {
   attemptsOf,
   isOver,
@@ -204,8 +204,7 @@ export class PodWorker {
           pod: `${pod.metadata.namespace}/${pod.metadata.name}`,
           error: message,
         });
-      const isMount = message.startsWith('MountVolume');
-      this.#services.record(pod, 'Warning', isMount ? 'FailedMount' : 'FailedSync', message);
+      this.#services.record(pod, 'Warning', reasonOf(message), message);
       this.#services.again(uid, retryDelay(memory, '', this.#services.clock.now()));
       const left = await this.#sandboxes.of(uid);
       return { sandbox: left[0], containers: await this.#containersOf(left) };
@@ -326,6 +325,12 @@ export class PodWorker {
       if (!isPintleError(error, 'NOT_FOUND', 'CONFLICT')) throw error;
     }
   }
+}
+
+/** The event's reason, as a kubelet calls it. */
+function reasonOf(message: string): string {
+  if (message.startsWith('MountVolume')) return 'FailedMount';
+  return message.startsWith(sandboxFailure) ? 'FailedCreatePodSandBox' : 'FailedSync';
 }
 
 function graceSecondsOf(pod: Pod): number {
