@@ -13,8 +13,8 @@ import type { LabNode, LabPlan } from './lab-plan.ts';
 
 export interface LabProgram {
   readonly plan: LabPlan;
-  /** Called when the network is there, before agents start: the way out of it that nodes have. */
-  openGateway(): Promise<void>;
+  /** Called when the network is there, before agents start: the way out of it that nodes have. Closed when they have ended. */
+  openGateway(): Promise<{ close(): Promise<void> }>;
   /** Command line of a node's agent. */
   agentCommand(node: LabNode): readonly string[];
 }
@@ -26,10 +26,12 @@ export async function runLab(program: LabProgram): Promise<void> {
   const began = performance.now();
   buildNetwork(plan);
   writeMessage({ type: 'network', ms: Math.round(performance.now() - began) });
-  await program.openGateway();
+  const gateway = await program.openGateway();
   const agents = plan.nodes.map((node) => startAgent(program, node));
   await lifeLineCut();
   await Promise.all(agents.map(stopAgent));
+  // It would keep this process, and with it the lab, for ever.
+  await gateway.close();
 }
 
 function startAgent(program: LabProgram, node: LabNode): ChildProcess {

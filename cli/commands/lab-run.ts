@@ -55,14 +55,16 @@ function told(): Promise<boolean> {
 }
 
 /** The API at the gateway of the underlay, so that a node without a network is a node without the API. */
-async function openGateway(plan: LabPlan, path: string): Promise<void> {
+async function openGateway(plan: LabPlan, path: string): Promise<{ close(): Promise<void> }> {
   const { Forwarder } = await import('../../plugins/components/api-forwarder/forwarder.ts');
   const log = { warn: (message: string) => void process.stderr.write(`${message}\n`) };
   const toServer = () =>
     new Promise<Socket>((resolve, reject) => {
       const socket = connect({ path, allowHalfOpen: true }, () => resolve(socket)).once('error', reject);
     });
-  await new Forwarder({ connect: toServer, maxConnections: 100_000, log }).listen(plan.gateway, plan.apiPort);
+  const forwarder = new Forwarder({ connect: toServer, maxConnections: 100_000, log });
+  await forwarder.listen(plan.gateway, plan.apiPort);
+  return forwarder;
 }
 
 function agentCommand(node: LabNode, flags: readonly string[]): readonly string[] {

@@ -27,6 +27,12 @@ function parseNodes(value: string): number {
   throw new InvalidArgumentError(`expected a number of nodes from 1 to ${maxLabNodes}`);
 }
 
+/**
+ * One Ctrl-C comes more than once: from the terminal, from npm that hands it on, and as SIGTERM when a parent dies of it.
+ * Only one that comes later is a person's who does not want to wait.
+ */
+const repeatMs = 500;
+
 export const clusterFolder = (env: NodeJS.ProcessEnv): string => join(defaultStateDir(env), 'up');
 
 export function upCommand(cli: Cli): Command {
@@ -85,12 +91,13 @@ async function up(cli: Cli, flags: UpFlags): Promise<ExitCode> {
   if (known) await (await import('../up/down-cluster.ts')).downCluster(folder, { keepState: true });
 
   const abort = new AbortController();
-  let hasSignal = false;
+  let signalledAt: number | undefined;
   let isReady = false;
-  const onSignal = (): void => {
-    if (hasSignal) process.exit(130);
-    hasSignal = true;
-    abort.abort(new Error('interrupted'));
+  const onSignal = (signal: NodeJS.Signals): void => {
+    if (signalledAt === undefined) {
+      signalledAt = performance.now();
+      abort.abort(new Error('interrupted'));
+    } else if (signal === 'SIGINT' && performance.now() - signalledAt > repeatMs) process.exit(130);
   };
   process.on('SIGINT', onSignal).on('SIGTERM', onSignal).on('SIGHUP', onSignal);
 
@@ -142,7 +149,7 @@ async function up(cli: Cli, flags: UpFlags): Promise<ExitCode> {
     return exitCodes.done;
   } catch (error) {
     // taken down as asked; before it was ready, whoever waits for the cluster has to know that there is none
-    if (hasSignal && error === abort.signal.reason) return isReady ? exitCodes.done : exitCodes.failed;
+    if (signalledAt !== undefined && error === abort.signal.reason) return isReady ? exitCodes.done : exitCodes.failed;
     throw error;
   } finally {
     process.off('SIGINT', onSignal).off('SIGTERM', onSignal).off('SIGHUP', onSignal);
@@ -150,7 +157,7 @@ async function up(cli: Cli, flags: UpFlags): Promise<ExitCode> {
     const isKept = flags.keepState || existsSync(paths.keepState) || (hadState && !isReady);
     if (!isKept) {
       const { removeState } = await import('../up/down-cluster.ts');
-      await removeState(folder, hasSignal);
+      await removeState(folder, signalledAt !== undefined);
     }
   }
 }

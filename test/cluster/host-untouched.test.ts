@@ -20,9 +20,26 @@ test.serial('Ctrl-C takes everything down and leaves nothing', async (t) => {
   const { server, lab } = cluster.record();
   const identities = [identify(server.pid)!, ...processesLike(labMainPid(lab.pid)).map((pid) => identify(pid)!)];
   t.true(identities.length > 5);
-  t.is(await cluster.interrupt(), 0);
+  const ended = cluster.interrupt();
+  // As npm hands it on, and a parent that dies of it.
+  cluster.up.kill('SIGINT');
+  cluster.up.kill('SIGTERM');
+  t.is(await ended, 0);
   for (const identity of identities) t.true(await hasEnded(identity, 5000), `process ${identity.pid}`);
   t.is(hostNetwork(), before);
+  t.false(existsSync(cluster.folder));
+});
+
+test.serial('kill -9 of "pintle up" alone: the rest ends by itself', async (t) => {
+  const cluster = await TestCluster.start({ nodes: 1 });
+  t.teardown(() => cluster.stop());
+  folders.push(cluster.folder);
+  const { server, lab } = cluster.record();
+  const identities = [server.pid, lab.pid, ...processesLike(labMainPid(lab.pid))].map((pid) => identify(pid)!);
+  cluster.up.kill('SIGKILL');
+  for (const identity of identities) t.true(await hasEnded(identity, 60_000), `process ${identity.pid}`);
+  const down = await run(process.execPath, [program, 'down', '--state-dir', cluster.folder]);
+  t.is(down.code, 0, down.stderr);
   t.false(existsSync(cluster.folder));
 });
 
