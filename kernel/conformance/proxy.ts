@@ -53,17 +53,17 @@ const basicCases: readonly Case[] = [
     t.is(await bed.connect('outside', { address: bed.nodeAddress, port: 30080 }), 'refused', 'NodePort');
   }),
   kitCase('terminating endpoints that serve are used only when none is ready', ['tcp'], async (t, tools, vip) => {
-    const { sync, port, local, remote, met } = tools;
+    const { sync, port, local, remote, met, few } = tools;
     const leaving = { ...remote, ready: false, terminating: true };
     await sync(port({ endpoints: [local, leaving] }));
-    t.is(await met('node', vip, 8000), 'local');
+    t.is(await met('node', vip, 8000, few), 'local');
     await sync(port({ endpoints: [{ ...local, ready: false, serving: false }, leaving] }));
-    t.is(await met('node', vip, 8000), 'remote');
+    t.is(await met('node', vip, 8000, few), 'remote');
     await sync(port({ endpoints: [{ ...leaving, serving: false }] }));
     t.is(await met('node', vip, 8000, 1), 'refused');
     const last = { ...local, ready: false, terminating: true };
     await sync(port({ internalPolicy: 'Local', endpoints: [last, remote] }));
-    t.is(await met('node', vip, 8000), 'local', 'the last one of the node, by policy Local');
+    t.is(await met('node', vip, 8000, few), 'local', 'the last one of the node, by policy Local');
   }),
   kitCase('a port that the Service does not have is refused', ['tcp', 'udp'], async (t, { bed, sync, port }, vip) => {
     await sync(port(), port({ name: 'u', protocol: 'UDP', port: 8002 }));
@@ -77,9 +77,9 @@ const basicCases: readonly Case[] = [
     'internalTrafficPolicy Local uses endpoints of the node; when only it leaves none, packets are dropped',
     ['tcp'],
     async (t, tools, vip) => {
-      const { sync, port, remote, met } = tools;
+      const { sync, port, remote, met, few } = tools;
       await sync(port({ internalPolicy: 'Local' }));
-      t.is(await met('node', vip, 8000), 'local');
+      t.is(await met('node', vip, 8000, few), 'local');
       await sync(port({ internalPolicy: 'Local', endpoints: [remote] }));
       t.is(await met('node', vip, 8000, 1), 'dropped');
       await sync(port({ internalPolicy: 'Local', endpoints: [] }));
@@ -115,14 +115,14 @@ const externalCases: readonly Case[] = [
   kitCase(
     'externalTrafficPolicy Local keeps to the node; pods and the node are not external',
     ['tcp', 'node-port'],
-    async (t, { bed, sync, port, remote, met }) => {
+    async (t, { bed, sync, port, remote, met, few }) => {
       await sync(port({ externalPolicy: 'Local', nodePort: 30080 }));
-      t.is(await met('outside', bed.nodeAddress, 30080), 'local');
+      t.is(await met('outside', bed.nodeAddress, 30080, few), 'local');
       t.is(await met('local', bed.nodeAddress, 30080), 'local remote', 'a pod');
       t.is(await met('node', bed.nodeAddress, 30080), 'local remote', 'the node');
       await sync(port({ externalPolicy: 'Local', nodePort: 30080, endpoints: [remote] }));
       t.is(await met('outside', bed.nodeAddress, 30080, 1), 'dropped');
-      t.is(await met('local', bed.nodeAddress, 30080), 'remote');
+      t.is(await met('local', bed.nodeAddress, 30080, few), 'remote');
     },
   ),
   kitCase(
@@ -144,12 +144,12 @@ const affinityCases: readonly Case[] = [
     'session affinity holds a client at one endpoint, over all addresses of the port',
     ['tcp', 'affinity', 'node-port'],
     async (t, tools, vip) => {
-      const { bed, sync, port, local, remote, met } = tools;
+      const { bed, sync, port, local, remote, met, few } = tools;
       const sticky = port({ affinitySeconds: 600, nodePort: 30080 });
       await sync(sticky);
-      const first = await met('local', vip, 8000);
+      const first = await met('local', vip, 8000, few);
       t.true(first === 'local' || first === 'remote', `one endpoint, not "${first}"`);
-      t.is(await met('local', bed.nodeAddress, 30080), first);
+      t.is(await met('local', bed.nodeAddress, 30080, few), first);
       const other = first === 'local' ? remote : local;
       await sync({ ...sticky, endpoints: [other] });
       t.is(await met('local', vip, 8000, 4), other === local ? 'local' : 'remote', 'its endpoint is gone');

@@ -62,7 +62,7 @@ function encodeField(field: string, isEnd: boolean): Buffer {
   const protocol = protocolNumbers[field];
   if (protocol !== undefined) return Buffer.from([protocol, 0, 0, 0]);
   if (/^\d+$/.test(field)) return Buffer.concat([u16be(Number(field)), Buffer.alloc(2)]);
-  if (!field.includes('/')) return Buffer.from(parseIp(field));
+  if (!field.includes('/')) return parseIp(field);
   const { address, prefixLength } = parseCidr(field);
   const bytes = Buffer.from(parseIp(address));
   for (let bit = prefixLength; bit < bytes.length * 8; bit += 1) {
@@ -82,10 +82,19 @@ function encodeData(data: string): Buffer {
   return nested(2, attribute(1, encodeKey(data)));
 }
 
-export function encodeElement({ key, data }: NftElement, isInterval: boolean): Buffer {
+/** Several maps of a service have the same key. */
+type EncodedKeys = Map<string, Buffer>;
+
+function encodedKey(key: string, known: EncodedKeys): Buffer {
+  let bytes = known.get(key);
+  if (bytes === undefined) known.set(key, (bytes = nested(1, attribute(1, encodeKey(key)))));
+  return bytes;
+}
+
+export function encodeElement({ key, data }: NftElement, isInterval: boolean, known: EncodedKeys = new Map()): Buffer {
   return nested(
     1,
-    nested(1, attribute(1, encodeKey(key))),
+    encodedKey(key, known),
     ...(isInterval ? [nested(10, attribute(1, encodeKey(key, true)))] : []),
     ...(data === '' ? [] : [encodeData(data)]),
   );
@@ -100,6 +109,7 @@ export function openNftElements(options: { readonly netns?: string | undefined }
       const head = (set: string): Buffer =>
         Buffer.concat([Buffer.from([NFPROTO[family], 0, 0, 0]), attribute(1, table), attribute(2, set)]);
       const messages: NetlinkRequest[] = [];
+      const known: EncodedKeys = new Map();
       for (const { verb, set, elements, isInterval } of changes) {
         const [type, flags] = verb === 'add' ? [NEWSETELEM, NLM_F_CREATE] : [DELSETELEM, 0];
         const what = `${verb === 'add' ? 'Adding' : 'Deleting'} elements of ${family} ${table} ${set}`;
@@ -111,7 +121,7 @@ export function openNftElements(options: { readonly netns?: string | undefined }
           [parts, bytes] = [[], 0];
         };
         for (const element of elements) {
-          const part = encodeElement(verb === 'add' ? element : { ...element, data: '' }, isInterval);
+          const part = encodeElement(verb === 'add' ? element : { ...element, data: '' }, isInterval, known);
           if (bytes + part.length > elementsBytes) flush();
           parts.push(part);
           bytes += part.length;

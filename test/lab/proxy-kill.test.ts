@@ -18,5 +18,11 @@ for (const [name, spec] of specs)
       open: () => openHostedProxy(network.one.node, spec),
       perSecond: 1_000,
       between: 100,
+      rounds: [false, true, true],
+      purge: async () => {
+        const last = openHostedProxy(network.one.node, spec);
+        await last.purge();
+        await last[Symbol.asyncDispose]();
+      },
     });
   });

@@ -207,8 +207,8 @@ export class FamilyState {
     this.#isSound = false;
     // What still drains is found again below.
     for (const key of this.#drainOwners.keys()) this.#releaseDrained(key);
-    for (const claims of [this.#wantedServices, this.#wantedAddresses]) claims.takeChanges();
-    for (const set of setNames) this.#wantedEntries[set].takeChanges();
+    for (const claims of [this.#wantedServices, this.#wantedAddresses]) claims.skipChanges();
+    for (const set of setNames) this.#wantedEntries[set].skipChanges();
     let changed = (this.#link.ensure() ? 1 : 0) + this.#sets.create();
     const record = this.#record();
     const found = this.#services.load((key) => this.#isOwn(key, record));
@@ -220,7 +220,7 @@ export class FamilyState {
     changed += this.#services.reconcile(wanted);
     this.#keepDraining();
     this.#sets.add(this.#entryChanges());
-    this.#wantedAddresses.takeChanges();
+    this.#wantedAddresses.skipChanges();
     const present = new Set(this.#link.addresses(this.family));
     const missing = [...this.#wantedAddresses.entries()].map(([address]) => address).filter((ip) => !present.has(ip));
     const extra = [...present].filter((address) => !this.wantsAddress(address));

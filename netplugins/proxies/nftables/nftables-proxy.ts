@@ -3,14 +3,14 @@
  * entries of flows to service addresses whose endpoint is gone. Listens to nftables notifications, and rebuilds when
  * somebody else changes its tables.
  */
-import type { Clock, Logger, ProxyState, ServiceVerdict } from '../../../kernel/contract/index.ts';
+import type { Clock, Logger, ProxyPort, ProxyState, ServiceVerdict } from '../../../kernel/contract/index.ts';
 import { monitorNft } from '../../linux/nft-monitor.ts';
 import { canonicalIp } from '../../linux/ip-address.ts';
 import { OwnPorts } from '../../linux/own-ports.ts';
 import { PortFragments } from '../../linux/port-fragments.ts';
 import { RepairingProxy } from '../../linux/repairing-proxy.ts';
 import { flowFamily, type Decision, type ServiceFlow } from '../../linux/service-decision.ts';
-import { contextOf, portId, type Context } from '../../linux/service-addresses.ts';
+import { contextOf, isOfFamily, portId, type Context } from '../../linux/service-addresses.ts';
 import { UdpFlows } from '../../linux/udp-flows.ts';
 import { ProxyTable } from './proxy-table.ts';
 import {
@@ -127,7 +127,7 @@ export class NftablesProxy extends RepairingProxy {
     const before = state.context ?? context;
     const basis = JSON.stringify(context);
     const change = fragments.update(desired.ports, basis, (port) =>
-      renderPort(port, context, ordering(orders, portId(port))),
+      isServed(port, context) ? renderPort(port, context, ordering(orders, portId(port))) : nothing,
     );
     const common =
       state.context !== undefined && JSON.stringify(before) === basis
@@ -141,8 +141,10 @@ export class NftablesProxy extends RepairingProxy {
     if (common !== state.common) for (const fragment of state.common) wishes.release(fragment);
     state.common = common;
     state.context = context;
-    const left = new Set(change.came.map(({ port }) => portId(port)));
-    for (const { port } of change.gone) if (!left.has(portId(port))) orders.delete(portId(port));
+    if (change.gone.length > 0) {
+      const left = new Set(change.came.map(({ port }) => portId(port)));
+      for (const { port } of change.gone) if (!left.has(portId(port))) orders.delete(portId(port));
+    }
     const changed = await this.#write(() => table.apply());
     flows.settle();
     return changed;
@@ -172,6 +174,15 @@ export class NftablesProxy extends RepairingProxy {
     for (const { table } of this.#families)
       if (table.isSound && !(wasOurs && (await table.looksWhole()))) table.markDamaged();
   }
+}
+
+const nothing: Fragment = { elements: [], chains: [], affinity: [] };
+
+/** Whether the port has an address of this family. */
+function isServed(port: ProxyPort, { family, nodeAddresses }: Context): boolean {
+  if (port.nodePort !== undefined && nodeAddresses.length > 0) return true;
+  const { clusterIps, externalIps, loadBalancerIps } = port;
+  return [clusterIps, externalIps, loadBalancerIps].some((ips) => ips.some((ip) => isOfFamily(ip, family)));
 }
 
 /** Keeps in `orders` how the lists of endpoints of one port are ordered. */

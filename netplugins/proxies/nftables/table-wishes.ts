@@ -72,7 +72,7 @@ export class TableWishes {
   takeWhole(): Difference {
     this.#sharedChains.clear();
     this.#slotMaps.clear();
-    this.takeChange();
+    for (const claims of [...this.#elements.values(), this.#chains, this.#affinity]) claims.skipChanges();
     const added: Element[] = [];
     for (const [set, claims] of this.#elements) {
       if (isSlotMap(set) && claims.size > 0) this.#slotMaps.add(set);

@@ -17,9 +17,12 @@ export async function killUnderLoad(
     readonly perSecond: number;
     /** Connections that must have been made between two events. */
     readonly between: number;
+    /** For each kill: whether the next instance is killed too, while it begins. */
+    readonly rounds: readonly boolean[];
+    purge(): Promise<void>;
   },
 ): Promise<void> {
-  const { open, perSecond, between } = options;
+  const { open, perSecond, between, rounds, purge } = options;
   const endpoints = [one, two].map(({ ip }) => ({
     ...{ address: ip, port: 80, local: ip === one.ip, ready: true, serving: true, terminating: false },
   }));
@@ -32,9 +35,7 @@ export async function killUnderLoad(
   let proxy = open();
   t.teardown(async () => {
     await proxy.kill();
-    const last = open();
-    await last.purge();
-    await last[Symbol.asyncDispose]();
+    await purge();
   });
   await proxy.sync(desired);
   const flows = async (): Promise<(string | undefined)[]> => {
@@ -55,7 +56,7 @@ export async function killUnderLoad(
   };
   await one.pod.ask({ verb: 'startStorm', host: vip, port: 8000, perSecond });
   await goesOn('at first');
-  for (const isKilledInSync of [false, true, true]) {
+  for (const isKilledInSync of rounds) {
     await proxy.kill();
     await goesOn('while no proxy runs');
     proxy = open();
