@@ -1,4 +1,4 @@
-/** A peer that is none of ours: sends and takes datagrams as flannel's UDP backend does, one plain inner packet each. */
+/** A peer that is none of ours: sends and takes datagrams, as flannel's UDP backend does (one plain inner packet each) or VXLAN. */
 import { createSocket, type Socket } from 'node:dgram';
 import { runInNetns } from '../../../netplugins/linux/namespaces.ts';
 import { onesSum } from '../../../netplugins/overlays/flannel-udp/inner-packet.ts';
@@ -12,9 +12,11 @@ export interface Datagram {
 
 export class FlannelPeer {
   readonly #socket: Socket;
+  readonly #port: number;
   readonly received: Datagram[] = [];
 
   constructor(t: { teardown(undo: () => unknown): void }, node: Place, address: string, port = 8285) {
+    this.#port = port;
     this.#socket = runInNetns(node.netns, () => {
       // Without a look-up the socket is made and bound before bind() returns: inside.
       const socket = createSocket({ type: 'udp4', lookup: (host, _, done) => done(null, host, 4) });
@@ -27,7 +29,7 @@ export class FlannelPeer {
   }
 
   send(packet: Buffer, address: string): void {
-    this.#socket.send(packet, 8285, address);
+    this.#socket.send(packet, this.#port, address);
   }
 
   /** The first inner packet that came and that `matches`. */
