@@ -92,7 +92,11 @@ export class Reflector<T extends KubernetesObject> {
     try {
       listener(change);
     } catch (error) {
-      this.#log?.error('a listener of an informer threw', { resource: this.#type.resource, key: change.key, error });
+      this.#log?.error('a listener of an informer threw', {
+        resource: this.#type.resource,
+        key: change.key,
+        error: String(error),
+      });
     }
   }
 

@@ -45,7 +45,9 @@ export interface NetworkSettings {
 }
 
 export function podCidrsOf(node: Node | undefined): readonly string[] {
-  return node?.spec.podCIDRs ?? (node?.spec.podCIDR ? [node.spec.podCIDR] : []);
+  // Of a node that is read by `peerFields` there is no spec before it has a range.
+  const spec: Node['spec'] | undefined = node?.spec;
+  return spec?.podCIDRs ?? (spec?.podCIDR ? [spec.podCIDR] : []);
 }
 
 /** All of a Node that other nodes need, and all that a node follows of others. */

@@ -46,6 +46,13 @@ for (const [what, change] of Object.entries(differences))
     t.false(isSamePeer(node(change), node({})));
   });
 
+test('a node that gets its first range has become a peer, also where nothing else of its spec is read', (t) => {
+  const bare = { metadata: { name: 'a', annotations: { mac: '1' } } } as unknown as Node;
+  t.true(isSamePeer(bare, bare));
+  t.false(isSamePeer(bare, node({})));
+  t.false(isSamePeer(node({}), bare));
+});
+
 test('an overlay is told of every change of its peers, of none beside, and of none before all are known', async (t) => {
   const { cluster } = await open(t);
   const nodeOf = (index: number) =>
