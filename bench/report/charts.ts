@@ -32,7 +32,8 @@ export function chartsOf(suite: SuiteResult): readonly Chart[] {
     if (seen.has(family)) return [];
     seen.add(family);
     const percentiles = verdicts.filter((one) => one.metric.id.startsWith(`${family}-p`));
-    return [distributionChart(suite, family, percentiles)];
+    if (percentiles.length > 1) return [distributionChart(suite, family, percentiles)];
+    return metric.headline ? [rowChart(suite, verdict)] : [];
   });
 }
 

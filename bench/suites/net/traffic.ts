@@ -36,7 +36,7 @@ export const efforts: Readonly<Record<Size, Effort>> = {
     ...{ isSearchingLossFree: false, hasSockperf: false, hasEightStreams: false, hasCutStream: true },
   },
   standard: {
-    ...{ stream: { seconds: 1 }, packets: 50_000, latencyMs: 400, probeMs: 500, udpSizes: [64] },
+    ...{ stream: { seconds: 1 }, packets: 50_000, latencyMs: 300, probeMs: 500, udpSizes: [64] },
     ...{ isSearchingLossFree: false, hasSockperf: false, hasEightStreams: false, hasCutStream: true },
   },
   full: {

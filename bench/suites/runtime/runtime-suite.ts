@@ -22,7 +22,7 @@ import { metric } from '../net/metrics.ts';
 import { select, type Selected, type SuiteContext } from '../selection.ts';
 import { containerSpec, type Program, sandboxSpec } from './pod-spec.ts';
 
-const podCounts: Readonly<Record<Size, number>> = { smoke: 2, standard: 8, full: 40 };
+const podCounts: Readonly<Record<Size, number>> = { smoke: 2, standard: 6, full: 40 };
 const width = 4;
 
 const metrics: readonly Metric[] = [
