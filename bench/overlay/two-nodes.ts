@@ -5,6 +5,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import type { Logger, Overlay, Peer } from '../../kernel/contract/index.ts';
+import { BpfAssembler } from '../../netplugins/linux/bpf-assembler.ts';
+import { attachPacketProgram, bpfHelpers, bpfVerdicts, loadPacketProgram } from '../../netplugins/linux/bpf.ts';
 import { setOffload } from '../../netplugins/linux/ethtool.ts';
 import { createNetns, deleteNetns, runInNetns } from '../../netplugins/linux/namespaces.ts';
 import { openRtnetlink, type Rtnetlink } from '../../netplugins/linux/rtnetlink.ts';
@@ -14,10 +16,10 @@ import { DataPathProcess } from '../../netplugins/overlays/flannel-udp/data-path
 import { FlannelUdpOverlay } from '../../netplugins/overlays/flannel-udp/flannel-udp-overlay.ts';
 import { VxlanOverlay } from '../../netplugins/overlays/vxlan/vxlan-overlay.ts';
 
-export const modes = ['routed', 'vxlan', 'one-packet', 'dgram', 'offload', 'super'] as const;
+export const modes = ['routed', 'vxlan', 'one-packet', 'dgram', 'offload', 'super', 'kernel'] as const;
 /**
  * routed: no overlay. one-packet: flannel's own design. dgram, offload: paths of flannel-udp, the latter with plain packets
- * on the wire. super: offload with super-packets.
+ * on the wire. super: offload with super-packets. kernel: offload with its shortcut, by which packets do not come to user space.
  */
 export type Mode = (typeof modes)[number];
 
@@ -46,6 +48,7 @@ export class TwoNodes {
   #overlays: (Overlay & AsyncDisposable)[] = [];
   #children: ChildProcess[] = [];
   #onePacket: ChildProcess[] = [];
+  #losses: readonly number[] = [];
 
   constructor() {
     for (const path of [...this.#nodes, ...this.#pods]) {
@@ -148,19 +151,21 @@ export class TwoNodes {
       // A veth gathers only what comes from one that does not pass large packets itself.
       setOffload('eth0', 'tso', condition === 'veth', { netns: node });
       setOffload('eth0', 'gro', condition === 'wire', { netns: node });
-      const loss = `table netdev loss {
-        chain in {
-          type filter hook ingress device eth0 priority 0;
-          numgen random mod 1000 < 1 drop;
-        }
-      }`;
-      this.#run(
-        node,
-        'nft',
-        ['-f', '-'],
-        `table netdev loss {}\ndelete table netdev loss\n${condition === 'lossy' ? loss : ''}\n`,
-      );
     }
+    for (const fd of this.#losses) closeSync(fd);
+    this.#losses = condition === 'lossy' ? this.#nodes.map((node) => this.#lose(node)) : [];
+  }
+
+  /** Before anything else sees what arrives: one of a thousand is dropped. Returns what undoes it when it is closed. */
+  #lose(node: string): number {
+    let link = 0;
+    this.#with(node, (links) => (link = links.getLink('eth0')!.index));
+    const program = new BpfAssembler().call(bpfHelpers.random).compute('modulo', 0, 1_000);
+    program.jumpIf(0, 'equal', 0, 'drop').set(0, bpfVerdicts.next).exit();
+    const loaded = loadPacketProgram('loss', program.label('drop').set(0, bpfVerdicts.drop).exit().assemble());
+    const attached = runInNetns(node, () => attachPacketProgram(loaded, link, 'ingress'));
+    closeSync(loaded);
+    return attached;
   }
 
   #route(): void {
@@ -221,7 +226,7 @@ export class TwoNodes {
                 checkSource: true,
                 underlay: {},
               } as const),
-              framing: mode === 'super' ? 'auto' : 'plain',
+              framing: mode === 'kernel' ? 'auto' : mode === 'super' ? 'super' : 'plain',
               mtu: mode === 'super' ? superMtu : undefined,
               path: mode === 'dgram' ? 'dgram' : 'offload',
               stateDir: this.#stateDir(index),

@@ -53,6 +53,8 @@ export interface OverlayStatus {
   readonly repairs: number;
   /** What `join` would answer now, when that can change by itself (an interface's address): the agent publishes it. */
   readonly annotations?: Readonly<Record<string, string>> | undefined;
+  /** What of this kernel the data path uses, and why not what it does not, for people: `udpGro: 'yes'`. */
+  readonly uses?: Readonly<Record<string, string>> | undefined;
 }
 
 export interface Overlay {
@@ -60,6 +62,8 @@ export interface Overlay {
   /** Peers without usable annotations or ranges are left out and reported in `status`. */
   sync(peers: readonly Peer[]): Promise<{ readonly changed: number }>;
   status(): OverlayStatus;
+  /** What the data path has counted since it began, by name (`sentPackets`); undefined: it is not there, or does not count. */
+  counters?(): Promise<Readonly<Record<string, number>> | undefined>;
   /** Removes every trace from the node. */
   leave(): Promise<void>;
 }

@@ -165,7 +165,7 @@ test('on the wire: RFC 7348 with VNI 1 on port 8472, byte by byte, both ways', a
   const { ours, theirs, overlay, annotations, ourPod } = await bed(t);
   // As on a wire: nothing is left to a device that would fill it in.
   setTxChecksumOffload('eth0', false, ours);
-  const flannel = new FlannelPeer(t, theirs, nodeAddress(1), 8472);
+  const flannel = new FlannelPeer(t, theirs, nodeAddress(1), { port: 8472 });
   await overlay.sync([peerOf(flannelNode)]);
   const ourMac = macIn(annotations[`${prefix}backend-data`]);
   //  flags (I)      reserved          VNI 1             reserved

@@ -4,6 +4,7 @@ import { existsSync, readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import test, { type ExecutionContext } from 'ava';
 import type { Overlay, Peer } from '../../kernel/contract/index.ts';
+import { setTxChecksumOffload } from '../../netplugins/linux/ethtool.ts';
 import { runInNetns } from '../../netplugins/linux/namespaces.ts';
 import { openRawSocket } from '../../netplugins/linux/raw-ip.ts';
 import { DataPathProcess } from '../../netplugins/overlays/flannel-udp/data-path-process.ts';
@@ -62,7 +63,7 @@ const othersOf = (node: Node, nodes: readonly Node[]): Peer[] =>
   nodes.filter((other) => other !== node).map(({ peer }) => peer);
 
 /** A node of ours and beside it one that runs flannel. */
-async function besideFlannel(t: ExecutionContext, options: Partial<FlannelUdpOptions>) {
+async function besideFlannel(t: ExecutionContext, options: Partial<FlannelUdpOptions>, takesAll = false) {
   const topology = createTopology(t, 2);
   const [pod] = await createPods(t, { ...topology, nodes: topology.nodes.slice(0, 1) }, { overlay: 'flannel-udp' });
   const [place, other] = topology.nodes as [Place, Place];
@@ -74,10 +75,13 @@ async function besideFlannel(t: ExecutionContext, options: Partial<FlannelUdpOpt
     'flannel.alpha.coreos.com/backend-data': 'null',
     'flannel.alpha.coreos.com/public-ip': nodeAddress(1),
     'flannel.alpha.coreos.com/kube-subnet-manager': 'true',
+    ...(takesAll
+      ? { 'pintle.dev/flannel-udp': JSON.stringify({ ipv6: true, framings: ['plain', 'partial', 'super', 'kernel'] }) }
+      : {}),
   };
   const peer = { name: 'flannel', podCidrs: [podCidr(1)], addresses: [nodeAddress(1)], annotations };
   await overlay.sync([peer]);
-  const flannel = new FlannelPeer(t, other, nodeAddress(1));
+  const flannel = new FlannelPeer(t, other, nodeAddress(1), { checksums: !takesAll });
   return { overlay, flannel, pod: pod!.pod, ip: pod!.ip, place, peer, folder: topology.folder };
 }
 
@@ -263,7 +267,10 @@ test('paths of both kinds, with and without the help of the kernel, understand e
 });
 
 test('where the MTU leaves room, super-packets travel as such, also with losses', async (t) => {
-  const { nodes, topology } = await network(t, [{ mtu: 1_452 }, { mtu: 1_452 }]);
+  const { nodes, topology } = await network(t, [
+    { mtu: 1_452, framing: 'super' },
+    { mtu: 1_452, framing: 'super' },
+  ]);
   const [one, two] = nodes as [Node, Node];
   for (const node of nodes) node.pod.run('ip', 'link', 'set', 'eth0', 'mtu', '1452');
   topology.nodes[1]!.run(
@@ -279,8 +286,91 @@ test('where the MTU leaves room, super-packets travel as such, also with losses'
     string,
     unknown
   >;
-  t.like(uses, { path: 'offload', udpSegment: 'yes' });
+  t.like(uses, { path: 'offload', udpSegment: 'yes', kernel: 'no (config says off)' });
   t.deepEqual(framings, ['plain', 'partial', 'super']);
+});
+
+/** Root of a user namespace may not load BPF programs. */
+const mayBpf = readFileSync('/proc/self/uid_map', 'latin1').includes('4294967295');
+const withBpf = mayBpf ? test : test.skip;
+
+withBpf(
+  'between nodes that can, IPv4 stays in the kernel; the rest, and whoever cannot, goes the long way',
+  async (t) => {
+    const { nodes, sync } = await network(t, [{}, {}, { framing: 'plain' }], true);
+    const [one, two, three] = nodes as [Node, Node, Node];
+    t.is(one.overlay.status().uses?.['kernel'], 'yes');
+    t.like(JSON.parse(one.peer.annotations['pintle.dev/flannel-udp'] ?? ''), {
+      framings: ['plain', 'partial', 'super', 'kernel'],
+    });
+    t.deepEqual(await one.pod.tcp(two.ip, 80, { bytes: 20_000_000, timeoutMs: 60_000 }), {
+      answer: `node-1 ${one.ip} 20000000`,
+    });
+    t.deepEqual(await two.pod.udp(one.ip, 80, { bytes: 1_400 }), { answer: `node-0 ${two.ip}` });
+    const { sentByKernel, sentPackets, receivedByKernel } = (await dataPath(one)).counters;
+    t.true(sentByKernel > 300 && receivedByKernel > 10, `${sentByKernel} sent, ${receivedByKernel} received`);
+    t.true(sentPackets - sentByKernel < 20, `${sentPackets} sent, ${sentByKernel} of them by the kernel`);
+
+    // A peer without: its datagrams go by way of the socket, in both directions.
+    t.deepEqual(await one.pod.tcp(three.ip, 80, { bytes: 300_000 }), { answer: `node-2 ${one.ip} 300000` });
+    t.deepEqual(await three.pod.tcp(one.ip, 80, { bytes: 300_000 }), { answer: `node-0 ${three.ip} 300000` });
+    t.is((await dataPath(three)).counters.sentByKernel, 0);
+
+    t.deepEqual(await one.pod.tcp('fd44:0:0:2::2', 80, { bytes: 300_000 }), { answer: 'node-1 fd44:0:0:1::2 300000' });
+
+    // Who is no peer any more is not carried, and is again when it is one.
+    await one.overlay.sync([three.peer]);
+    t.truthy((await one.pod.tcp(two.ip, 80, { timeoutMs: 1_000 })).error);
+    await sync();
+    t.deepEqual(await one.pod.tcp(two.ip, 80), { answer: `node-1 ${one.ip} 0` });
+  },
+);
+
+withBpf('the kernel makes and takes the same datagrams as user space does', async (t) => {
+  const { flannel, pod, ip, overlay, peer, place, folder } = await besideFlannel(t, {}, true);
+  // Else the last of the work is left to the other end of the cable.
+  setTxChecksumOffload('eth0', false, { netns: place.netns });
+  const asked = pod.udp('10.244.2.7', 5_353, { localPort: 40_000, timeoutMs: 10_000 });
+  const { packet, address, port } = await flannel.packet('the query arrives', (one) => one[9] === 17);
+  t.is(`${address}:${port}`, `${nodeAddress(0)}:8285`);
+  const expected = { source: ip, sourcePort: 40_000, destination: '10.244.2.7', destinationPort: 5_353, ttl: 62 };
+  const known = udpPacket({ ...expected, payload: '?' });
+  known.writeUInt16BE(packet.readUInt16BE(4), 4);
+  known.writeUInt16BE(0, 10);
+  known.writeUInt16BE(~onesSum(known.subarray(0, 20)) & 0xffff, 10);
+  t.is(packet.toString('hex'), known.toString('hex'));
+  const back = { source: '10.244.2.7', sourcePort: 5_353, destination: ip, destinationPort: 40_000 };
+  flannel.send(udpPacket({ ...back, ttl: 64, payload: 'hello' }), nodeAddress(0));
+  t.deepEqual(await asked, { answer: 'hello' });
+  const { stateDir } = flannelUdpOptions(place, folder);
+  t.like((await dataPath({ stateDir })).counters, { sentByKernel: 1, receivedByKernel: 1, sentPackets: 1 });
+
+  // At its end, and from a stranger: as ever.
+  flannel.send(udpPacket({ ...back, ttl: 1, payload: 'x' }), nodeAddress(0));
+  const { packet: error } = await flannel.packet('the answer arrives', (one) => one[9] === 1);
+  t.is(error.readUInt16BE(20), 0x0b00);
+  await overlay.sync([]);
+  flannel.send(udpPacket({ ...back, ttl: 64, payload: 'stranger' }), nodeAddress(0));
+  await until('it is counted', async () => (await dataPath({ stateDir })).counters.unknownSource > 0);
+
+  // The underlay's link is replaced: the programs follow.
+  await overlay.sync([peer]);
+  place.run('ip', 'address', 'del', `${nodeAddress(0)}/24`, 'dev', 'eth0');
+  place.run('ip', 'link', 'add', 'spare0', 'type', 'veth', 'peer', 'name', 'spare1');
+  place.run('ip', 'address', 'add', `${nodeAddress(0)}/24`, 'dev', 'spare0');
+  place.run('ip', 'address', 'del', `${nodeAddress(0)}/24`, 'dev', 'spare0');
+  place.run('ip', 'address', 'add', `${nodeAddress(0)}/24`, 'dev', 'eth0');
+  const answered = async (): Promise<boolean> => {
+    const again = pod.udp('10.244.2.7', 5_353, { localPort: 40_000, timeoutMs: 500 });
+    const timer = setInterval(
+      () => flannel.send(udpPacket({ ...back, ttl: 64, payload: 'again' }), nodeAddress(0)),
+      20,
+    );
+    const { answer } = await again;
+    clearInterval(timer);
+    return answer === 'again' && (await dataPath({ stateDir })).counters.receivedByKernel > 1;
+  };
+  await until('the programs are back on the link', answered);
 });
 
 test('among many peers the right one is found, and a second sync changes nothing', async (t) => {

@@ -50,7 +50,7 @@ function readAnnouncement(text: string | undefined): Announcement {
   if (text === undefined) return flannel;
   try {
     const { ipv6, framings } = JSON.parse(text) as Partial<Record<keyof Announcement, unknown>>;
-    const known = (['plain', 'partial', 'super'] as const).filter(
+    const known = (['plain', 'partial', 'super', 'kernel'] as const).filter(
       (framing) => Array.isArray(framings) && framings.includes(framing),
     );
     return { ipv6: ipv6 === true, framings: known.includes('plain') ? known : ['plain', ...known] };

@@ -19,6 +19,7 @@ import type { PeerRoute } from './peer-table.ts';
 const tun = 3;
 const [settingsText = '', link = '', folder = ''] = process.argv.slice(2);
 const settings = JSON.parse(settingsText) as DataPathSettings;
+const links = openRtnetlink();
 
 const end = (): never => {
   process.kill(process.pid, 'SIGKILL');
@@ -29,7 +30,7 @@ const end = (): never => {
 async function open(): Promise<DataPath> {
   if (settings.path === 'dgram') return openDgramPath(settings, tun);
   const { openOffloadPath } = await import('./offload/offload-path.ts');
-  return openOffloadPath(settings, tun, (reason) => {
+  return openOffloadPath(settings, tun, { device: Number(link), underlay: findUnderlay() }, (reason) => {
     process.stderr.write(`${reason}\n`);
     end();
   });
@@ -50,12 +51,34 @@ async function openWhenFree(): Promise<DataPath> {
 }
 
 function endWithDevice(index: number): void {
-  const links = openRtnetlink();
   links.subscribe((event) => {
     if (event.kind === 'link' && event.deleted && event.link.index === index) end();
     if (event.kind === 'overflow' && links.getLink(index) === undefined) end();
   });
   if (links.getLink(index) === undefined) end();
+}
+
+/** Index of the link that has the underlay address. */
+function findUnderlay(): number | undefined {
+  return links.listAddresses().find(({ address }) => address === settings.local)?.index;
+}
+
+function followUnderlay({ setUnderlay }: DataPath): void {
+  if (setUnderlay === undefined) return;
+  let last = findUnderlay();
+  links.subscribe((event) => {
+    if (event.kind !== 'address' && event.kind !== 'link' && event.kind !== 'overflow') return;
+    const found = findUnderlay();
+    if (found === last) return;
+    last = found;
+    try {
+      setUnderlay(found);
+    } catch (error) {
+      // Peers count on it: a process that finds out anew what it can do.
+      process.stderr.write(`${String(error)}\n`);
+      end();
+    }
+  });
 }
 
 const textOf = (peer: PeerRoute): string =>
@@ -97,4 +120,6 @@ function serve(path: DataPath): void {
 // The agent that reads this process's output may be gone.
 process.stdout.on('error', () => undefined);
 endWithDevice(Number(link));
-serve(await openWhenFree());
+const dataPath = await openWhenFree();
+followUnderlay(dataPath);
+serve(dataPath);

@@ -26,6 +26,8 @@ export interface DataPathSettings {
   /** Of path offload: whether UDP_SEGMENT and UDP_GRO are used where the kernel has them. */
   readonly udpSegment: boolean;
   readonly udpGro: boolean;
+  /** Of path offload: whether packets may pass without coming to user space, where the kernel can. */
+  readonly shortcut: boolean;
   /** Whether datagrams from addresses that are no peer's are dropped. */
   readonly checkSource: boolean;
 }
@@ -48,6 +50,9 @@ export interface Counters {
   readonly receivedPackets: number;
   /** Those of the sent that travelled as super-packets. */
   readonly sentSupers: number;
+  /** Those of the sent and received that did not come to user space. */
+  readonly sentByKernel: number;
+  readonly receivedByKernel: number;
   readonly noRoute: number;
   readonly expired: number;
   readonly unknownSource: number;

@@ -7,4 +7,6 @@ export interface DataPath {
   readonly features: Readonly<Record<string, string>>;
   setPeers(peers: readonly PeerRoute[]): void;
   counters(): Counters;
+  /** The index of the link that has the underlay address, when it changes; undefined: none has it. */
+  setUnderlay?(link: number | undefined): void;
 }

@@ -56,6 +56,8 @@ class DgramPath implements DataPath {
     sentPackets: 0,
     receivedPackets: 0,
     sentSupers: 0,
+    sentByKernel: 0,
+    receivedByKernel: 0,
     noRoute: 0,
     expired: 0,
     unknownSource: 0,

@@ -128,7 +128,13 @@ export class FlannelUdpOverlay implements Overlay, AsyncDisposable {
       peers: peerStatus(this.#peers),
       repairs: this.#audit.repairs,
       annotations: reason === undefined && this.#place !== undefined ? this.#annotations(this.#place) : undefined,
+      uses: isServing ? this.#process?.hello.features : undefined,
     };
+  }
+
+  async counters(): Promise<Readonly<Record<string, number>> | undefined> {
+    return (await this.#process?.ask({ verb: 'counters' }).catch(() => undefined)) as
+      Readonly<Record<string, number>> | undefined;
   }
 
   async leave(): Promise<void> {
@@ -194,7 +200,9 @@ export class FlannelUdpOverlay implements Overlay, AsyncDisposable {
   }
 
   #framings(): readonly Framing[] {
-    return this.#place?.settings.path === 'offload' ? ['plain', 'partial', 'super'] : ['plain'];
+    if (this.#place?.settings.path !== 'offload') return ['plain'];
+    const hasShortcut = this.#process?.hello.features['kernel'] === 'yes';
+    return ['plain', 'partial', 'super', ...(hasShortcut ? (['kernel'] as const) : [])];
   }
 
   /** By peer, the way to it and what travels there. */
@@ -207,9 +215,13 @@ export class FlannelUdpOverlay implements Overlay, AsyncDisposable {
       const { name, podCidr, framings, addresses } = peer;
       const podCidrs = [...(routes.get(name)?.podCidrs ?? []), podCidr];
       // The last that both know is the fastest.
-      const wanted = ours.filter((one) => this.#options.framing === 'auto' || one !== 'super');
-      const framing = wanted.filter((one) => framings.includes(one)).at(-1) ?? 'plain';
-      routes.set(name, { address: this.#wayTo(peer, end).address, addresses, podCidrs, framing });
+      const wanted = ours.filter((one) => this.#options.framing !== 'plain' || one !== 'super');
+      const { address, route } = this.#wayTo(peer, end);
+      // The shortcut leads through the link of the node's own address.
+      const isDirect = route?.type === unicast && route.link === end.link.index;
+      const framing =
+        wanted.filter((one) => framings.includes(one) && (isDirect || one !== 'kernel')).at(-1) ?? 'plain';
+      routes.set(name, { address, addresses, podCidrs, framing });
     }
     return [...routes.values()];
   }

@@ -17,9 +17,11 @@ const config = z
       .default('auto')
       .describe('How path dgram hands IPv4 packets to the node; auto: package raw-socket where it loads'),
     framing: z
-      .enum(['auto', 'plain'])
+      .enum(['auto', 'plain', 'super'])
       .default('auto')
-      .describe('Path offload: what travels to peers that can receive super-packets; plain: single packets there too'),
+      .describe(
+        'Path offload: auto spares packets the way through user space where both nodes can (BPF); super never does; plain sends single packets only',
+      ),
     threads: z
       .union([z.literal(1), z.literal(2)])
       .default(1)

@@ -2,7 +2,7 @@
 import { parseCidr, parseIp } from '../../linux/ip-address.ts';
 
 /** How inner packets travel to a peer: see README, "On the wire". */
-export type Framing = 'plain' | 'partial' | 'super';
+export type Framing = 'plain' | 'partial' | 'super' | 'kernel';
 
 export interface PeerRoute {
   /** Underlay address. */

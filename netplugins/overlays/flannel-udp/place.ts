@@ -11,8 +11,8 @@ export interface FlannelUdpOptions {
   readonly port: number;
   readonly path: 'dgram' | 'offload';
   readonly inject: 'auto' | 'raw-socket' | 'tun';
-  /** Of path offload: `plain` sends nothing but plain inner packets, each a datagram. */
-  readonly framing: 'auto' | 'plain';
+  /** Of path offload: `plain` sends nothing but plain inner packets, each a datagram; `super` takes no shortcut. */
+  readonly framing: 'auto' | 'plain' | 'super';
   readonly threads: 1 | 2;
   readonly udpSegment: boolean;
   readonly udpGro: boolean;
@@ -51,7 +51,7 @@ export function findPlace(
   chosen: Pick<DataPathSettings, 'device' | 'path' | 'fallback'>,
 ): Place {
   const { name, podCidrs, clusterCidrs, addresses, annotations } = local;
-  const { underlay, port, inject, threads, udpSegment, udpGro, checkSource } = options;
+  const { underlay, port, inject, framing, threads, udpSegment, udpGro, checkSource } = options;
   if (podCidrs.length === 0)
     throw new PintleError('INVALID', `Node ${name} joins overlay flannel-udp without a pod range; expected one`);
   const own = addresses.filter((address) => isIPv4(address)).map(canonicalIp);
@@ -84,6 +84,7 @@ export function findPlace(
       threads,
       udpSegment,
       udpGro,
+      shortcut: framing === 'auto',
       checkSource,
     },
   };

@@ -5,16 +5,23 @@
  */
 import { MessageChannel, Worker, type MessagePort } from 'node:worker_threads';
 import { batchIoProblem } from '../../../linux/batch-io.ts';
+import { isPintleError } from '../../../../kernel/contract/index.ts';
 import { openUdpSocket } from '../../../linux/udp-socket.ts';
 import type { DataPath } from '../data-path.ts';
-import type { Counters, DataPathSettings } from '../data-path-protocol.ts';
+import type { DataPathSettings } from '../data-path-protocol.ts';
 import type { PeerRoute } from '../peer-table.ts';
+import { Shortcut } from './shortcut.ts';
 import { counterNames, type WorkerSettings } from './worker-messages.ts';
 
 const bufferBytes = 16 << 20;
 
-/** `onEnd`: called when a thread ends, which it does only with its device or by a fault. */
-export function openOffloadPath(settings: DataPathSettings, tun: number, onEnd: (reason: string) => void): DataPath {
+/** `links`: indices of the TUN device and of the link that has the underlay address. `onEnd`: called when a thread ends, which it does only with its device or by a fault. */
+export function openOffloadPath(
+  settings: DataPathSettings,
+  tun: number,
+  links: { readonly device: number; readonly underlay: number | undefined },
+  onEnd: (reason: string) => void,
+): DataPath {
   const problem = batchIoProblem();
   if (problem !== undefined) throw new Error(`path offload cannot be used here: ${problem}`);
   const { local, port, udpSegment, udpGro } = settings;
@@ -45,6 +52,7 @@ export function openOffloadPath(settings: DataPathSettings, tun: number, onEnd: 
     ports.push(port1);
     counters.push(new Float64Array(shared));
   }
+  const shortcut = settings.shortcut ? openShortcut(settings, links) : 'config says off';
   const choice = (isWanted: boolean, isThere: boolean): string =>
     isThere ? 'yes' : isWanted ? 'no (this kernel lacks it)' : 'no (config says off)';
   return {
@@ -53,14 +61,47 @@ export function openOffloadPath(settings: DataPathSettings, tun: number, onEnd: 
       threads: String(roles.length),
       udpSegment: choice(udpSegment, socket.segments),
       udpGro: choice(udpGro, socket.gathers),
+      kernel: typeof shortcut === 'string' ? `no (${shortcut})` : 'yes',
     },
     setPeers(peers: readonly PeerRoute[]) {
+      if (typeof shortcut === 'object') shortcut.setPeers(peers);
       for (const one of ports) one.postMessage(peers);
       Atomics.add(new Int32Array(peersVersion), 0, 1);
     },
-    counters: () =>
-      Object.fromEntries(
+    setUnderlay(link) {
+      if (typeof shortcut !== 'object') return;
+      if (link === undefined) shortcut.detach();
+      else shortcut.attach(link);
+    },
+    counters() {
+      const sums = Object.fromEntries(
         counterNames.map((name, index) => [name, counters.reduce((sum, one) => sum + one[index]!, 0)]),
-      ) as unknown as Counters,
+      ) as Record<(typeof counterNames)[number], number>;
+      const { sent, received } = typeof shortcut === 'object' ? shortcut.counters() : { sent: 0, received: 0 };
+      return {
+        ...sums,
+        sentPackets: sums.sentPackets + sent,
+        receivedPackets: sums.receivedPackets + received,
+        sentByKernel: sent,
+        receivedByKernel: received,
+      };
+    },
   };
+}
+
+/** A text says why this kernel has none. */
+function openShortcut(
+  { local, port, checkSource }: DataPathSettings,
+  { device, underlay }: { readonly device: number; readonly underlay: number | undefined },
+): Shortcut | string {
+  if (local === '0.0.0.0') return 'the node has several underlay addresses';
+  if (underlay === undefined) return `${local} is on none of the interfaces`;
+  try {
+    const shortcut = new Shortcut({ device, local, port, checkSource });
+    shortcut.attach(underlay);
+    return shortcut;
+  } catch (error) {
+    if (isPintleError(error)) return error.message;
+    throw error;
+  }
 }

@@ -7,7 +7,7 @@ import { workQueueMetrics } from '../../../../kernel/machinery/metrics/work-queu
 export interface AgentMetricsParts {
   readonly nodeName: string;
   readonly runtime: Pick<Runtime, 'listContainers' | 'listSandboxes' | 'status'>;
-  readonly overlay: Pick<Overlay, 'status'>;
+  readonly overlay: Pick<Overlay, 'status' | 'counters'>;
   readonly usage: { latest(): NodeUsage; readonly sampleSeconds: number };
   /** By resource. */
   readonly evictions: ReadonlyMap<string, number>;
@@ -22,7 +22,8 @@ export async function agentMetrics(parts: AgentMetricsParts): Promise<string> {
   ]);
   for (const { state } of await runtime.listContainers()) states.set(state, (states.get(state) ?? 0) + 1);
   const sandboxes = await runtime.listSandboxes();
-  const { peers, repairs, mtuBytes } = overlay.status();
+  const { peers, repairs, mtuBytes, uses = {} } = overlay.status();
+  const counted = (await overlay.counters?.()) ?? {};
   const ready = peers.filter((peer) => peer.ready).length;
   return [
     metricText('kubelet_node_name', 'gauge', 'The name of this node.', [{ labels: { node: nodeName }, value: 1 }]),
@@ -62,6 +63,18 @@ export async function agentMetrics(parts: AgentMetricsParts): Promise<string> {
       repairs,
     ),
     metricText('pintle_overlay_mtu_bytes', 'gauge', 'What pods may send without fragmentation.', mtuBytes),
+    metricText(
+      'pintle_overlay_uses',
+      'gauge',
+      'What of its kernel the data path of the overlay uses.',
+      Object.entries(uses).map(([feature, choice]) => ({ labels: { feature, choice }, value: 1 })),
+    ),
+    metricText(
+      'pintle_overlay_events_total',
+      'counter',
+      'What the data path of the overlay has counted since it began.',
+      Object.entries(counted).map(([event, value]) => ({ labels: { event }, value })),
+    ),
     workQueueMetrics(),
     ownProcessMetrics(),
   ].join('');
