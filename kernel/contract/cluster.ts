@@ -230,6 +230,11 @@ export interface ClusterServer {
   authenticate(token: string): UserInfo | undefined;
   /** The front end asks before each call that it makes on somebody's behalf; the verbs above do not ask again. */
   authorize(user: UserInfo, request: AccessRequest): AccessDecision;
+  /**
+   * Who issues service account tokens, and the public keys (RFC 7517) by which others check them: what OpenID Connect
+   * discovery tells. Undefined: no tokens are issued.
+   */
+  tokenIssuer?(): { readonly issuer: string; readonly keys: readonly Readonly<Record<string, unknown>>[] } | undefined;
   /** All resources, a new array whenever the set changes (custom resources). */
   resources(): readonly ServedResource[];
   /** Streams of a connected node; rejects UNAVAILABLE when the node is not connected. */

@@ -1,7 +1,18 @@
 /** Clients other than kubectl, and what a node survives: informers of @kubernetes/client-node, an agent that is killed. */
 import { spawn } from 'node:child_process';
 import { closeSync, openSync, readdirSync, readFileSync } from 'node:fs';
-import { AppsV1Api, CoreV1Api, KubeConfig, makeInformer, type V1Pod } from '@kubernetes/client-node';
+import { PassThrough } from 'node:stream';
+import {
+  AppsV1Api,
+  CoreV1Api,
+  Exec,
+  KubeConfig,
+  Log,
+  makeInformer,
+  Watch,
+  type V1Pod,
+  type V1Status,
+} from '@kubernetes/client-node';
 import test from 'ava';
 import { labMainPid, processesLike } from '../../cli/up/lab-processes.ts';
 import { hasEnded, identify } from '../../lab/index.ts';
@@ -34,35 +45,79 @@ const sleeper = (name: string, replicas: number) => ({
       metadata: { labels: { app: name } },
       spec: {
         terminationGracePeriodSeconds: 1,
-        containers: [{ name: 'c', image: 'host', command: ['sleep', 'infinity'] }],
+        containers: [{ name: 'c', image: 'host', command: ['sh', '-c', 'echo awake; exec sleep infinity'] }],
       },
     },
   },
 });
 
-test.serial('an informer sees every pod come, run and go, without an error', async (t) => {
-  const core = config.makeApiClient(CoreV1Api);
-  const apps = config.makeApiClient(AppsV1Api);
-  const informer = makeInformer(config, '/api/v1/namespaces/default/pods', () =>
-    core.listNamespacedPod({ namespace: 'default' }),
-  );
-  const running = new Set<string>();
-  const gone = new Set<string>();
-  const errors: unknown[] = [];
-  informer.on('update', (pod: V1Pod) => {
-    if (pod.status?.phase === 'Running') running.add(pod.metadata!.name!);
+async function textOf(stream: AsyncIterable<unknown>): Promise<string> {
+  let text = '';
+  for await (const chunk of stream) text += String(chunk);
+  return text;
+}
+
+async function execute(pod: string, command: string[], input: string) {
+  const [out, err, stdin] = [new PassThrough(), new PassThrough(), new PassThrough()];
+  const texts = [textOf(out), textOf(err)];
+  const status = await new Promise<V1Status>((resolve, reject) => {
+    new Exec(config).exec('default', pod, 'c', command, out, err, stdin, false, resolve).catch(reject);
+    stdin.end(input);
   });
-  informer.on('delete', (pod: V1Pod) => gone.add(pod.metadata!.name!));
-  informer.on('error', (error: unknown) => errors.push(error));
-  await informer.start();
-  await apps.createNamespacedDeployment({ namespace: 'default', body: sleeper('seen', 4) });
-  await eventually(() => (running.size === 4 ? true : undefined));
-  await apps.deleteNamespacedDeployment({ name: 'seen', namespace: 'default' });
-  await eventually(() => (gone.size === 4 ? true : undefined));
-  t.deepEqual([...gone].sort(), [...running].sort());
-  t.deepEqual(errors, []);
-  await informer.stop();
-});
+  for (const stream of [out, err]) stream.end();
+  const [said, aside] = await Promise.all(texts);
+  return { out: said, err: aside, code: status.details?.causes?.find(({ reason }) => reason === 'ExitCode')?.message };
+}
+
+test.serial(
+  'a program creates, patches, watches, looks into and deletes; an informer sees it all, without an error',
+  async (t) => {
+    const core = config.makeApiClient(CoreV1Api);
+    const apps = config.makeApiClient(AppsV1Api);
+    const informer = makeInformer(config, '/api/v1/namespaces/default/pods', () =>
+      core.listNamespacedPod({ namespace: 'default' }),
+    );
+    const running = new Set<string>();
+    const gone = new Set<string>();
+    const errors: unknown[] = [];
+    informer.on('update', (pod: V1Pod) => {
+      if (pod.status?.phase === 'Running') running.add(pod.metadata!.name!);
+    });
+    informer.on('delete', (pod: V1Pod) => gone.add(pod.metadata!.name!));
+    informer.on('error', (error: unknown) => errors.push(error));
+    await informer.start();
+    await apps.createNamespacedDeployment({ namespace: 'default', body: sleeper('seen', 4) });
+    await eventually(() => (running.size === 4 ? true : undefined));
+
+    const scale = [{ op: 'replace', path: '/spec/replicas', value: 5 }];
+    await apps.patchNamespacedDeployment({ name: 'seen', namespace: 'default', body: scale });
+    await eventually(() => (running.size === 5 ? true : undefined));
+    const [first] = [...running].sort();
+    t.deepEqual(await execute(first!, ['sh', '-c', 'tr a-z A-Z; echo aside >&2; exit 3'], 'said'), {
+      ...{ out: 'SAID', err: 'aside\n', code: '3' },
+    });
+    const logged = new PassThrough();
+    const isLogged = textOf(logged);
+    await new Log(config).log('default', first!, 'c', logged);
+    t.is(await isLogged, 'awake\n');
+    const seen: string[] = [];
+    const following = await new Watch(config).watch(
+      '/apis/apps/v1/namespaces/default/deployments',
+      { fieldSelector: 'metadata.name=seen' },
+      (type) => seen.push(type),
+      () => undefined,
+    );
+    await eventually(() => (seen.includes('ADDED') ? true : undefined));
+
+    await apps.deleteNamespacedDeployment({ name: 'seen', namespace: 'default' });
+    await eventually(() => (gone.size === 5 ? true : undefined));
+    await eventually(() => (seen.at(-1) === 'DELETED' ? true : undefined));
+    following.abort();
+    t.deepEqual([...gone].sort(), [...running].sort());
+    t.deepEqual(errors, []);
+    await informer.stop();
+  },
+);
 
 function commandLine(pid: number): readonly string[] {
   try {

@@ -1,7 +1,9 @@
-/** A stock kubectl does its everyday work on a three-node cluster. */
-import { basename } from 'node:path';
+/** Stock kubectls, the oldest and the newest at hand, do their everyday work on one three-node cluster, and agree. */
+import { writeFileSync } from 'node:fs';
+import { basename, join } from 'node:path';
 import test, { type ExecutionContext } from 'ava';
 import { kubectls, TestCluster } from './support/cluster.ts';
+import { normalised, scenario } from './support/scenario.ts';
 
 /** Pods have a /tmp of their own: a Node that lies there is not theirs. */
 const podNode = process.execPath.startsWith('/tmp/') ? 'node' : process.execPath;
@@ -11,33 +13,6 @@ test.before(async () => {
   cluster = await TestCluster.start();
 });
 test.after.always(() => cluster?.stop());
-
-const server = `require('http').createServer((q, r) => r.end(process.env.ANSWER + ' ' + require('os').hostname() + '\\n')).listen(8080)`;
-
-const manifest = (namespace: string, answer: string) => `
-apiVersion: apps/v1
-kind: Deployment
-metadata: { name: web, namespace: ${namespace} }
-spec:
-  replicas: 3
-  selector: { matchLabels: { app: web } }
-  template:
-    metadata: { labels: { app: web } }
-    spec:
-      terminationGracePeriodSeconds: 1
-      containers:
-      - name: web
-        image: host
-        command: ${JSON.stringify([podNode, '-e', server])}
-        env: [{ name: ANSWER, value: ${answer} }]
-        ports: [{ containerPort: 8080 }]
-        readinessProbe: { httpGet: { path: /, port: 8080 }, periodSeconds: 1 }
----
-apiVersion: v1
-kind: Service
-metadata: { name: web, namespace: ${namespace} }
-spec: { selector: { app: web }, ports: [{ port: 80, targetPort: 8080 }] }
-`;
 
 function tools(t: ExecutionContext, binary: string, namespace: string) {
   const raw = (argv: readonly string[], input?: string) => cluster.kubectl(binary, ['-n', namespace, ...argv], input);
@@ -50,48 +25,69 @@ function tools(t: ExecutionContext, binary: string, namespace: string) {
   return { raw, ok };
 }
 
+interface Told {
+  readonly minor: number;
+  /** By the number of the step; undefined where this kubectl has no such command. */
+  readonly outputs: readonly (string | undefined)[];
+  /** Steps that did not go as they say. */
+  readonly problems: readonly string[];
+}
+
+const namespaceOf = (index: number): string => `everyday-${index}`;
+
+/** Takes every step of the scenario. */
+async function take(t: ExecutionContext, binary: string, index: number): Promise<Told> {
+  const { raw, ok } = tools(t, binary, namespaceOf(index));
+  const client = JSON.parse(await ok(['version', '--client', '-o', 'json'])) as { clientVersion: { minor: string } };
+  const minor = Number.parseInt(client.clientVersion.minor, 10);
+  const file = join(cluster.folder, '..', `said-${index}`);
+  writeFileSync(file, 'of a file\n');
+  const names = { file, ns: namespaceOf(index), node: `node-${(index % 3) + 1}` };
+  const filled = (word: string) => word.replaceAll(/\{(ns|node|file)\}/g, (_, name: keyof typeof names) => names[name]);
+  await ok(['create', 'namespace', names.ns]);
+  const outputs: (string | undefined)[] = [];
+  const problems: string[] = [];
+  for (const { line, input, expect, code = 0, until, lastLine, since = 0 } of scenario(podNode)) {
+    const argv = line.split(' ').map((word) => filled(word.replaceAll('~', ' ')));
+    let said = '';
+    const limit = Date.now() + 60_000;
+    for (let isDone = since > minor; !isDone;) {
+      const output = await raw(argv, input);
+      // Of what succeeds, hints and warnings are each version's own.
+      said = output.code === 0 ? output.stdout : output.stdout + output.stderr;
+      const isAsExpected = output.code === code && (expect === undefined || expect.test(said));
+      isDone = isAsExpected || until !== true || Date.now() > limit;
+      if (isDone && !isAsExpected)
+        problems.push(`kubectl 1.${minor} ${argv.join(' ')}: ${output.code}\n${output.stdout}${output.stderr}`);
+      if (!isDone) await new Promise((resolve) => setTimeout(resolve, 100));
+    }
+    const plain = normalised(said, { file, ns: names.ns }).split('\n');
+    outputs.push(since > minor ? undefined : lastLine ? plain.at(-1) : plain.join('\n'));
+  }
+  return { minor, outputs, problems };
+}
+
+test.serial('every kubectl takes the same steps and is told the same', async (t) => {
+  t.timeout(300_000);
+  const told = await Promise.all(kubectls().map((binary, index) => take(t, binary, index)));
+  const [oldest, ...later] = told.toSorted((one, other) => one.minor - other.minor);
+  t.log(`versions 1.${told.map(({ minor }) => minor).join(', 1.')}`);
+  const problems = told.flatMap((one) => one.problems);
+  for (const { minor, outputs } of later)
+    for (const [number, { line, differs }] of scenario(podNode).entries()) {
+      const [one, other] = [oldest!.outputs[number], outputs[number]];
+      if (one === undefined || other === undefined) continue;
+      const where = `1.${oldest!.minor} and 1.${minor}: ${line}`;
+      const isToDiffer = differs !== undefined && oldest!.minor === 20 && minor >= 27;
+      if (one !== other && differs === undefined) problems.push(`${where}\n${one}\n---\n${other}`);
+      if (one === other && isToDiffer) problems.push(`${where}: the same, though ${differs}`);
+    }
+  t.deepEqual(problems, []);
+});
+
 for (const [index, binary] of kubectls().entries()) {
-  const namespace = `everyday-${index}`;
+  const namespace = namespaceOf(index);
   const title = `${basename(binary)} (${index})`;
-
-  test.serial(`${title}: deploys, reads, changes and rolls back`, async (t) => {
-    const { ok } = tools(t, binary, namespace);
-    t.log((await ok(['version'])).trim());
-    await ok(['create', 'namespace', namespace]);
-    await ok(['apply', '-f', '-'], manifest(namespace, 'one'));
-    t.regex(await ok(['rollout', 'status', 'deployment/web', '--timeout=60s']), /successfully rolled out/);
-
-    const wide = await ok(['get', 'pods', '-o', 'wide']);
-    t.regex(wide, /NAME\s+READY\s+STATUS\s+RESTARTS\s+AGE\s+IP\s+NODE/);
-    t.is(wide.match(/1\/1\s+Running/g)?.length, 3);
-    t.is(new Set(wide.match(/node-\d/g)).size, 3, 'one pod a node');
-    t.is(
-      (JSON.parse(await ok(['get', 'deployment', 'web', '-o', 'json'])) as { status: { readyReplicas: number } }).status
-        .readyReplicas,
-      3,
-    );
-    t.regex(await ok(['describe', 'deployment', 'web']), /ScalingReplicaSet/);
-    t.regex(await ok(['describe', 'pods']), /Started container web/);
-    t.regex(await ok(['describe', 'node', 'node-1']), /Ready\s+True/);
-    t.regex(await ok(['get', 'events']), /Scheduled/);
-
-    await ok(['scale', 'deployment', 'web', '--replicas=4']);
-    await ok(['rollout', 'status', 'deployment/web', '--timeout=60s']);
-    await ok(['set', 'env', 'deployment/web', 'ANSWER=two']);
-    await ok(['rollout', 'status', 'deployment/web', '--timeout=90s']);
-    t.regex(await ok(['rollout', 'history', 'deployment/web']), /1 .*\n2 /);
-    await ok(['rollout', 'undo', 'deployment/web']);
-    await ok(['rollout', 'status', 'deployment/web', '--timeout=90s']);
-    const [env] = (
-      JSON.parse(await ok(['get', 'deployment', 'web', '-o', 'json'])) as {
-        spec: { template: { spec: { containers: { env: { value: string }[] }[] } } };
-      }
-    ).spec.template.spec.containers[0]!.env;
-    t.is(env!.value, 'one');
-    t.regex(await ok(['rollout', 'history', 'deployment/web']), /2 .*\n3 /);
-    await ok(['apply', '-f', '-'], manifest(namespace, 'three'));
-    await ok(['rollout', 'status', 'deployment/web', '--timeout=90s']);
-  });
 
   test.serial(`${title}: the Service answers from every pod, by name, across nodes`, async (t) => {
     const { ok } = tools(t, binary, namespace);
@@ -115,43 +111,15 @@ for (const [index, binary] of kubectls().entries()) {
     t.pass();
   });
 
-  test.serial(`${title}: exec, logs, labels, expose, run, wait, cordon, explain`, async (t) => {
-    const { ok, raw } = tools(t, binary, namespace);
+  test.serial(`${title}: follows a log`, async (t) => {
+    const { ok } = tools(t, binary, namespace);
     const loop = 'i=0; while :; do i=$((i+1)); echo line $i; sleep 0.1; done';
-    await ok(['run', 'talker', '--image=host', '--restart=Never', '--', 'sh', '-c', loop]);
-    await ok(['wait', '--for=condition=Ready', 'pod/talker', '--timeout=60s']);
-    t.is((await ok(['exec', '-i', 'talker', '--', 'tr', 'a-z', 'A-Z'], 'abc')).trim(), 'ABC');
-    t.is((await raw(['exec', 'talker', '--', 'sh', '-c', 'exit 7'])).code, 7);
-    t.regex(await ok(['logs', 'talker', '--tail=2']), /^line \d+\nline \d+\n$/);
-    const followed = await cluster.kubectl(
-      binary,
-      ['-n', namespace, 'logs', '-f', 'talker', '--tail=1'],
-      undefined,
-      1500,
-    );
+    await ok(['run', 'follower', '--image=host', '--restart=Never', '--', 'sh', '-c', loop]);
+    await ok(['wait', '--for=condition=Ready', 'pod/follower', '--timeout=60s']);
+    const argv = ['-n', namespace, 'logs', '-f', 'follower', '--tail=1'];
+    const followed = await cluster.kubectl(binary, argv, undefined, 1500);
     t.true(followed.stdout.split('\n').length > 4, followed.stdout);
-    await ok(['label', 'pod', 'talker', 'team=a']);
-    await ok(['annotate', 'pod', 'talker', 'note=b']);
-    t.regex(await ok(['get', 'pod', 'talker', '--show-labels']), /team=a/);
-    await ok(['expose', 'deployment', 'web', '--name=web2', '--port=81', '--target-port=8080']);
-    t.regex(await ok(['get', 'service', 'web2']), /81\/TCP/);
-    await ok(['cordon', 'node-1']);
-    t.regex(await ok(['get', 'node', 'node-1']), /SchedulingDisabled/);
-    await ok(['uncordon', 'node-1']);
-    t.regex(await ok(['explain', 'deployment.spec.replicas']), /integer/);
-    t.regex(await ok(['api-resources']), /deployments\s+deploy\s+apps\/v1\s+true\s+Deployment/);
-    t.not((await raw(['get', 'pod', 'none'])).code, 0);
-    t.regex((await raw(['get', 'pod', 'none'])).stderr, /Error from server \(NotFound\): pods "none" not found/);
-    t.regex(
-      (
-        await raw(
-          ['create', '-f', '-'],
-          'apiVersion: v1\nkind: Pod\nmetadata: {name: Bad_Name}\nspec: {containers: [{name: c, image: host}]}',
-        )
-      ).stderr,
-      /Invalid value: "Bad_Name"/,
-    );
-    await ok(['delete', 'pod', 'talker', '--grace-period=1']);
+    await ok(['delete', 'pod', 'follower', '--grace-period=1']);
   });
 
   test.serial(`${title}: a deleted namespace takes everything with it`, async (t) => {

@@ -65,6 +65,7 @@ export class LocalCluster implements Cluster {
       },
       authorize: (user: UserInfo, request: AccessRequest) =>
         engine.access?.authorize(user, request) ?? { allowed: false, reason: 'no authorizer' },
+      tokenIssuer: () => engine.tokens && { issuer: engine.tokens.issuer, keys: [engine.tokens.publicKey()] },
       resources: () => engine.catalog.served(),
       node: (name: string) => nodes.get(name),
       checks,

@@ -127,6 +127,10 @@ async function routeKnown(
         body: Buffer.from(await context.processMetrics()),
         contentType: 'text/plain; version=0.0.4; charset=utf-8',
       });
+    case '.well-known':
+    case 'openid':
+      readOnly(exchange);
+      return sendTokenIssuer(exchange, context, segments.join('/'));
     case '':
       readOnly(exchange);
       return sendJson(exchange, 200, { paths: rootPaths(context) });
@@ -221,6 +225,29 @@ async function sendOpenApi(exchange: Exchange, context: RouterContext, segments:
   });
 }
 
+const issuerPath = '.well-known/openid-configuration';
+const keysPath = 'openid/v1/jwks';
+
+/** OpenID Connect Discovery 1.0 of the issuer of service account tokens, as kube-apiserver answers it. */
+async function sendTokenIssuer(exchange: Exchange, { server }: RouterContext, path: string): Promise<void> {
+  const known = server.tokenIssuer?.();
+  if (known === undefined || (path !== issuerPath && path !== keysPath)) throw noSuchPath();
+  const { issuer, keys } = known;
+  const isKeys = path === keysPath;
+  const document = isKeys
+    ? { keys }
+    : {
+        issuer,
+        jwks_uri: `${issuer}/${keysPath}`,
+        response_types_supported: ['id_token'],
+        subject_types_supported: ['public'],
+        id_token_signing_alg_values_supported: ['ES256'],
+      };
+  exchange.response.setHeader('cache-control', 'public, max-age=3600');
+  const contentType = isKeys ? 'application/jwk-set+json' : 'application/json';
+  return send(exchange, { status: 200, body: Buffer.from(JSON.stringify(document)), contentType });
+}
+
 function rootPaths(context: RouterContext): readonly string[] {
   const versions = new Set<string>();
   for (const resource of context.server.resources())
@@ -229,9 +256,11 @@ function rootPaths(context: RouterContext): readonly string[] {
     '/api',
     '/apis',
     ...versions,
+    `/${issuerPath}`,
     '/healthz',
     '/livez',
     '/metrics',
+    `/${keysPath}`,
     '/openapi/v2',
     '/openapi/v3',
     '/readyz',

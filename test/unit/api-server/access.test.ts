@@ -1,5 +1,7 @@
 /** Tokens, roles and impersonation at the front: over TLS, also through the unix socket, as nodes forward it. */
+import { createPublicKey, verify } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
+import type { IncomingHttpHeaders } from 'node:http';
 import { request, type RequestOptions } from 'node:https';
 import { connect } from 'node:net';
 import { join } from 'node:path';
@@ -17,11 +19,13 @@ async function ask(api: Api, path: string, headers: Record<string, string> = {},
     path,
     headers: { host: 'kubernetes.default.svc', connection: 'close', ...headers },
   };
-  return new Promise<{ status: number; json: any }>((resolve, reject) => {
+  return new Promise<{ status: number; headers: IncomingHttpHeaders; json: any }>((resolve, reject) => {
     const call = request(options, (answer) => {
       let text = '';
       answer.on('data', (chunk: Buffer) => (text += chunk.toString('utf8')));
-      answer.on('end', () => resolve({ status: answer.statusCode ?? 0, json: JSON.parse(text) }));
+      answer.on('end', () =>
+        resolve({ status: answer.statusCode ?? 0, headers: answer.headers, json: JSON.parse(text) }),
+      );
     });
     call.on('error', reject);
     call.end();
@@ -91,4 +95,34 @@ test('the server keeps what the cluster knows of it', async (t) => {
     if (Date.now() > end) throw new Error('it was not told');
     await new Promise((resolve) => setTimeout(resolve, 20));
   }
+});
+
+test('whoever checks tokens himself finds their issuer and its key', async (t) => {
+  await using api = await startApi();
+  const token = await tokenOf(api, 'default');
+  const authorization = `Bearer ${token}`;
+  const found = await ask(api, '/.well-known/openid-configuration', { authorization });
+  t.is(found.status, 200);
+  const [header, payload, signature] = token.split('.').map((part) => Buffer.from(part, 'base64url'));
+  const claims = JSON.parse(String(payload)) as { iss: string };
+  const { issuer, jwks_uri: keysAt } = found.json as { issuer: string; jwks_uri: string };
+  t.is(issuer, claims.iss);
+  t.is(keysAt, `${issuer}/openid/v1/jwks`);
+  const reply = await ask(api, new URL(keysAt).pathname, { authorization });
+  t.is(reply.headers['content-type'], 'application/jwk-set+json');
+  const [key] = (reply.json as { keys: Record<string, string>[] }).keys;
+  t.like(key, { use: 'sig', alg: 'ES256', kty: 'EC', kid: (JSON.parse(String(header)) as { kid: string }).kid });
+  t.is(key!['d'], undefined, 'the private part stays here');
+  const check = (text: string) =>
+    verify(
+      'sha256',
+      Buffer.from(text),
+      { key: createPublicKey({ key: key!, format: 'jwk' }), dsaEncoding: 'ieee-p1363' },
+      signature!,
+    );
+  const signed = token.slice(0, token.lastIndexOf('.'));
+  t.true(check(signed));
+  t.false(check(`${signed}x`));
+  t.is((await ask(api, '/openid/v1/other', { authorization })).status, 403);
+  t.is((await ask(api, '/openid/v1/jwks', {})).status, 401);
 });

@@ -170,6 +170,13 @@ const roles: readonly BootstrapRole[] = [
       rule('authentication.k8s.io', ['selfsubjectreviews'], ['create']),
     ],
   },
+  {
+    name: 'system:service-account-issuer-discovery',
+    rules: [
+      urls(['/.well-known/openid-configuration', '/.well-known/openid-configuration/']),
+      urls(['/openid/v1/jwks', '/openid/v1/jwks/']),
+    ],
+  },
   { name: 'system:public-info-viewer', rules: [urls(healthPaths)] },
   {
     name: 'system:monitoring',
@@ -209,6 +216,11 @@ const bindings: readonly (readonly [name: string, role: string, subjects: readon
     'system:public-info-viewer',
     'system:public-info-viewer',
     ['Group system:authenticated', 'Group system:unauthenticated'],
+  ],
+  [
+    'system:service-account-issuer-discovery',
+    'system:service-account-issuer-discovery',
+    ['Group system:serviceaccounts'],
   ],
   ['system:monitoring', 'system:monitoring', ['Group system:monitoring']],
   ['system:node', 'system:node', ['Group system:nodes']],

@@ -24,6 +24,11 @@ export function signToken(claims: object, key: SigningKey): string {
   return `${content}.${signature.toString('base64url')}`;
 }
 
+/** RFC 7517: for who checks our tokens himself. */
+export function publicJsonWebKey(key: SigningKey): Readonly<Record<string, unknown>> {
+  return { use: 'sig', kid: key.id, alg: 'ES256', ...key.publicKey.export({ format: 'jwk' }) };
+}
+
 /** Longer ones are not ours, and nobody shall make us hash megabytes. */
 const maxLength = 16_384;
 

@@ -6,7 +6,7 @@ import { randomUUID } from 'node:crypto';
 import type { KubernetesObject, ResourceType, UserInfo } from '../../../../kernel/contract/index.ts';
 import type { Pod, Secret, ServiceAccount } from '../../../../kernel/contract/kubernetes.ts';
 import { resources } from '../../../../kernel/machinery/resources.ts';
-import { signToken, verifiedClaims, type SigningKey } from './json-web-token.ts';
+import { publicJsonWebKey, signToken, verifiedClaims, type SigningKey } from './json-web-token.ts';
 
 interface Reference {
   readonly name: string;
@@ -46,6 +46,10 @@ export class ServiceAccountTokens {
     this.#key = options.key;
     this.#find = options.find;
     this.#now = options.now;
+  }
+
+  publicKey(): Readonly<Record<string, unknown>> {
+    return publicJsonWebKey(this.#key());
   }
 
   issue(binding: Binding, audiences: readonly string[], lifetimeSeconds: number): { token: string; endsMs: number } {
