@@ -14,8 +14,8 @@ interface Lane {
   readonly argv: readonly string[];
   /** A tool that reports by its exit code counts as one check; the others speak TAP. */
   readonly isTool: boolean;
-  /** Neighbours of one stage run at the same time: these leave much of the machine idle. */
-  readonly stage?: string;
+  /** Lanes with a track leave much of the machine idle: the tracks run at the same time, each its lanes in their order. */
+  readonly track?: 'network' | 'cluster' | 'other-node';
   /** Why this host cannot run it; undefined: it can. */
   problem?(): string | undefined;
 }
@@ -36,10 +36,10 @@ const lanes: readonly Lane[] = [
   { name: 'lint', argv: ['node_modules/.bin/oxlint', '--type-aware', '--deny-warnings'], isTool: true },
   { name: 'format', argv: ['node_modules/.bin/prettier', '--check', '.'], isTool: true },
   { name: 'unit', argv: ava('ava.config.js'), isTool: false },
-  { name: 'lab', argv: inPrivateNamespaces(ava('ava.lab.config.js')), isTool: false, stage: 'waiting' },
-  { name: 'cluster', argv: ava('ava.cluster.config.js'), isTool: false, stage: 'waiting' },
-  ...otherNode(process.env['PINTLE_TEST_NODE']),
+  { name: 'lab', argv: inPrivateNamespaces(ava('ava.lab.config.js')), isTool: false, track: 'network' },
   secondKernel('vm', ava('ava.vm.config.js')),
+  { name: 'cluster', argv: ava('ava.cluster.config.js'), isTool: false, track: 'cluster' },
+  ...otherNode(process.env['PINTLE_TEST_NODE']),
 ];
 
 /** On a kernel that has what this one may lack. */
@@ -48,6 +48,7 @@ function secondKernel(target: 'uml' | 'vm', argv: readonly string[]): Lane {
     name: target,
     argv: [process.execPath, 'out/lab/kernels/run-on.js', '--target', target, '--', ...argv],
     isTool: false,
+    track: 'network',
     problem: () => {
       const problem = kernelProblem(target);
       return problem === undefined ? undefined : `${problem.reason}; ${problem.fix}`;
@@ -60,8 +61,13 @@ function otherNode(node: string | undefined): readonly Lane[] {
   if (node === undefined || node === '') return [];
   const scenario = 'out/test/cluster/kubectl.test.js';
   return [
-    { name: 'unit-other-node', argv: ava('ava.config.js', node), isTool: false, stage: 'waiting' },
-    { name: 'cluster-other-node', argv: ava('ava.cluster.config.js', node, scenario), isTool: false, stage: 'waiting' },
+    { name: 'unit-other-node', argv: ava('ava.config.js', node), isTool: false, track: 'other-node' },
+    {
+      name: 'cluster-other-node',
+      argv: ava('ava.cluster.config.js', node, scenario),
+      isTool: false,
+      track: 'other-node',
+    },
   ];
 }
 
@@ -146,11 +152,12 @@ if (unknown.length > 0) {
   removeOrphans();
   const results: TapResult[] = [];
   const chosen = lanes.filter(({ name }) => wanted.length === 0 || wanted.includes(name));
-  while (chosen.length > 0 && !isInterrupted) {
-    const [first] = chosen;
-    const together = first?.stage === undefined ? 1 : chosen.findIndex(({ stage }) => stage !== first.stage);
-    results.push(...(await Promise.all(chosen.splice(0, together < 0 ? chosen.length : together).map(runLane))));
-  }
+  const runTrack = async (track: Lane['track']): Promise<void> => {
+    for (const lane of chosen.filter((one) => one.track === track))
+      if (!isInterrupted) results.push(await runLane(lane));
+  };
+  await runTrack(undefined);
+  await Promise.all((['network', 'cluster', 'other-node'] as const).map(runTrack));
   const total: TapResult = {
     passed: results.reduce((sum, { passed }) => sum + passed, 0),
     failures: results.flatMap(({ failures }) => failures),
