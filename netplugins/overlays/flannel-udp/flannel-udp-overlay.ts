@@ -201,7 +201,8 @@ export class FlannelUdpOverlay implements Overlay, AsyncDisposable {
 
   #framings(): readonly Framing[] {
     if (this.#place?.settings.path !== 'offload') return ['plain'];
-    const hasShortcut = this.#process?.hello.features['kernel'] === 'yes';
+    // A translated address is put right by conntrack, which the shortcut goes past.
+    const hasShortcut = this.#process?.hello.features['kernel'] === 'yes' && this.#place.overwrite === undefined;
     return ['plain', 'partial', 'super', ...(hasShortcut ? (['kernel'] as const) : [])];
   }
 
