@@ -5,11 +5,10 @@
  * Two back ends share the commands' names: `nft` keeps the rules in nftables, `legacy` in the kernel's older tables. Rules
  * in both at once meet packets twice and in an order nobody sees, so all of ours go to the one that the host uses.
  */
-import { spawn, type ChildProcess } from 'node:child_process';
 import { accessSync, constants, existsSync, readFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { isPintleError, PintleError } from '../../kernel/contract/index.ts';
-import { runInNetns } from './namespaces.ts';
+import { commandFailed, runHostCommand, type CommandResult } from './host-command.ts';
 import type { IpFamily } from './service-addresses.ts';
 
 export type IptablesBackend = 'nft' | 'legacy';
@@ -29,12 +28,6 @@ export interface Iptables {
   restore(text: string): Promise<void>;
   /** The rules of a table as iptables-save prints them; of all tables in use when `table` is undefined. */
   save(table?: string): Promise<string>;
-}
-
-interface Result {
-  readonly exitCode: number;
-  readonly stdout: string;
-  readonly stderr: string;
 }
 
 const systemLock = '/run/xtables.lock';
@@ -120,49 +113,13 @@ function run(
   argv: readonly string[],
   input: string,
   options: Pick<IptablesOptions, 'netns' | 'lockFile' | 'onPort'>,
-): Promise<Result> {
-  const [command = '', ...args] = argv;
-  const start = (): ChildProcess =>
-    spawn(command, args, { env: environment(options), stdio: ['pipe', 'pipe', 'pipe'] });
-  return new Promise((resolve, reject) => {
-    // The child is forked from this thread, so it starts in the namespace that the thread is in.
-    const child = options.netns === undefined ? start() : runInNetns(options.netns, start);
-    if (child.pid !== undefined) options.onPort?.(child.pid);
-    const out: Buffer[] = [];
-    const err: Buffer[] = [];
-    child.stdout?.on('data', (chunk: Buffer) => out.push(chunk));
-    child.stderr?.on('data', (chunk: Buffer) => err.push(chunk));
-    // A tool that stops early closes its input; the exit code and its message say why.
-    child.stdin?.on('error', () => undefined);
-    child.on('error', (cause: NodeJS.ErrnoException) => {
-      const advice = cause.code === 'ENOENT' ? 'it is not installed: apt-get install iptables' : cause.message;
-      const details = { argv, exitCode: -1, stderr: '' };
-      reject(
-        new PintleError('HOST_COMMAND_FAILED', `${argv.join(' ')} could not be started; ${advice}`, { details, cause }),
-      );
-    });
-    child.on('close', (code) =>
-      resolve({
-        exitCode: code ?? 128,
-        stdout: Buffer.concat(out).toString('utf8'),
-        stderr: Buffer.concat(err).toString('utf8'),
-      }),
-    );
-    child.stdin?.end(input);
-  });
+): Promise<CommandResult> {
+  const { netns, onPort } = options;
+  return runHostCommand({ argv, input, env: environment(options), cure: 'apt-get install iptables', netns, onPort });
 }
 
-function failed(argv: readonly string[], result: Result, text = ''): PintleError {
-  const stderr = result.stderr.trim().split('\n').slice(0, 20).join('\n');
-  const line = /line:? (\d+)/.exec(stderr)?.[1];
-  const culprit = line === undefined ? undefined : text.split('\n')[Number(line) - 1]?.trim();
-  const where = culprit === undefined ? '' : ` at "${culprit.slice(0, 200)}"`;
-  return new PintleError(
-    'HOST_COMMAND_FAILED',
-    `${argv.join(' ')} ended with exit code ${result.exitCode}${where}: ${stderr.split('\n')[0] ?? ''}`,
-    { details: { argv, exitCode: result.exitCode, stderr } },
-  );
-}
+const failed = (argv: readonly string[], result: CommandResult, text = ''): PintleError =>
+  commandFailed(argv, result, /line:? (\d+)/, text);
 
 /**
  * Lines that belong in one section. The nft back end keeps the chains of a section in a sorted list, so its time grows with

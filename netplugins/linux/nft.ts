@@ -2,20 +2,13 @@
  * Runs the `nft` command (Debian package nftables): transactions as text on its standard input, listings as JSON. One
  * call of `nftTransaction` is one kernel transaction: all of it or nothing.
  */
-import { spawn, type ChildProcess } from 'node:child_process';
-import { PintleError } from '../../kernel/contract/index.ts';
-import { runInNetns } from './namespaces.ts';
+import type { PintleError } from '../../kernel/contract/index.ts';
+import { commandFailed, runHostCommand, type CommandResult } from './host-command.ts';
 
 export interface NftOptions {
   readonly netns?: string | undefined;
   /** Told the netlink port of the process that will make the changes, before it makes them. */
   readonly onPort?: ((port: number) => void) | undefined;
-}
-
-interface Result {
-  readonly exitCode: number;
-  readonly stdout: string;
-  readonly stderr: string;
 }
 
 /**
@@ -59,45 +52,9 @@ export async function nftHas(what: readonly string[], options: NftOptions = {}):
   return (await run(['nft', ...what], '', options)).exitCode === 0;
 }
 
-function run(argv: readonly string[], input: string, options: NftOptions): Promise<Result> {
-  const [command = 'nft', ...args] = argv;
-  const start = (): ChildProcess => spawn(command, args, { env: environment(), stdio: ['pipe', 'pipe', 'pipe'] });
-  return new Promise((resolve, reject) => {
-    // The child is forked from this thread, so it starts in the namespace that the thread is in.
-    const child = options.netns === undefined ? start() : runInNetns(options.netns, start);
-    if (child.pid !== undefined) options.onPort?.(child.pid);
-    const out: Buffer[] = [];
-    const err: Buffer[] = [];
-    child.stdout?.on('data', (chunk: Buffer) => out.push(chunk));
-    child.stderr?.on('data', (chunk: Buffer) => err.push(chunk));
-    // nft that stops early closes its input; the exit code and its message say why.
-    child.stdin?.on('error', () => undefined);
-    child.on('error', (cause: NodeJS.ErrnoException) => {
-      const advice = cause.code === 'ENOENT' ? 'nft is not installed: apt-get install nftables' : cause.message;
-      const details = { argv, exitCode: -1, stderr: '' };
-      reject(
-        new PintleError('HOST_COMMAND_FAILED', `${argv.join(' ')} could not be started; ${advice}`, { details, cause }),
-      );
-    });
-    child.on('close', (code) =>
-      resolve({
-        exitCode: code ?? 128,
-        stdout: Buffer.concat(out).toString('utf8'),
-        stderr: Buffer.concat(err).toString('utf8'),
-      }),
-    );
-    child.stdin?.end(input);
-  });
+function run(argv: readonly string[], input: string, { netns, onPort }: NftOptions): Promise<CommandResult> {
+  return runHostCommand({ argv, input, env: environment(), cure: 'apt-get install nftables', netns, onPort });
 }
 
-function failed(argv: readonly string[], result: Result, text = ''): PintleError {
-  const stderr = result.stderr.trim().split('\n').slice(0, 20).join('\n');
-  const line = /^\S*?:(\d+):/m.exec(stderr)?.[1];
-  const culprit = line === undefined ? undefined : text.split('\n')[Number(line) - 1]?.trim();
-  const where = culprit === undefined ? '' : ` at "${culprit.slice(0, 200)}"`;
-  return new PintleError(
-    'HOST_COMMAND_FAILED',
-    `${argv.join(' ')} ended with exit code ${result.exitCode}${where}: ${stderr.split('\n')[0] ?? ''}`,
-    { details: { argv, exitCode: result.exitCode, stderr } },
-  );
-}
+const failed = (argv: readonly string[], result: CommandResult, text = ''): PintleError =>
+  commandFailed(argv, result, /^\S*?:(\d+):/m, text);

@@ -22,7 +22,7 @@ import {
   type Generation,
   type Leftovers,
 } from './render-table.ts';
-import { isElementsOnly, parts, sizeOf, type Chain, type Difference, type Element } from './table-change.ts';
+import { isElementsOnly, parts, sizeOf, steps, type Chain, type Difference, type Element } from './table-change.ts';
 import type { TableWishes } from './table-wishes.ts';
 
 /**
@@ -131,15 +131,16 @@ export class ProxyTable {
 
   async #bring(change: Difference, generation: Generation): Promise<void> {
     for (const part of parts(change, chunkElements)) {
-      if (!isElementsOnly(part)) {
-        await this.#run(renderDifference(part, this.family, generation));
-        continue;
-      }
-      this.#elements ??= openNftElements(this.#options);
-      this.#options.onPort?.(this.#elements.port);
-      this.#elements.apply(this.family, tableName, elementChanges(part, generation));
+      for (const step of steps(part)) await this.#take(step, generation);
       if (part !== change) await setImmediate();
     }
+  }
+
+  async #take(step: Difference, generation: Generation): Promise<void> {
+    if (!isElementsOnly(step)) return this.#run(renderDifference(step, this.family, generation));
+    this.#elements ??= openNftElements(this.#options);
+    this.#options.onPort?.(this.#elements.port);
+    this.#elements.apply(this.family, tableName, elementChanges(step, generation));
   }
 
   #run(text: string): Promise<void> {

@@ -80,6 +80,32 @@ export function isElementsOnly(change: Difference): boolean {
   );
 }
 
+/**
+ * A part in the steps in which it is cheapest: what leads nowhere yet, elements alone, what nothing leads to any more. Each
+ * leaves every service address whole.
+ */
+export function* steps(part: Difference): Generator<Difference> {
+  const { removed, added, staleChains, staleAffinity } = part;
+  const elements = { ...noChange, removed, added };
+  if (isElementsOnly(part) || !isElementsOnly(elements) || removed.length + added.length === 0) {
+    yield part;
+    return;
+  }
+  yield { ...part, removed: [], added: [], staleChains: [], staleAffinity: [] };
+  yield elements;
+  if (staleChains.length > 0) yield { ...noChange, staleChains, staleAffinity };
+}
+
+const noChange: Difference = {
+  slotMaps: [],
+  removed: [],
+  added: [],
+  chains: [],
+  staleChains: [],
+  affinity: [],
+  staleAffinity: [],
+};
+
 export function sizeOf(change: Difference): number {
   return (
     change.slotMaps.length +
@@ -118,17 +144,8 @@ export function* parts(change: Difference, limit: number): Generator<Difference>
   for (const element of change.removed) groupFor(element).removed.push(element);
   const common = groups.get('');
   groups.delete('');
-  const nothing: Difference = {
-    slotMaps: [],
-    removed: [],
-    added: [],
-    chains: [],
-    staleChains: [],
-    affinity: [],
-    staleAffinity: [],
-  };
   yield {
-    ...nothing,
+    ...noChange,
     slotMaps: change.slotMaps,
     chains: change.chains,
     affinity: change.affinity,
@@ -140,10 +157,10 @@ export function* parts(change: Difference, limit: number): Generator<Difference>
     removed.push(...group.removed);
     added.push(...group.added);
     if (removed.length + added.length < limit) continue;
-    yield { ...nothing, removed, added };
+    yield { ...noChange, removed, added };
     removed = [];
     added = [];
   }
   removed.push(...(common?.removed ?? []));
-  yield { ...nothing, removed, added, staleChains: change.staleChains, staleAffinity: change.staleAffinity };
+  yield { ...noChange, removed, added, staleChains: change.staleChains, staleAffinity: change.staleAffinity };
 }

@@ -12,6 +12,7 @@ import {
   isShared,
   parts,
   sizeOf,
+  steps,
   type Fragment,
 } from '../../../netplugins/proxies/nftables/table-change.ts';
 import { TableWishes } from '../../../netplugins/proxies/nftables/table-wishes.ts';
@@ -260,6 +261,24 @@ test('elements alone need no nft; chains, new maps and plain ranges do', (t) => 
     ),
   );
   t.false(isElementsOnly({ ...change, added: [{ set: 'cluster-cidrs', key: '10.0.0.0/8', data: '' }] }));
+});
+
+test('a change is made in steps: chains that nothing leads to, elements alone, chains that nothing leads to any more', (t) => {
+  const sticky = renderPort(port({ affinitySeconds: 60 }), context);
+  const wishes = wishesOf(sticky);
+  const made = [...steps(wishes.takeWhole())];
+  t.deepEqual(made.map(isElementsOnly), [false, true]);
+  t.true(made[0]!.chains.length > 0 && made[0]!.affinity.length > 0 && made[0]!.added.length === 0);
+  const change = replace(wishes, sticky, renderPort(port({ endpoints: [remote] }), context)).takeChange();
+  const taken = [...steps(change)];
+  t.deepEqual(taken.map(isElementsOnly), [false, true, false]);
+  t.deepEqual(taken[2]!.staleChains, change.staleChains);
+  t.is(
+    sizeOf(change),
+    taken.reduce((sum, step) => sum + sizeOf(step), 0),
+  );
+  const range = { ...change, added: [...change.added, { set: 'cluster-cidrs', key: '10.0.0.0/8', data: '' } as const] };
+  t.deepEqual([...steps(range)], [range], 'a plain range is for nft, and so is all that comes with it');
 });
 
 test('a large difference is cut between service addresses, never within one', (t) => {
