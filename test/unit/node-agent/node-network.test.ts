@@ -106,7 +106,10 @@ test('an overlay is told of every change of its peers, of none beside, and of no
   t.deepEqual(shown(), [['n2', '10.244.2.0/24', '192.0.2.2']]);
   await eventually(() => self.get('n1')?.metadata.annotations?.['mac'] === '1');
 
-  await cluster.create(types.nodes, nodeOf(3));
+  // Nodes come without a range, and get one from a controller.
+  await cluster.create(types.nodes, { ...nodeOf(3), spec: {} } as unknown as Node);
+  await eventually(() => all.get('n3') !== undefined);
+  await merge('n3', { spec: { podCIDRs: ['10.244.3.0/24'], podCIDR: '10.244.3.0/24' } });
   await eventually(() => shown().length === 2);
   // What the node has published of itself may be taken up a turn later.
   for (let told = -1; told !== syncs.length;) {
