@@ -111,7 +111,7 @@ for (const name of names) {
     t.is((await both.pod.tcp(other.ip, 80, { bytes: 500_000 })).answer, `node-2 ${both.ip} 500000`);
     both.node.run('ip', 'link', 'set', 'eth1', 'mtu', '1300');
     const left = both.overlay.status().mtuBytes;
-    await until('the smaller MTU counts', () => both.overlay.status().mtuBytes === left - 200, 2_000);
+    await until('the smaller MTU counts', () => both.overlay.status().mtuBytes === left - 200);
   });
 
   for (const [how, choice] of [
@@ -131,7 +131,7 @@ for (const name of names) {
       await until('they reach each other', async () => (await isReached(one, two)) && (await isReached(two, one)));
 
       one.node.run('ip', 'address', 'del', `${second(0)}/24`, 'dev', 'eth1');
-      await until('the loss is noticed', () => !one.overlay.status().ready, 2_000);
+      await until('the loss is noticed', () => !one.overlay.status().ready);
       t.regex(one.overlay.status().reason ?? '', /option underlay/);
       one.node.run('ip', 'address', 'add', '198.51.100.77/24', 'dev', 'eth1');
       const announced = () => one.overlay.status().annotations?.[publicIp];
@@ -222,13 +222,13 @@ test('vxlan: peers on the same link are reached without the tunnel, and again th
   await talks();
   one.node.run('ip', 'route', 'del', '192.168.99.2/32');
   one.node.run('ip', '-6', 'route', 'del', 'fd99::2/128');
-  await until('the tunnel is not used', isDirect, 2_000);
+  await until('the tunnel is not used', isDirect);
   t.is(one.node.run('bridge', 'fdb', 'show', 'dev', 'flannel.1').trim(), '');
   await talks();
 
   const { repairs } = one.overlay.status();
   one.node.run('ip', 'route', 'del', '10.244.2.0/24');
-  await until('a route is back', isDirect, 2_000);
+  await until('a route is back', isDirect);
   t.true(one.overlay.status().repairs > repairs);
   await one.overlay.leave();
   t.is(snapshot(one.node), before);
@@ -259,7 +259,7 @@ test('vxlan: an instance without direct routing takes over from one with it, and
   await join(next);
   t.is(route(), '10.244.2.0/24 via 192.168.99.2 dev eth0 proto 81', 'before it knows the peers it leaves their routes');
   node.run('ip', 'address', 'flush', 'dev', 'flannel.1');
-  await until('the device is put right', () => next.status().repairs > 0, 2_000);
+  await until('the device is put right', () => next.status().repairs > 0);
   t.is(route(), '10.244.2.0/24 via 192.168.99.2 dev eth0 proto 81', 'also when something has to be repaired meanwhile');
   t.deepEqual(await next.sync([peer]), { changed: 3 });
   t.is(route(), '10.244.2.0/24 via 10.244.2.0 dev flannel.1 proto static onlink');
@@ -275,7 +275,7 @@ test('vxlan: transmit checksums that were switched off stay off, whoever switche
   const isOn = (): boolean => hasTxChecksumOffload('flannel.1', { netns: node.netns });
   t.false(isOn());
   setTxChecksumOffload('flannel.1', true, { netns: node.netns });
-  await until('they are off again', () => !isOn(), 2_000);
+  await until('they are off again', () => !isOn());
   node.run('ip', 'link', 'del', 'flannel.1');
   await until(
     'they are off on the new device',

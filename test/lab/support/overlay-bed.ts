@@ -1,4 +1,5 @@
 /** Three nodes on real packets for the conformance kit of overlays. */
+import { availableParallelism, loadavg } from 'node:os';
 import type { Damage, OverlayBed, OwnedObject } from '../../../kernel/conformance/overlay.ts';
 import type { Overlay } from '../../../kernel/contract/index.ts';
 import { clusterCidrs, createPods, type ClusterShape } from './cluster.ts';
@@ -64,6 +65,7 @@ export async function overlayBed(
   });
   return {
     nodes,
+    repairMs: 2_000 * Math.max(1, loadavg()[0]! / availableParallelism()),
     podAddress: (node) => pods[node]?.ip ?? '',
     connect: async (from, to, bytes) => {
       const limits = { timeoutMs: 1_000, ...(bytes === undefined ? {} : { bytes }) };
