@@ -67,8 +67,9 @@ async function iperf(
   for (let tries = 1; ; tries += 1) {
     const { end, error } = JSON.parse(await place.run('iperf3', command, signal)) as IperfEnd;
     if (error === undefined) return end;
-    // iperf3 takes a late answer on its UDP set-up for a failure (EAGAIN), and its server busy for a moment after one.
-    if (tries === 3 || !/temporarily unavailable|busy/.test(error))
+    // iperf3 takes a late answer on its UDP set-up for a failure (EAGAIN); its server is busy for a moment after a client,
+    // and does not listen for another one.
+    if (tries === 10 || !/temporarily unavailable|busy|refused/.test(error))
       throw new PintleError('BENCH_FAILED', `iperf3 ${argv.join(' ')}: ${error}`);
     await new Promise((resolve) => setTimeout(resolve, 500));
   }

@@ -108,11 +108,16 @@ export abstract class NetBed implements Bed {
   abstract close(): Promise<readonly string[]>;
 }
 
-/** Packets that this namespace had to cut, of both families: none, where the MTU is what really passes. */
-const fragmentsOf = (pod: Place): string =>
-  pod
-    .runNow('cat', ['/proc/net/snmp', '/proc/net/snmp6'])
-    .stdout.replaceAll(/^(?:Ip: (?:\S+ ){18}(\S+).*|Ip6FragCreates\s+(\d+))$|^.*$\n?/gm, '$1$2,');
+/**
+ * Packets that this namespace had to cut, of both families: none, where the MTU is what really passes. Only these two
+ * numbers: both tables get lines of their own for each type of ICMP message when the first one is seen.
+ */
+function fragmentsOf(pod: Place): string {
+  const tables = pod.runNow('cat', ['/proc/net/snmp', '/proc/net/snmp6']).stdout;
+  const [head = [], values = []] = [...tables.matchAll(/^Ip: (.*)$/gm)].map((match) => match[1]!.split(' '));
+  const four = values[head.indexOf('FragCreates')] ?? '?';
+  return `${four} of IPv4, ${/^Ip6FragCreates\s+(\d+)$/m.exec(tables)?.[1] ?? '?'} of IPv6`;
+}
 
 /** Of all that runs on a node: its agent, and a data path that is a process of its own. */
 export const memoryOf = ({ netns }: Place): number =>
