@@ -1,4 +1,5 @@
 import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
 import type { ClusterConfiguration } from '../kernel/config/cluster-configuration.ts';
 import { PintleError } from '../kernel/contract/errors.ts';
 import type { Kind, Role } from '../kernel/contract/index.ts';
@@ -62,11 +63,17 @@ export interface PluginDescription {
   readonly needs: readonly string[];
   readonly capabilities: readonly string[];
   readonly startDeadlineMs: number;
+  /** What the running one says it uses of its host; undefined: it says nothing, or no process was named. */
+  readonly uses?: Readonly<Record<string, string>> | undefined;
   /** JSON Schema of its config; undefined when its schema library cannot say. */
   readonly config: unknown;
 }
 
-export async function describePlugin(id: string, file: string | undefined): Promise<PluginDescription> {
+export async function describePlugin(
+  id: string,
+  file: string | undefined,
+  stateDir?: string,
+): Promise<PluginDescription> {
   const [kind = '', name = '', rest] = id.split('/');
   if (!isKind(kind) || name === '' || rest !== undefined) {
     const why = isKind(kind) ? '' : `; \`${kind}\` is not a kind: ${suggestion(kind, kinds)}`;
@@ -84,8 +91,17 @@ export async function describePlugin(id: string, file: string | undefined): Prom
   const { needs = [], capabilities = [], startDeadlineMs = defaultStartDeadlineMs } = plugin;
   return {
     ...{ kind, name, summary, origin, role, needs, capabilities, startDeadlineMs },
+    uses: stateDir === undefined ? undefined : readUses(join(stateDir, kind, name, 'uses.json')),
     config: configJsonSchema(plugin),
   };
+}
+
+function readUses(file: string): Readonly<Record<string, string>> | undefined {
+  try {
+    return JSON.parse(readFileSync(file, 'utf8')) as Readonly<Record<string, string>>;
+  } catch {
+    return undefined;
+  }
 }
 
 const openCatalogue = (config: ClusterConfiguration): Promise<Catalogue> =>

@@ -56,16 +56,17 @@ function showCommand(cli: Cli): Command {
     .description('what a plugin is, needs and can be configured to')
     .addArgument(new Argument('<plugin>', 'kind/name, such as overlay/vxlan'))
     .addOption(configOption())
+    .addOption(new Option('--state-dir <folder>', 'also what the one in the server or agent of this state folder uses'))
     .addOption(outputOption())
     .action(
-      cli.action(async (id: string, { config, output }: { readonly config?: string } & OutputOptions) => {
+      cli.action(async (id: string, { config, stateDir, output }: ListFlags) => {
         const { describePlugin } = await import('../plugin-rows.ts');
-        const shown = await describePlugin(id, config);
+        const shown = await describePlugin(id, config, stateDir);
         if (output === 'json') {
           cli.terminal.json(shown);
           return;
         }
-        const { kind, name, summary, origin, role, needs, capabilities, startDeadlineMs, config: schema } = shown;
+        const { kind, name, summary, origin, role, needs, capabilities, startDeadlineMs, uses, config: schema } = shown;
         const facts: readonly (readonly [string, string])[] = [
           ['Plugin', `${kind as Kind}/${name}`],
           ['Summary', summary],
@@ -74,6 +75,7 @@ function showCommand(cli: Cli): Command {
           ['Needs', needs.join(', ') || 'nothing'],
           ['Capabilities', capabilities.join(', ') || 'none'],
           ['Start deadline', `${startDeadlineMs} ms`],
+          ...Object.entries(uses ?? {}).map(([what, choice]) => ['Uses', `${what} ${choice}`] as const),
         ];
         for (const [title, value] of facts) cli.terminal.line(`${`${title}:`.padEnd(16)}${value}`);
         cli.terminal.line('Config (JSON Schema):');

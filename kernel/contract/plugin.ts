@@ -76,6 +76,7 @@ export interface PluginContext<Config, Needs extends Kind> {
   readonly log: Logger;
   readonly clock: Clock;
   /** A folder of this plugin's own, already made, kept between runs. */
+  /** What a plugin writes to uses.json there, an object of texts, `pintle plugins show --state-dir` shows as what it uses. */
   readonly stateDir: string;
   /** In an agent: the node's name. In the server: undefined. */
   readonly nodeName: string | undefined;

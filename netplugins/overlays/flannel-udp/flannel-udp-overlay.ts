@@ -3,7 +3,7 @@
  * process that carries the packets, which goes on while this one is dead. Listens to netlink, and puts right within moments
  * what somebody else deletes or changes; a process that died is started again.
  */
-import { closeSync } from 'node:fs';
+import { closeSync, rmSync, writeFileSync } from 'node:fs';
 import {
   isPintleError,
   PintleError,
@@ -149,6 +149,7 @@ export class FlannelUdpOverlay implements Overlay, AsyncDisposable {
     this.#process = undefined;
     await process?.stop();
     DataPathProcess.forget(this.#options.stateDir);
+    if (this.#options.usesFile !== undefined) rmSync(this.#options.usesFile, { force: true });
     this.#deleteDevice();
   }
 
@@ -189,6 +190,12 @@ export class FlannelUdpOverlay implements Overlay, AsyncDisposable {
 
   #adopt(process: DataPathProcess): void {
     this.#process = process;
+    const { usesFile } = this.#options;
+    try {
+      if (usesFile !== undefined) writeFileSync(usesFile, `${JSON.stringify(process.hello.features)}\n`);
+    } catch (error) {
+      this.#options.log.warn('What the data path uses could not be noted', { error: String(error) });
+    }
     void process.ended.then(() => {
       if (this.#process === process && !this.#closed && this.#place !== undefined) this.#audit.schedule();
     });

@@ -58,5 +58,10 @@ export default definePlugin({
     return reason === undefined ? { ok: true } : { ok: false, reason, fix: 'modprobe tun' };
   },
   start: async ({ config: options, stateDir, log }) =>
-    new FlannelUdpOverlay({ ...options, stateDir: join(stateDir, 'data-path'), log }),
+    new FlannelUdpOverlay({
+      ...options,
+      stateDir: join(stateDir, 'data-path'),
+      usesFile: join(stateDir, 'uses.json'),
+      log,
+    }),
 });

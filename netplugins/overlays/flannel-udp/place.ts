@@ -22,6 +22,8 @@ export interface FlannelUdpOptions {
   readonly mtu?: number | undefined;
   /** Where the data path's process is found. */
   readonly stateDir: string;
+  /** Where `pintle plugins show` finds what it uses. */
+  readonly usesFile?: string | undefined;
   readonly log: Logger;
   readonly netns?: string | undefined;
 }

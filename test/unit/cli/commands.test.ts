@@ -149,6 +149,11 @@ test('plugins show: facts, config schema, and a hint for a slip', async (t) => {
     kind: 'scheduler',
     name: 'spread',
   });
+  const folder = folderOf(t);
+  mkdirSync(join(folder, 'overlay/flannel-udp'), { recursive: true });
+  writeFileSync(join(folder, 'overlay/flannel-udp/uses.json'), '{"path":"offload","kernel":"yes"}');
+  const running = await pintle('plugins', 'show', 'overlay/flannel-udp', '--state-dir', folder);
+  t.regex(running.out, /Uses: +path offload\nUses: +kernel yes\n/);
   const slip = await pintle('plugins', 'show', 'store/memry');
   t.is(slip.exitCode, 1);
   t.regex(slip.err, /\[PLUGIN_UNKNOWN\] no store is named `memry`; did you mean `memory`/);
