@@ -187,7 +187,12 @@ test('what a killed agent left running is ended before its successor does anythi
   t.teardown(() => sleepers.forEach((sleeper) => sleeper.kill('SIGKILL')));
   await Promise.all(sleepers.map((sleeper) => once(sleeper, 'spawn')));
   const ended = once(sleepers[0]!, 'exit');
-  await start().gc(new Set());
+  mkdirSync(`${folder}/state/networks/pods`, { recursive: true });
+  // What host-local leaves when it is cut short, and what is no lease.
+  for (const name of ['10.244.1.7', 'fd44_0_0_1__7', 'last_reserved_ip.0'])
+    writeFileSync(`${folder}/state/networks/pods/${name}`, '');
+  await start({ formerGraceMs: 100 }).gc(new Set());
+  t.deepEqual(readdirSync(`${folder}/state/networks/pods`), ['last_reserved_ip.0']);
   t.is((await ended)[1], 'SIGKILL');
   t.is(sleepers[1]!.exitCode ?? sleepers[1]!.signalCode, null);
 });

@@ -7,9 +7,13 @@ export interface ClusterDns {
   readonly domain: string;
 }
 
-/** Bursts last a tenth of a second, and hold one packet as the kernel hands it over (64 KiB, in bits). */
+/**
+ * Bursts last a tenth of a second, hold one packet as the kernel hands it over (64 KiB, in bits), and are no larger than the
+ * plugin takes.
+ */
 const burstSeconds = 0.1;
 const leastBurst = 65_536 * 8;
+const largestBurst = 0xffff_ffff;
 
 export function cniArgs({ podNamespace, podName }: AttachmentRequest, containerId: string): string {
   const pairs = {
@@ -56,6 +60,6 @@ export function capabilityArgs(
 
 function limit(direction: 'ingress' | 'egress', bitsPerSecond: number | undefined): Readonly<Record<string, number>> {
   if (bitsPerSecond === undefined) return {};
-  const burst = Math.max(Math.ceil(bitsPerSecond * burstSeconds), leastBurst);
+  const burst = Math.min(Math.max(Math.ceil(bitsPerSecond * burstSeconds), leastBurst), largestBurst);
   return { [`${direction}Rate`]: bitsPerSecond, [`${direction}Burst`]: burst };
 }

@@ -22,7 +22,6 @@ import { isNetns } from '../../linux/namespaces.ts';
 import { forgetUdpFlows } from '../../linux/pods/host-port-flows.ts';
 import { doCollide, hasLoopback } from '../../linux/pods/host-ports.ts';
 import { openRtnetlink, type Rtnetlink } from '../../linux/rtnetlink.ts';
-import { writeSysctl } from '../../linux/sysctl.ts';
 import { capabilityArgs, cniArgs, type ClusterDns } from './call-arguments.ts';
 import { endFormerExecutables } from './end-former.ts';
 import { LeftChains } from './left-chains.ts';
@@ -44,11 +43,12 @@ import {
 } from './network.ts';
 import { MadeLinks } from './made-links.ts';
 import { NodeTables } from './node-tables.ts';
-import { prepareNamespace, carrier, lookAtPod, nodeEndOf, setMtu, settleRouted } from './pod-link.ts';
+import { prepareNamespace, carrier, lookAtPod, nodeEndOf, openLocalnet, setMtu, settleRouted } from './pod-link.ts';
 import { Records, type AttachmentRecord } from './records.ts';
 import { attachedOf, nodeLinksOf } from './result.ts';
 import type { ExecutableOptions } from './run-executable.ts';
 import { isSame, validate } from './request-rules.ts';
+import { removeStrayLeases } from './stray-leases.ts';
 import { Turns } from './turns.ts';
 
 export interface CniOptions extends ListSource {
@@ -64,12 +64,16 @@ export interface CniOptions extends ListSource {
   /** Path of the node's network namespace; undefined: the process's own. */
   readonly netns?: string | undefined;
   readonly bootId?: string | undefined;
+  /** How long executables that a killed agent left running may go on. */
+  readonly formerGraceMs?: number | undefined;
 }
 
 const ifName = 'eth0';
 /** Executables of so many sandboxes run at once. */
 const concurrency = 6;
 const statusPeriodMs = 10_000;
+/** What a killed agent left running ends by itself in moments. */
+const formerGraceMs = 10_000;
 
 interface Configured {
   readonly network: NodeNetwork;
@@ -91,6 +95,7 @@ export class CniAttachment implements Attachment, AsyncDisposable {
   readonly #turns = new Turns(concurrency);
   #configured: Configured | undefined;
   #problem: string | undefined;
+  readonly #leases: string;
   #former: Promise<void> | undefined;
   #statusTimer: NodeJS.Timeout | undefined;
   #disposed = false;
@@ -100,6 +105,7 @@ export class CniAttachment implements Attachment, AsyncDisposable {
     const { stateDir, netns, log } = options;
     mkdirSync(stateDir, { recursive: true });
     const lockFile = join(stateDir, 'xtables.lock');
+    this.#leases = join(stateDir, 'networks');
     this.#bootId = options.bootId ?? currentBootId();
     this.#executables = { ...options, lockFile, mark: stateDir };
     this.#host = openRtnetlink(options);
@@ -119,7 +125,7 @@ export class CniAttachment implements Attachment, AsyncDisposable {
       const isBuiltIn = given === undefined;
       const { podCidrs, mtuBytes } = network;
       const list = given ?? builtInList({ podCidrs, mtuBytes, bandwidth: this.#options.bandwidth });
-      const own = withOwnLeases(list, join(this.#options.stateDir, 'networks'));
+      const own = withOwnLeases(list, this.#leases);
       this.#configured = { network, isBuiltIn, list: await agreeOnVersion(own, this.#executables) };
     } catch (error) {
       this.#problem = (error as Error).message;
@@ -231,8 +237,7 @@ export class CniAttachment implements Attachment, AsyncDisposable {
     this.#madeLinks.remove();
     this.#settings.restore();
     this.#records.purge();
-    for (const name of ['networks', 'xtables.lock'])
-      rmSync(join(this.#options.stateDir, name), { recursive: true, force: true });
+    for (const path of [this.#leases, this.#executables.lockFile]) rmSync(path, { recursive: true, force: true });
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -246,7 +251,12 @@ export class CniAttachment implements Attachment, AsyncDisposable {
   }
 
   #begin(): Promise<void> {
-    return (this.#former ??= endFormerExecutables(this.#executables.mark));
+    return (this.#former ??= this.#takeOver());
+  }
+
+  async #takeOver(): Promise<void> {
+    await endFormerExecutables(this.#executables.mark, this.#options.formerGraceMs ?? formerGraceMs);
+    removeStrayLeases(this.#leases, new Set(this.#records.list().map(({ containerId }) => containerId)));
   }
 
   #insist(capability: AttachmentCapability, what: string): void {
@@ -358,7 +368,7 @@ export class CniAttachment implements Attachment, AsyncDisposable {
     await this.#tables.apply();
     for (const holder of this.#portHolders().filter(hasLoopback)) {
       const end = nodeEndOf(this.#host, holder.record);
-      if (end !== undefined) writeSysctl(`net.ipv4.conf.${end.name}.route_localnet`, 1, this.#options);
+      if (end !== undefined) openLocalnet(this.#host, end, this.#options.netns);
     }
   }
 

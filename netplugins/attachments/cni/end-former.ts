@@ -1,25 +1,32 @@
 /**
  * An agent that is killed leaves the executables that it started running: one of them could finish an ADD after its successor
- * has undone it. The successor ends them first; each carries a mark in its environment, and so do those that it started.
+ * has undone it. The successor waits for them, and ends those that take long; each carries a mark in its environment, and so
+ * do those that it started. None is ended without need: host-local, cut short, leaves a lease without an owner.
  */
 import { readdirSync, readFileSync } from 'node:fs';
 import { markVariable } from './run-executable.ts';
 
-const rounds = 500;
-const pauseMs = 2;
+const pauseMs = 10;
+/** What a kill does not end hangs in the kernel, and waiting longer would not help. */
+const lastMs = 5_000;
 
-/** Ends what carries `mark`, and resolves when none is left. */
-export async function endFormerExecutables(mark: string): Promise<void> {
-  for (let round = 0; round < rounds; round += 1) {
+/** Resolves when nothing is left that carries `mark`; what is there after `graceMs` is killed. */
+export async function endFormerExecutables(mark: string, graceMs: number): Promise<void> {
+  const began = performance.now();
+  for (;;) {
     const found = processesWith(mark);
-    if (found.length === 0) return;
-    for (const pid of found)
-      try {
-        process.kill(pid, 'SIGKILL');
-      } catch {
-        // It has ended by itself.
-      }
+    const passed = performance.now() - began;
+    if (found.length === 0 || passed > graceMs + lastMs) return;
+    if (passed >= graceMs) for (const pid of found) end(pid);
     await new Promise((resolve) => setTimeout(resolve, pauseMs));
+  }
+}
+
+function end(pid: number): void {
+  try {
+    process.kill(pid, 'SIGKILL');
+  } catch {
+    // It has ended by itself.
   }
 }
 

@@ -13,7 +13,7 @@ export class MadeLinks {
 
   /** `names`: links that were not there before an ADD. A pod's own goes with the pod. */
   remember(names: readonly string[]): void {
-    const shared = names.filter((name) => ![undefined, 'veth'].includes(this.#host.getLink(name)?.kind));
+    const shared = names.filter((name) => ![undefined, 'veth', 'ifb'].includes(this.#host.getLink(name)?.kind));
     if (shared.length > 0) writeFileSync(this.#file, JSON.stringify([...new Set([...this.#names(), ...shared])]));
   }
 

@@ -111,7 +111,13 @@ export function builtInList({ podCidrs, mtuBytes, bandwidth }: BuiltInInput): Ne
         capabilities: { ipRanges: true },
         ipam: { type: 'host-local', routes },
       },
-      { type: 'portmap', capabilities: { portMappings: true }, snat: false },
+      {
+        type: 'portmap',
+        capabilities: { portMappings: true },
+        snat: false,
+        // The kernel lets nothing from ::1 leave the node: refused at once, instead of lost.
+        conditionsV6: ['!', '-d', '::1/128'],
+      },
       ...(bandwidth ? [{ type: 'bandwidth', capabilities: { bandwidth: true } }] : []),
     ],
   };

@@ -59,6 +59,15 @@ export function settleRouted(host: Rtnetlink, end: Link, netns: string | undefin
   if (six.length > 0) host.addAddress(end.index, 'fe80::1/64', { scope: RT_SCOPE_LINK });
 }
 
+/** Lets packets between 127.0.0.1 and the pod pass; an executable may just be taking the link away. */
+export function openLocalnet(host: Rtnetlink, end: Link, netns: string | undefined): void {
+  try {
+    writeSysctl(`net.ipv4.conf.${end.name}.route_localnet`, 1, { netns });
+  } catch (error) {
+    if (host.getLink(end.index)?.name === end.name) throw error;
+  }
+}
+
 /** The kernel opens a new link a moment after both ends are up; a pod that is started before would lose packets. */
 export async function carrier(host: Rtnetlink, index: number): Promise<void> {
   const end = performance.now() + carrierMs;
