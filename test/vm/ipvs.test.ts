@@ -2,17 +2,44 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import test from 'ava';
-import type { ProxyEndpoint, ProxyPort, ProxyState } from '../../kernel/contract/index.ts';
+import { proxyConformance } from '../../kernel/conformance/proxy.ts';
+import type { ProxyCapability, ProxyEndpoint, ProxyPort, ProxyState } from '../../kernel/contract/index.ts';
 import { isRefused } from '../../netplugins/linux/libc.ts';
 import { openIpvs } from '../../netplugins/linux/ipvs.ts';
+import plugin from '../../netplugins/proxies/ipvs/index.ts';
 import { probeIpvs } from '../../netplugins/proxies/ipvs/probe.ts';
 import { openHostedProxy } from '../lab/support/hosted-proxy.ts';
 import { killUnderLoad } from '../lab/support/kill-under-load.ts';
 import { ipvsTraces, openIpvsProxy } from '../lab/support/ipvs-place.ts';
+import { openProxyBed } from '../lab/support/proxy-bed.ts';
 import { nodeAddress, until, type Place } from '../lab/support/topology.ts';
-import { sharedNetwork } from './support/shared-network.ts';
+import { sharedNetwork, slowdown } from './support/shared-network.ts';
 
 const network = sharedNetwork(test);
+
+proxyConformance(test.serial, {
+  name: 'ipvs',
+  capabilities: plugin.capabilities as readonly ProxyCapability[],
+  open: async (t) =>
+    openProxyBed(
+      t,
+      {
+        open: async (node) => openIpvsProxy(node, 'nft', { families: ['ip'] }),
+        damages: [
+          'ip link delete kube-ipvs0',
+          'ip address flush dev kube-ipvs0',
+          'ipset flush',
+          'ipvsadm -C',
+          'iptables-nft -t nat -F',
+          'nft flush ruleset',
+        ],
+        traces: ipvsTraces,
+        slowdown,
+      },
+      await network(),
+    ),
+});
+
 const vip = '10.96.0.1';
 const patienceMs = 30_000;
 

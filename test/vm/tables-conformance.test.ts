@@ -1,7 +1,9 @@
 import test from 'ava';
 import { proxyConformance } from '../../kernel/conformance/proxy.ts';
 import type { ProxyCapability } from '../../kernel/contract/index.ts';
-import plugin from '../../netplugins/proxies/nftables/index.ts';
+import iptables from '../../netplugins/proxies/iptables/index.ts';
+import nftables from '../../netplugins/proxies/nftables/index.ts';
+import { iptablesTraces, lockFile, openIptablesProxy } from '../lab/support/iptables-place.ts';
 import { openNftablesProxy } from '../lab/support/nftables-place.ts';
 import { openProxyBed } from '../lab/support/proxy-bed.ts';
 import { snapshot } from '../lab/support/topology.ts';
@@ -11,7 +13,7 @@ const network = sharedNetwork(test);
 
 proxyConformance(test.serial, {
   name: 'nftables',
-  capabilities: plugin.capabilities as readonly ProxyCapability[],
+  capabilities: nftables.capabilities as readonly ProxyCapability[],
   open: async (t) =>
     openProxyBed(
       t,
@@ -19,6 +21,22 @@ proxyConformance(test.serial, {
         open: async (node) => openNftablesProxy(node, ['ip']),
         damages: ['nft flush ruleset', 'nft delete table ip pintle-proxy'],
         traces: snapshot,
+        slowdown,
+      },
+      await network(),
+    ),
+});
+
+proxyConformance(test.serial, {
+  name: 'iptables',
+  capabilities: iptables.capabilities as readonly ProxyCapability[],
+  open: async (t) =>
+    openProxyBed(
+      t,
+      {
+        open: async (node) => openIptablesProxy(node, 'legacy', ['ip']),
+        damages: [`env XTABLES_LOCKFILE=${lockFile} iptables-legacy -t nat -F`],
+        traces: iptablesTraces,
         slowdown,
       },
       await network(),
