@@ -121,8 +121,8 @@ export class FamilyState {
 
   async remove(): Promise<void> {
     this.#isSound = false;
-    this.#services.load((key) => this.#isOwn(key, this.#record()));
-    this.#services.removeAll();
+    const record = this.#record();
+    this.#services.removeAll((key) => this.#isOwn(key, record));
     await this.#chains.remove();
     await this.#sets.destroy();
     this.#flows.forgetAll();

@@ -119,8 +119,11 @@ export class VirtualServices {
     return true;
   }
 
-  removeAll(): void {
-    this.#ipvs.apply([...this.#kernel.values()].map(({ key }) => ({ verb: 'deleteService', key })));
+  /** Whoever made them. */
+  removeAll(isOwn: (key: IpvsKey) => boolean): void {
+    const keys = this.#ipvs.listServices().map(({ key }) => key);
+    const own = keys.filter((key) => familyOfKey(key) === this.#family && isOwn(key));
+    this.#ipvs.apply(own.map((key) => ({ verb: 'deleteService', key })));
     this.#kernel.clear();
     this.#draining.clear();
   }
