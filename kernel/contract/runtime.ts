@@ -83,6 +83,12 @@ export interface Mount {
   readonly propagation?: 'None' | 'HostToContainer' | 'Bidirectional' | undefined;
 }
 
+/**
+ * Which system calls a container may make: what the runtime allows by default, all, or what a JSON profile of the OCI kind
+ * on this node allows. A runtime that cannot load a profile refuses `file` with CONTAINER_INVALID.
+ */
+export type SeccompChoice = 'RuntimeDefault' | 'Unconfined' | { readonly file: string };
+
 export interface ContainerSpec {
   readonly id: string;
   readonly sandboxId: string;
@@ -104,6 +110,8 @@ export interface ContainerSpec {
   readonly readOnlyRoot: boolean;
   readonly privileged: boolean;
   readonly noNewPrivileges: boolean;
+  /** Undefined: the runtime's choice. Privileged containers have none. */
+  readonly seccomp?: SeccompChoice | undefined;
   readonly addCapabilities: readonly string[];
   readonly dropCapabilities: readonly string[];
   readonly tty: boolean;

@@ -163,7 +163,7 @@ spec:
   t.is((await kubectl(t, 'get', 'pvc', '-o', 'name')).trim().split('\n').length, 2, 'claims outlive their set');
   await kubectl(t, 'delete', 'pvc', '--all');
   await eventually(() => (agents.every((each) => volumesOf(each).length === 0) ? true : undefined));
-  t.is(await kubectl(t, 'get', 'pv', '-o', 'name'), '');
+  await eventually(async () => ((await kubectl(t, 'get', 'pv', '-o', 'name')) === '' ? true : undefined));
 });
 
 test.serial('in use, grown, kept: a claim’s life under kubectl', async (t) => {

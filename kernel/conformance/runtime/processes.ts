@@ -1,6 +1,7 @@
 /** Cases of the runtime kit for runtimes that run processes: output, endings, isolation. */
 import { existsSync, mkdirSync, readFileSync, readdirSync, readlinkSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import type { SeccompChoice } from '../../contract/index.ts';
 import { processesWith, readLog, until, type RuntimeCase } from './subject.ts';
 
 const pids = (): readonly string[] => readdirSync('/proc').filter((name) => /^\d+$/.test(name));
@@ -278,6 +279,34 @@ export const processCases: readonly RuntimeCase[] = [
       const { id } = await subject.runtime.ensureSandbox(subject.sandboxSpec());
       const spec = subject.scriptSpec(id, 'true', { addCapabilities: ['FLY'] });
       await t.throwsAsync(subject.runtime.startContainer(spec), { code: 'CONTAINER_INVALID', message: /FLY/ });
+    },
+  },
+  {
+    title: 'a seccomp profile holds, or it says that it cannot',
+    needs: ['real'],
+    run: async (t, subject) => {
+      const file = join(subject.folder, 'seccomp.json');
+      const denied = { names: ['mkdir', 'mkdirat'], action: 'SCMP_ACT_ERRNO' };
+      writeFileSync(file, JSON.stringify({ defaultAction: 'SCMP_ACT_ALLOW', syscalls: [denied] }));
+      const script = 'mkdir /tmp/kit-seccomp 2> /dev/null || echo refused; grep ^Seccomp: /proc/self/status';
+      const { id } = await subject.runtime.ensureSandbox(subject.sandboxSpec());
+      const spec = subject.scriptSpec(id, script, { seccomp: { file } });
+      try {
+        await subject.runtime.startContainer(spec);
+      } catch {
+        await t.throwsAsync(subject.runtime.startContainer({ ...spec, id: `${spec.id}-again` }), {
+          code: 'CONTAINER_INVALID',
+          message: /seccomp/,
+        });
+        return;
+      }
+      const output = async (seccomp: SeccompChoice): Promise<string> =>
+        (await subject.run(script, { seccomp })).stdout.trim();
+      t.is(await output({ file }), 'refused\nSeccomp:\t2');
+      t.is(await output('RuntimeDefault'), 'Seccomp:\t2');
+      t.is(await output('Unconfined'), 'Seccomp:\t0');
+      const missing = subject.scriptSpec(id, 'true', { seccomp: { file: `${file}.missing` } });
+      await t.throwsAsync(subject.runtime.startContainer(missing), { message: /seccomp/ });
     },
   },
   {

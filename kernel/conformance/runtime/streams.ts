@@ -95,7 +95,12 @@ export const streamCases: readonly RuntimeCase[] = [
       streams.close();
       await streams.exited;
       const check = await subject.runtime.exec(spec.id, {
-        command: ['sh', '-c', 'cat /proc/[0-9]*/cmdline | tr "\\0" " " | grep -o "sleep 100000[01]"'],
+        // The container itself may still be on its way to its command.
+        command: [
+          'sh',
+          '-c',
+          'until cat /proc/[0-9]*/cmdline 2> /dev/null | tr "\\0" " " | grep -o "sleep 100000[01]"; do sleep 0.05; done',
+        ],
         stdin: false,
         tty: false,
       });

@@ -1,4 +1,5 @@
 /** From a pod's container definition to what the runtime is asked to start: command, environment, mounts, limits. */
+import { isAbsolute, join } from 'node:path';
 import type {
   ConfigMap,
   Container as ContainerDefinition,
@@ -6,7 +7,13 @@ import type {
   Pod,
   Secret,
 } from '../../../kernel/contract/kubernetes.ts';
-import { PintleError, type ContainerSpec, type Mount, type ResourceLimits } from '../../../kernel/contract/index.ts';
+import {
+  PintleError,
+  type ContainerSpec,
+  type Mount,
+  type ResourceLimits,
+  type SeccompChoice,
+} from '../../../kernel/contract/index.ts';
 import type { TokenSource } from './service-account-tokens.ts';
 import { byteCount, cpuMillis } from '../../../kernel/machinery/quantity.ts';
 
@@ -171,6 +178,18 @@ export async function environmentOf(
   return values;
 }
 
+/** Where Kubernetes looks for profiles of type Localhost. */
+const seccompFolder = '/var/lib/kubelet/seccomp';
+
+function seccompOf(profile: { type: string; localhostProfile?: string } | undefined): SeccompChoice | undefined {
+  if (profile?.type === 'RuntimeDefault' || profile?.type === 'Unconfined') return profile.type;
+  if (profile?.type !== 'Localhost') return undefined;
+  const name = profile.localhostProfile ?? '';
+  if (name === '' || isAbsolute(name) || name.split('/').includes('..'))
+    throw invalid(`seccompProfile.localhostProfile "${name}": expected a path below ${seccompFolder}`);
+  return { file: join(seccompFolder, name) };
+}
+
 function limitsOf(container: ContainerDefinition): ResourceLimits | undefined {
   const { limits, requests } = container.resources ?? {};
   const memory = limits?.['memory'];
@@ -238,6 +257,7 @@ export async function containerSpec(
     readOnlyRoot: security.readOnlyRootFilesystem ?? false,
     privileged: security.privileged ?? false,
     noNewPrivileges: security.allowPrivilegeEscalation === false,
+    seccomp: seccompOf(security.seccompProfile ?? podSecurity.seccompProfile),
     addCapabilities: security.capabilities?.add ?? [],
     dropCapabilities: security.capabilities?.drop ?? [],
     tty: container.tty ?? false,

@@ -106,12 +106,16 @@ export function containerConfig(
         supplemental_groups: spec.supplementalGroups ?? [],
         readonly_rootfs: spec.readOnlyRoot,
         no_new_privs: spec.noNewPrivileges,
-        ...(spec.privileged
-          ? { seccomp: unconfined }
-          : { seccomp: runtimeDefault, masked_paths: maskedPaths, readonly_paths: readOnlyPaths }),
+        seccomp: seccompOf(spec),
+        ...(spec.privileged ? {} : { masked_paths: maskedPaths, readonly_paths: readOnlyPaths }),
       },
     },
   };
+}
+
+function seccompOf({ privileged, seccomp = 'RuntimeDefault' }: ContainerSpec): object {
+  if (privileged || seccomp === 'Unconfined') return unconfined;
+  return seccomp === 'RuntimeDefault' ? runtimeDefault : { profile_type: 2, localhost_ref: seccomp.file };
 }
 
 function mountsOf(spec: ContainerSpec, files: SandboxPaths): readonly object[] {

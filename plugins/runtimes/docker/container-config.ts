@@ -1,6 +1,7 @@
 /** From a sandbox or container as Kubernetes wants it to what the engine is asked to make. */
+import { readFile } from 'node:fs/promises';
 import type Docker from 'dockerode';
-import type { ContainerSpec, SandboxSpec } from '../../../kernel/contract/index.ts';
+import { PintleError, type ContainerSpec, type SandboxSpec } from '../../../kernel/contract/index.ts';
 import { parseImageName } from '../../../kernel/machinery/image-name.ts';
 import type { SandboxFacts } from '../../../kernel/machinery/engine/engine-labels.ts';
 import type { SandboxPaths } from '../../../kernel/machinery/engine/sandbox-files.ts';
@@ -41,6 +42,8 @@ export function containerConfig(
   engineLog: EngineLog,
   /** How the engine names the container that `targetContainerId` means. */
   targetName: (id: string) => string,
+  /** As the engine takes it: "unconfined" or the profile's JSON; undefined: the engine's own. */
+  seccomp: string | undefined,
 ): Docker.ContainerCreateOptions {
   const { facts, files, dockerId } = sandbox;
   const mounts = [...spec.mounts];
@@ -79,7 +82,10 @@ export function containerConfig(
       Privileged: spec.privileged,
       CapAdd: [...spec.addCapabilities],
       CapDrop: [...spec.dropCapabilities],
-      SecurityOpt: spec.noNewPrivileges ? ['no-new-privileges'] : [],
+      SecurityOpt: [
+        ...(spec.noNewPrivileges ? ['no-new-privileges'] : []),
+        ...(seccomp === undefined ? [] : [`seccomp=${seccomp}`]),
+      ],
       GroupAdd: (spec.supplementalGroups ?? []).map(String),
       LogConfig: {
         Type: 'json-file',
@@ -127,4 +133,19 @@ export function pullQuery(name: string): { readonly fromImage: string; readonly 
 
 export function hasCommand(config: { readonly Cmd?: unknown; readonly Entrypoint?: unknown } | undefined): boolean {
   return [config?.Cmd, config?.Entrypoint].some((words) => (Array.isArray(words) ? words.length > 0 : Boolean(words)));
+}
+
+/** The engine takes a profile's text, not its path. */
+export async function readSeccomp({ seccomp = 'RuntimeDefault' }: ContainerSpec): Promise<string | undefined> {
+  if (seccomp === 'RuntimeDefault') return undefined;
+  if (seccomp === 'Unconfined') return 'unconfined';
+  try {
+    return await readFile(seccomp.file, 'utf8');
+  } catch (cause) {
+    throw new PintleError(
+      'CONTAINER_INVALID',
+      `seccomp profile ${seccomp.file} cannot be read: ${cause instanceof Error ? cause.message : String(cause)}`,
+      { cause },
+    );
+  }
 }

@@ -43,7 +43,7 @@ import { SandboxFiles } from '../../../kernel/machinery/engine/sandbox-files.ts'
 import { startExitCode, startMessage } from '../../../kernel/machinery/engine/start-failure.ts';
 import { emptyStateFolder, openStateFolder } from '../../../kernel/machinery/engine/state-folder.ts';
 import { EventStream } from '../../../kernel/machinery/event-stream.ts';
-import { containerConfig, hasCommand, sandboxConfig, type EngineLog } from './container-config.ts';
+import { containerConfig, hasCommand, readSeccomp, sandboxConfig, type EngineLog } from './container-config.ts';
 import { describeContainer, describeSandbox, hasFailed, hasStarted } from './container-state.ts';
 import { ContainerLogs } from './container-logs.ts';
 import { containerStats } from './container-stats.ts';
@@ -225,6 +225,7 @@ export class DockerRuntime implements Runtime, AsyncDisposable {
         labels,
         this.#options.engineLog,
         (id) => containerName(this.#owner, id),
+        await readSeccomp(spec),
       );
       const { id } = await this.#engine.call((docker) => docker.createContainer({ name, ...config }));
       const info = await this.#engine.call((docker) => docker.getContainer(id).inspect());

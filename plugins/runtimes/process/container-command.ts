@@ -36,6 +36,11 @@ export function containerCommand(
   const uid = spec.user ?? image.uid;
   const gid = spec.group ?? (spec.user === undefined ? image.gid : 0);
   const groups = [...new Set(spec.supplementalGroups ?? [])];
+  if (typeof spec.seccomp === 'object')
+    throw new PintleError(
+      'CONTAINER_INVALID',
+      `container ${spec.name}: seccomp profile ${spec.seccomp.file} cannot be loaded by runtime process; use runtime docker or cri, or no profile`,
+    );
   checkMapped(spec.name, 'user', uid, ids.uids);
   for (const group of [gid, ...groups]) checkMapped(spec.name, 'group', group, ids.gids);
 

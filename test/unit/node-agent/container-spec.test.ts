@@ -1,5 +1,5 @@
 import test from 'ava';
-import type { ConfigMap, Container, Pod, Secret } from '../../../kernel/contract/kubernetes.ts';
+import type { ConfigMap, Container, Pod, Secret, SecurityContext } from '../../../kernel/contract/kubernetes.ts';
 import { isPintleError } from '../../../kernel/contract/index.ts';
 import {
   containerSpec,
@@ -158,6 +158,23 @@ test("the spec: commands expand, security context falls back to the pod's", asyn
     dropCapabilities: ['ALL'],
   });
   t.deepEqual(spec.limits, { memoryBytes: 64 * 1024 * 1024, cpuMillis: 250, cpuRequestMillis: 250 });
+});
+
+test("a seccomp profile is the container's, else the pod's, and stays below its folder", async (t) => {
+  const confined: Pod = {
+    ...pod,
+    spec: { ...pod.spec, securityContext: { seccompProfile: { type: 'Localhost', localhostProfile: 'p/audit.json' } } },
+  };
+  const seccompOf = async (securityContext: SecurityContext): Promise<unknown> =>
+    (await containerSpec(confined, container({ securityContext }), sources, settings)).seccomp;
+  t.deepEqual(await seccompOf({}), { file: '/var/lib/kubelet/seccomp/p/audit.json' });
+  t.is(await seccompOf({ seccompProfile: { type: 'Unconfined' } }), 'Unconfined');
+  t.is((await containerSpec(pod, container({}), sources, settings)).seccomp, undefined);
+  for (const localhostProfile of ['/etc/passwd', '../x', 'a/../../x', ''])
+    await t.throwsAsync(seccompOf({ seccompProfile: { type: 'Localhost', localhostProfile } }), {
+      code: 'CONTAINER_INVALID',
+      message: /localhostProfile/,
+    });
 });
 
 test('runAsNonRoot asks the image when nobody else says who', async (t) => {
