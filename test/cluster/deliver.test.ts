@@ -2,6 +2,7 @@
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import test from 'ava';
+import { eventually } from './support/pods.ts';
 import { kubectls, program, run, TestCluster, type Output } from './support/cluster.ts';
 
 let cluster: TestCluster;
@@ -30,10 +31,14 @@ const kubectl = async (...argv: readonly string[]) => {
 };
 /** What the Service answers to one of its own pods. */
 const answer = () =>
-  kubectl(
-    ...['exec', 'deploy/shop', '--', process.execPath, '-e'],
-    'require("http").get("http://shop:8080", (answer) => answer.pipe(process.stdout))',
-  );
+  eventually(async () => {
+    const text = await kubectl(
+      ...['exec', 'deploy/shop', '--', process.execPath, '-e'],
+      'require("http").get("http://shop:8080", (answer) => answer.pipe(process.stdout))',
+    );
+    // kubectl may choose a pod that the roll-out is about to remove.
+    return /is not running|not found/.test(text) ? undefined : text;
+  });
 
 test('a job is made, left alone, rolled, rolled back when it fails, undone and removed', async (t) => {
   version('module.exports = "one"');

@@ -165,9 +165,15 @@ test('bridge, vxlan, nftables to ptp, host-gw, iptables to cni, flannel-udp, use
     );
     onNode(agent, 'ip', 'route', 'add', '203.0.113.0/24', 'dev', 'lo');
   }
-  // Each node's DNS is an endpoint of its own Service a moment after the node is ready.
+  // Each node's DNS and way to the API are endpoints of their Services a moment after the node is ready.
   await eventually(() =>
-    agents.every((agent) => /10\.96\.0\.10 \. udp \. 53 : goto pick-/.test(networkOf(agent))) ? true : undefined,
+    agents.every((agent) =>
+      ['10\\.96\\.0\\.10 \\. udp \\. 53', '10\\.96\\.0\\.1 \\. tcp \\. 443'].every((address) =>
+        new RegExp(`${address} : goto pick-`).test(networkOf(agent)),
+      ),
+    )
+      ? true
+      : undefined,
   );
   const before = agents.map((agent) => shape(networkOf(agent)));
   // They take the first addresses of each node, and go: another attachment gives those to the pods that stay.

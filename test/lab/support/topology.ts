@@ -120,7 +120,12 @@ export function snapshot(place: Place): string {
   ];
   return (
     commands
-      .map(([command = '', ...args]) => `# ${command} ${args.join(' ')}\n${place.run(command, ...args)}`)
+      .map(([command = '', ...args]) => {
+        const said = place.run(command, ...args);
+        // The kernel lists its forwarding entries in no order that lasts.
+        const text = command === 'bridge' ? said.replace(/\n$/, '').split('\n').sort().join('\n') + '\n' : said;
+        return `# ${command} ${args.join(' ')}\n${text}`;
+      })
       .join('')
       .replaceAll(/ (valid_lft|preferred_lft|expires) \S+/g, '')
       // What the kernel learns or makes by itself as traffic comes.
