@@ -3,6 +3,7 @@ import { basename, join, relative, resolve } from 'node:path';
 import { Command, InvalidArgumentError, Option } from 'commander';
 import { PintleError } from '../../kernel/contract/errors.ts';
 import { maxLabNodes } from '../../lab/lab-plan.ts';
+import { identify } from '../../lab/process-identity.ts';
 import { exitCodes, type ExitCode } from '../exit-codes.ts';
 import { configOption, type HostPort, parseHostPort, splitHostPort } from '../options.ts';
 import { defaultStateDir } from '../state-dir.ts';
@@ -86,9 +87,14 @@ async function up(cli: Cli, flags: UpFlags): Promise<ExitCode> {
     );
   }
   const paths = files.clusterFiles(folder);
-  const known = files.claimFolder(paths);
+  files.openFolder(paths);
+  const lock = await (await import('../up/lock-folder.ts')).lockFolder(folder);
+  // once more: what another one did between the first look and the lock
+  const known = files.openFolder(paths);
   const hadState = existsSync(paths.server);
   if (known) await (await import('../up/down-cluster.ts')).downCluster(folder, { keepState: true });
+  // `down` finds this process from here on
+  files.writeRecord(paths, { version: 1, up: identify(process.pid)!, nodes: [], ready: false });
 
   const abort = new AbortController();
   let signalledAt: number | undefined;
@@ -159,6 +165,7 @@ async function up(cli: Cli, flags: UpFlags): Promise<ExitCode> {
       const { removeState } = await import('../up/down-cluster.ts');
       await removeState(folder, signalledAt !== undefined);
     }
+    lock.close();
   }
 }
 

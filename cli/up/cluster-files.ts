@@ -60,9 +60,9 @@ export const ownEntries: readonly string[] = [
 
 /**
  * Makes the folder and closes it to others. One that holds anything else is refused, a home folder named by mistake for
- * one, and so is one whose cluster runs.
+ * one, and so is one whose cluster runs. Resolves to the record of one that was killed.
  */
-export function claimFolder(files: ClusterFiles): ClusterRecord | undefined {
+export function openFolder(files: ClusterFiles): ClusterRecord | undefined {
   const { folder } = files;
   makeStateDir(folder);
   const foreign = readdirSync(folder).find((name) => !ownEntries.includes(name));

@@ -5,12 +5,12 @@ import { fileURLToPath } from 'node:url';
 import { identify, isAlive, signalProcess } from '../../lab/index.ts';
 import { exitCodes, type ExitCode } from '../exit-codes.ts';
 import type { Cli } from '../terminal.ts';
-import { claimFolder, clusterFiles, readRecord } from './cluster-files.ts';
+import { openFolder, clusterFiles, readRecord } from './cluster-files.ts';
 
 /** `argv`: the command line of the `up` to run. */
 export async function detach(cli: Cli, folder: string, argv: readonly string[]): Promise<ExitCode> {
   const files = clusterFiles(folder);
-  claimFolder(files);
+  openFolder(files);
   for (const file of [files.log, files.errorLog]) rmSync(file, { force: true });
   const [outputLog, errorLog] = [openSync(files.log, 'a', 0o600), openSync(files.errorLog, 'a', 0o600)];
   const log = openSync(files.log, 'r');

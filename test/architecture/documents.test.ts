@@ -21,6 +21,7 @@ import { Cli, Terminal } from '../../cli/terminal.ts';
 import { startKernel } from '../../kernel/composition/start-kernel.ts';
 import { loadConfig, parseConfig } from '../../kernel/config/load-config.ts';
 import { builtInResources } from '../../kernel/machinery/resources.ts';
+import { storedOnly } from '../../plugins/clusters/local/strategies/stored-only.ts';
 import { noDefaults } from '../unit/kernel/fake-plugins.ts';
 
 const root = fileURLToPath(new URL('../../../', import.meta.url));
@@ -200,6 +201,11 @@ test('the table of kinds has every kind that is served, in its versions, and a t
     }
     if (!acts!.startsWith('stored only'))
       t.regex(tests ?? '', /`test\/[^`]+\.test\.ts`/, `${kinds} works: how is it tested?`);
+  }
+  const inert = rows.flatMap(([kinds, , acts]) => (acts!.startsWith('stored only') ? kinds!.split(', ') : []));
+  for (const path of storedOnly.keys()) {
+    const found = builtInResources.find(({ group, resource }) => `${group}/${resource}` === path);
+    t.true(found !== undefined && inert.includes(found.kind), `${path}: a client is warned that it is stored only`);
   }
   const served = new Map<string, Set<string>>();
   for (const { group, version, kind } of builtInResources)

@@ -1,10 +1,11 @@
 import { execFileSync } from 'node:child_process';
-import { mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import test, { type ExecutionContext } from 'ava';
 import { parse } from 'yaml';
 import { z } from 'zod';
+import { lockFolder } from '../../../cli/up/lock-folder.ts';
 import { pintle } from './cli-runner.ts';
 
 const memoryOnly = `apiVersion: pintle.dev/v1
@@ -265,4 +266,16 @@ test('up refuses a folder that holds other things; down removes only what up put
   mkdirSync(join(folder, 'server'));
   t.is((await pintle('down', '--state-dir', folder)).exitCode, 0);
   t.deepEqual(readdirSync(folder), ['thesis.txt']);
+});
+
+test('of two ups at once in a folder one is refused, and touches nothing', async (t) => {
+  const folder = folderOf(t);
+  const up = () => pintle('up', '--state-dir', folder, '--listen', '192.0.2.1:6443');
+  const first = await lockFolder(folder);
+  const refused = await up();
+  t.is(refused.exitCode, 1);
+  t.regex(refused.err, /another "pintle up" is at work in/);
+  t.true(existsSync(folder));
+  first.close();
+  t.regex((await up()).err, /192\.0\.2\.1:6443 is no place to listen/);
 });

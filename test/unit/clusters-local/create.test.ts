@@ -1,5 +1,6 @@
 import test from 'ava';
 import type { KubernetesObject } from '../../../kernel/contract/index.ts';
+import { resources } from '../../../kernel/machinery/resources.ts';
 import { configMap, ns, open, pod, refusal, types } from './harness.ts';
 
 test('the server gives identity; what is its own is not taken from the client', async (t) => {
@@ -133,6 +134,17 @@ test('fieldValidation: Ignore, Warn, Strict', async (t) => {
   const error = await refusal(t, cluster.create(types.pods, odd('c'), { fieldValidation: 'Strict' }), 'BAD_REQUEST');
   t.regex(error.message, /strict decoding error: unknown field "spec\.foo"/);
   await refusal(t, cluster.get(types.pods, { namespace: ns, name: 'c' }), 'NOT_FOUND');
+});
+
+test('a kind that nothing acts on is created with a warning, a dry run too', async (t) => {
+  const { cluster } = await open(t);
+  const warnings: string[] = [];
+  const options = { warn: (message: string) => warnings.push(message) };
+  const policy = { metadata: { name: 'deny', namespace: ns }, spec: { podSelector: {} } };
+  await cluster.create(resources.networkPolicies, policy, { ...options, dryRun: true });
+  await cluster.create(resources.networkPolicies, policy, options);
+  await cluster.create(types.configMaps, configMap('a'), options);
+  t.deepEqual(warnings, Array(2).fill('NetworkPolicy is stored only: no traffic is filtered by it'));
 });
 
 test('wrong types and kinds', async (t) => {

@@ -8,6 +8,7 @@ import { deepFreeze } from '../state/frozen-json.ts';
 import { shape } from '../shape.ts';
 import type { Shaped } from '../shape.ts';
 import { FieldErrors } from '../validation/field-errors.ts';
+import { storedOnly } from '../strategies/stored-only.ts';
 import type { Reservation } from '../strategies/strategy.ts';
 import { validateMeta } from '../validation/object-meta.ts';
 import { newMeta } from './metadata.ts';
@@ -82,6 +83,8 @@ export async function create(
   strategy.prepareCreate?.(draft, context);
   strategy.validate?.(draft, errors, context);
   if (!errors.isEmpty) throw invalid(served, draft.metadata.name, errors.causes);
+  const unheeded = storedOnly.get(storage.path);
+  if (unheeded !== undefined) context.warn(`${served.kind} is stored only: ${unheeded}`);
 
   // Last of all checks, and nothing between it and the write that could wait.
   const quota = engine.quota.charge(storage, draft, undefined);
