@@ -272,7 +272,7 @@ const lifeCases: readonly Case[] = [
   ),
   kitCase('what somebody else breaks is back within two seconds and counted', ['tcp'], async (t, tools, vip) => {
     const { bed, sync, port, met } = tools;
-    const limitMs = repairMs * (bed.slowdown ?? 1);
+    const limitMs = (bed.repairMs ?? repairMs) * (bed.slowdown ?? 1);
     await sync(port());
     t.is(bed.proxy().status().repairs, 0);
     for (const { what, inflict } of bed.damages) {

@@ -34,6 +34,9 @@ const echo = (first: number, count: number) => [
   `for (let i = 0; i < ${count}; i++) require('net').createServer({ allowHalfOpen: true }, (s) => s.on('error', () => {}).pipe(s)).listen(${first} + i)`,
 ];
 
+/** Ready when it listens: the last port of several comes last. */
+const listens = (port: number) => ({ tcpSocket: { port }, periodSeconds: 1, timeoutSeconds: 10 });
+
 /** Answers once, and ends the connection. */
 const sayer = (port: number) => [
   process.execPath,
@@ -102,7 +105,10 @@ function followedLog(pod: string): Promise<string> {
 
 test.serial('200 streams at once lose nothing: 80 commands, 60 ports, 60 logs', async (t) => {
   await pods.create('many', {
-    containers: [shell('c', 'sleep infinity'), { name: 'web', image: 'host', command: echo(8000, 4) }],
+    containers: [
+      shell('c', 'sleep infinity'),
+      { name: 'web', image: 'host', command: echo(8000, 4), readinessProbe: listens(8003) },
+    ],
   });
   await pods.create('talker', {
     restartPolicy: 'Never',
@@ -186,14 +192,16 @@ for (const [index, binary] of kubectls().entries()) {
       {
         restartPolicy: 'Never',
         containers: [
-          { name: 'c', image: 'host', command: echo(9000, 12) },
-          { name: 'says', image: 'host', command: sayer(9012) },
+          { name: 'c', image: 'host', command: echo(9000, 12), readinessProbe: listens(9011) },
+          { name: 'says', image: 'host', command: sayer(9012), readinessProbe: listens(9012) },
           shell('talks', 'i=0; while [ $i -lt 400 ]; do i=$((i+1)); echo "line $i"; done; printf end; exit 0'),
         ],
       },
       { app: name },
     );
-    await pods.until(name, (pod) => pod.status?.containerStatuses?.[0]?.ready === true);
+    await pods.until(name, (pod) =>
+      [0, 1].every((container) => pod.status?.containerStatuses?.[container]?.ready === true),
+    );
 
     const ports = Array.from({ length: 13 }, (_, port) => `:${9000 + port}`);
     const env = { PATH: process.env['PATH'], HOME: folder, KUBECONFIG: cluster.kubeconfig };

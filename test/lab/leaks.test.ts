@@ -12,6 +12,7 @@ import { attachmentNames, attachments, type AttachmentName } from './support/clu
 import { createTopology, quiet, snapshot, type Place } from './support/topology.ts';
 import { churnNetwork, churnRequest, randomFrom } from './support/churn.ts';
 import type { Order } from './support/victim.ts';
+import '../overdue-end.ts';
 
 const wanted = Number(process.env['PINTLE_TEST_LEAKS'] ?? 25);
 const seed = Number(process.env['PINTLE_TEST_SEED'] ?? Math.floor(Math.random() * 1_000_000));
@@ -51,18 +52,33 @@ class Machine {
     return attachments[this.#attachment]({ stateDir: this.#stateDir, log: quiet, netns, bootId: this.bootId });
   }
 
-  /** Adds and removes in a process of its own, which is killed after `lifeMs`. */
-  async churn(t: ExecutionContext, counts: Counts, lifeMs: number, processSeed: number): Promise<void> {
+  /**
+   * Adds and removes in a process of its own, which is killed `lifeMs` after it has done as many as it is to do at
+   * least: on a busy machine no life would be long enough for one.
+   */
+  async churn(
+    t: ExecutionContext,
+    counts: Counts,
+    {
+      lifeMs,
+      atLeast,
+      processSeed,
+    }: { readonly lifeMs: number; readonly atLeast: number; readonly processSeed: number },
+  ): Promise<void> {
     const program = fileURLToPath(new URL('./support/victim.js', import.meta.url));
     const child = runInNetns(this.#node.netns, () =>
       fork(program, { execArgv: [], stdio: ['ignore', 'inherit', 'inherit', 'ipc'] }),
     );
     t.teardown(() => child.kill('SIGKILL'));
     const exited = new Promise((resolve) => child.once('exit', resolve));
+    let done = 0;
     const begun = new Promise<void>((resolve) => {
       child.on('message', (message) => {
-        if (message === 'begun') resolve();
-        if (message === 'added' || message === 'removed') counts[message] += 1;
+        if (message === 'added' || message === 'removed') {
+          counts[message] += 1;
+          done += 1;
+        }
+        if (done >= atLeast) resolve();
       });
     });
     const order: Order = {
@@ -140,14 +156,18 @@ for (const name of attachmentNames)
     };
     const until = async (at: Machine, count: number): Promise<void> => {
       while (counts.added < count || counts.removed < count) {
-        await at.churn(t, counts, random() * longestMs[name], Math.floor(random() * 2 ** 31));
+        await at.churn(t, counts, {
+          lifeMs: random() * longestMs[name],
+          atLeast: Math.floor(random() * 4),
+          processSeed: Math.floor(random() * 2 ** 31),
+        });
         if (random() < 0.2) await settle(at, new Set(), idle);
       }
     };
 
     await until(first, Math.floor(wanted / 2));
     // The machine stops while pods are there: its network is gone, the folder stays.
-    await first.churn(t, counts, longestMs[name], 1);
+    await first.churn(t, counts, { lifeMs: longestMs[name], atLeast: 0, processSeed: 1 });
     const { made: second, pristine: afterBoot } = machine('boot-2');
     t.is(afterBoot, pristine);
     await settle(second, new Set(ids), idle);

@@ -69,7 +69,10 @@ async function setUp(t: Scope, shape: ClusterShape) {
 
 /** Who answers, and as whom the client is seen. */
 async function ask(from: Place, host: string, port: number, bytes?: number): Promise<string> {
-  const { answer, error } = await from.tcp(host, port, { timeoutMs: 2_000, ...(bytes === undefined ? {} : { bytes }) });
+  const { answer, error } = await from.tcp(host, port, {
+    timeoutMs: 20_000,
+    ...(bytes === undefined ? {} : { bytes }),
+  });
   return answer ?? `error ${error}`;
 }
 

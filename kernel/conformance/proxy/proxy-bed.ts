@@ -39,6 +39,8 @@ export interface ProxyBed {
   readonly balancerAddress: string;
   /** How many times slower than real ones its processors are; limits of time are stretched by it. Default 1. */
   readonly slowdown?: number | undefined;
+  /** How long a repair may take on this machine. Default: two seconds. */
+  readonly repairMs?: number;
   traces(): Promise<string>;
   readonly damages: readonly { readonly what: string; inflict(): Promise<void> }[];
 }

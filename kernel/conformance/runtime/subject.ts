@@ -196,7 +196,7 @@ function scriptFor({ say = [], exitCode }: Behaviour): Partial<ContainerSpec> {
 
 /** Waits for a condition; the deadline only bounds a test that fails. */
 export async function until<T>(what: string, condition: () => Promise<T | undefined> | T | undefined): Promise<T> {
-  const deadline = Date.now() + 20_000;
+  const deadline = Date.now() + 60_000;
   for (;;) {
     const value = await condition();
     if (value !== undefined && value !== false) return value;

@@ -1,7 +1,7 @@
 /** Whole clusters for tests: `pintle up` as a user would run it, in a folder and on a port of its own. */
 import { spawn, spawnSync, type ChildProcess } from 'node:child_process';
 import { chmodSync, existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
-import { createServer, type AddressInfo } from 'node:net';
+import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -27,7 +27,7 @@ export function run(
     child.stderr.on('data', (chunk: Buffer) => (stderr += chunk.toString('utf8')));
     child.stdin.on('error', () => undefined);
     child.stdin.end(options.input ?? '');
-    const timer = setTimeout(() => child.kill('SIGKILL'), options.timeoutMs ?? 90_000);
+    const timer = setTimeout(() => child.kill('SIGKILL'), options.timeoutMs ?? 170_000);
     child.on('error', reject);
     child.on('close', (code) => {
       clearTimeout(timer);
@@ -36,12 +36,19 @@ export function run(
   });
 }
 
+/** Below those that the kernel gives to whoever connects: one of these could be taken before it is listened on. */
 export async function freePort(): Promise<number> {
-  const server = createServer();
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
-  const { port } = server.address() as AddressInfo;
-  await new Promise<void>((resolve) => server.close(() => resolve()));
-  return port;
+  for (;;) {
+    const port = 10_000 + Math.floor(Math.random() * 20_000);
+    const server = createServer();
+    const isFree = await new Promise<boolean>((resolve) => {
+      server.once('error', () => resolve(false));
+      server.listen(port, '127.0.0.1', () => resolve(true));
+    });
+    if (!isFree) continue;
+    await new Promise<void>((resolve) => server.close(() => resolve()));
+    return port;
+  }
 }
 
 /** kubectl binaries at hand: the newest one, and the oldest (Debian's) when there are two. */
@@ -207,8 +214,8 @@ export function hostNetwork(): string {
   return commands
     .map(([command, ...argv]) => {
       const { stdout, error } = spawnSync(command!, argv, { encoding: 'utf8' });
-      // iptables-save prints the time.
-      return `$ ${command} ${argv.join(' ')}\n${error ? 'not installed' : stdout.replaceAll(/^# .*$/gm, '').replaceAll(/\[\d+:\d+\]/g, '')}`;
+      // iptables-save prints the time, and addresses that were given for a time say how much is left.
+      return `$ ${command} ${argv.join(' ')}\n${error ? 'not installed' : stdout.replaceAll(/^# .*$/gm, '').replaceAll(/\[\d+:\d+\]|(valid_lft|preferred_lft|expires) \d+sec/g, '')}`;
     })
     .join('\n');
 }

@@ -2,11 +2,18 @@
 import { CoreV1Api, KubeConfig, type V1Container, type V1ContainerStatus, type V1Pod } from '@kubernetes/client-node';
 import { kubectls, type Output, type TestCluster } from './cluster.ts';
 
-/** Asks every 50 ms until `attempt` answers; the test's own time-out is the limit. */
-export async function eventually<T>(attempt: () => Promise<T | undefined> | T | undefined): Promise<T> {
-  for (;;) {
+/** Below the runner's own limit, which would end the whole file without a word about what it waited for. */
+const patienceMs = 150_000;
+
+/** Asks every 50 ms until `attempt` answers. In vain: an error with what `told` says of how it stands. */
+export async function eventually<T>(
+  attempt: () => Promise<T | undefined> | T | undefined,
+  told: () => unknown = () => attempt.toString(),
+): Promise<T> {
+  for (const end = performance.now() + patienceMs; ;) {
     const found = await attempt();
     if (found !== undefined) return found;
+    if (performance.now() > end) throw new Error(`waited ${patienceMs / 1000} s in vain: ${String(await told())}`);
     await new Promise((resolve) => setTimeout(resolve, 50));
   }
 }
@@ -50,10 +57,14 @@ export class Pods {
 
   /** The pod once `holds` does of it. */
   until(name: string, holds: (pod: V1Pod) => boolean): Promise<V1Pod> {
-    return eventually(async () => {
-      const pod = await this.get(name);
-      return pod && holds(pod) ? pod : undefined;
-    });
+    let last: V1Pod | undefined;
+    return eventually(
+      async () => {
+        last = await this.get(name);
+        return last && holds(last) ? last : undefined;
+      },
+      () => `pod ${name} is ${JSON.stringify(last?.status)}, expected ${holds.toString()}`,
+    );
   }
 
   phase(name: string, phase: string): Promise<V1Pod> {

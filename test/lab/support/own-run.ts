@@ -15,8 +15,9 @@ export class OwnRun {
   }
 
   static async make(): Promise<OwnRun> {
-    const argv = ['--mount', '--propagation', 'private', 'sh', '-c', hold];
-    const holder = spawn('unshare', argv, { stdio: ['ignore', 'pipe', 'inherit'] });
+    // It ends with the test, however that ends: what holds the runner's pipes open keeps the whole lane.
+    const argv = ['--pdeathsig', 'KILL', '--', 'unshare', '--mount', '--propagation', 'private', 'sh', '-c', hold];
+    const holder = spawn('setpriv', argv, { stdio: ['ignore', 'pipe', 'inherit'] });
     await Promise.race([
       once(holder.stdout, 'data'),
       once(holder, 'exit').then(() => Promise.reject(new Error('no mount namespace could be made'))),

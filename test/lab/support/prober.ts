@@ -83,7 +83,7 @@ function tcp(command: Extract<Command, { verb: 'tcp' | 'udp' }>): Promise<Answer
       socket.destroy();
       resolve(answer);
     };
-    const timer = setTimeout(() => done({ error: 'TIMEOUT' }), command.timeoutMs ?? 5_000);
+    const timer = setTimeout(() => done({ error: 'TIMEOUT' }), command.timeoutMs ?? 20_000);
     socket.on('error', (error: NodeJS.ErrnoException) => done({ error: error.code ?? 'UNKNOWN' }));
     socket.on('connect', () => socket.end(bytes === undefined ? '' : Buffer.alloc(bytes, 'x')));
     socket.on('data', (chunk) => (text += chunk.toString()));
@@ -99,7 +99,7 @@ function udp(command: Extract<Command, { verb: 'tcp' | 'udp' }>): Promise<Answer
       socket.close();
       resolve(answer);
     };
-    const timer = setTimeout(() => done({ error: 'TIMEOUT' }), command.timeoutMs ?? 2_000);
+    const timer = setTimeout(() => done({ error: 'TIMEOUT' }), command.timeoutMs ?? 10_000);
     socket.on('error', (error: NodeJS.ErrnoException) => done({ error: error.code ?? 'UNKNOWN' }));
     socket.on('message', (message) => done({ answer: message.toString() }));
     // Connected, so that an ICMP error comes back as ECONNREFUSED.

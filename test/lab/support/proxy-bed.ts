@@ -1,4 +1,5 @@
 /** The proxy kit's network on real nodes: two of them, one pod each, the underlay as the outside. */
+import { availableParallelism, loadavg } from 'node:os';
 import type { ProxyAnswer, ProxyBed } from '../../../kernel/conformance/proxy.ts';
 import type { Proxy } from '../../../kernel/contract/index.ts';
 import { clusterCidrs, createCluster, type Member } from './cluster.ts';
@@ -76,6 +77,8 @@ export async function openProxyBed(t: Scope, options: ProxyBedOptions, shared?: 
     balancerAddress: balancer,
     traces: async () => options.traces(one.node),
     slowdown: options.slowdown,
+    // Two seconds are for a machine that has time.
+    repairMs: 2_000 * Math.max(1, loadavg()[0]! / availableParallelism()),
     damages: options.damages.map((what) => ({
       what,
       inflict: async () => {
