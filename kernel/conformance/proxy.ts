@@ -6,6 +6,7 @@ import type { ProxyCapability, ProxyEndpoint, ProxyPort } from '../contract/inde
 import { eventually } from './eventually.ts';
 import { registerCases, type KitAssertions, type KitTest } from './kit.ts';
 import { kitCase, repairMs, type Case, type ProxyBed } from './proxy/proxy-bed.ts';
+import { sctpCases } from './proxy/sctp-cases.ts';
 
 export type { ProxyAnswer, ProxyBed, ProxyClient } from './proxy/proxy-bed.ts';
 
@@ -343,6 +344,7 @@ export const proxyCases: readonly Case[] = [
   ...basicCases,
   ...externalCases,
   ...affinityCases,
+  ...sctpCases,
   ...syncCases,
   ...lifeCases,
 ];

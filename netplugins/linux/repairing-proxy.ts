@@ -12,12 +12,16 @@ import {
   type ProxyStatus,
   type ServiceVerdict,
 } from '../../kernel/contract/index.ts';
+import { trackingProblem, unservedPorts } from './sctp-support.ts';
 import { decide, type Decision, type ServiceFlow } from './service-decision.ts';
 
 export interface RepairingProxyOptions {
   readonly name: string;
   readonly log: Logger;
   readonly clock: Pick<Clock, 'now'>;
+  readonly netns?: string | undefined;
+  /** Why this mode cannot serve SCTP wherever it runs; undefined: it can where the kernel tracks it. */
+  readonly sctpProblem?: string | undefined;
 }
 
 /** Damage rarely comes alone. */
@@ -32,11 +36,13 @@ export abstract class RepairingProxy implements Proxy, AsyncDisposable {
   #turn: Promise<void> = Promise.resolve();
   #lastSyncMs: number | undefined;
   #trouble: string | undefined = 'not synced yet';
+  /** What of the desired state it does not do, as this mode or this kernel cannot. */
+  #shortcoming: string | undefined;
   #repairs = 0;
   #closed = false;
 
-  constructor({ name, log, clock }: RepairingProxyOptions) {
-    this.#frame = { name, log, clock };
+  constructor({ name, log, clock, netns, sctpProblem }: RepairingProxyOptions) {
+    this.#frame = { name, log, clock, netns, sctpProblem };
   }
 
   /** Makes the kernel what is desired, and begins to `watch` it. Returns the number of changes. */
@@ -67,6 +73,7 @@ export abstract class RepairingProxy implements Proxy, AsyncDisposable {
         this.#desired = desired;
         this.#trouble = undefined;
         this.#lastSyncMs = clock.now();
+        this.#sayWhatIsUnserved(desired);
         return { changed };
       } catch (error) {
         this.#trouble = messageOf(error);
@@ -78,7 +85,7 @@ export abstract class RepairingProxy implements Proxy, AsyncDisposable {
   status(): ProxyStatus {
     return {
       ready: this.#trouble === undefined,
-      reason: this.#trouble ?? this.note(),
+      reason: this.#trouble ?? reasonOf(this.#shortcoming, this.note()),
       lastSyncMs: this.#lastSyncMs,
       repairs: this.#repairs,
     };
@@ -144,6 +151,15 @@ export abstract class RepairingProxy implements Proxy, AsyncDisposable {
     });
   }
 
+  #sayWhatIsUnserved({ ports }: ProxyState): void {
+    const sctp = ports.filter(({ protocol }) => protocol === 'SCTP');
+    const why = sctp.length === 0 ? undefined : (this.#frame.sctpProblem ?? trackingProblem(this.#frame));
+    const shortcoming = why === undefined ? undefined : `${unservedPorts(sctp)}: ${why}`;
+    if (shortcoming !== undefined && shortcoming !== this.#shortcoming)
+      this.#frame.log.warn('The service proxy does not serve every port', { proxy: this.#frame.name, shortcoming });
+    this.#shortcoming = shortcoming;
+  }
+
   #unwatch(): void {
     clearTimeout(this.#timer);
     this.#timer = undefined;
@@ -164,6 +180,11 @@ export abstract class RepairingProxy implements Proxy, AsyncDisposable {
       this.damaged(retryMs);
     }
   }
+}
+
+function reasonOf(...parts: readonly (string | undefined)[]): string | undefined {
+  const said = parts.filter((part) => part !== undefined);
+  return said.length === 0 ? undefined : said.join('; ');
 }
 
 const messageOf = (error: unknown): string => (isPintleError(error) ? error.message : String(error));

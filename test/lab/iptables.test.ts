@@ -1,9 +1,10 @@
-import { readFileSync } from 'node:fs';
+import { spawn } from 'node:child_process';
+import { readFileSync, statSync } from 'node:fs';
 import test from 'ava';
 import type { ProxyEndpoint, ProxyPort, ProxyState } from '../../kernel/contract/index.ts';
 import { probeIptables } from '../../netplugins/proxies/iptables/probe.ts';
 import { clusterCidrs, createCluster, type Member } from './support/cluster.ts';
-import { iptablesTraces, openIptablesProxy, runIptables } from './support/iptables-place.ts';
+import { iptablesTraces, lockFile, openIptablesProxy, runIptables } from './support/iptables-place.ts';
 import { nodeAddress, nodeAddress6, until, type Place } from './support/topology.ts';
 
 const vip = '10.96.0.1';
@@ -222,6 +223,25 @@ for (const backend of ['nft', 'legacy'] as const) {
     t.is(await answers(one.pod, 'fd96::1', 8000, 1), 'ECONNREFUSED');
   });
 }
+
+test('legacy: while others hold the lock a sync waits, and then does its work', async (t) => {
+  const { members } = await createCluster(t, 2);
+  const [one, two] = members as [Member, Member];
+  const proxy = openIptablesProxy(one.node, 'legacy', ['ip']);
+  t.teardown(() => proxy[Symbol.asyncDispose]());
+  const holder = spawn('flock', [lockFile, 'sh', '-c', 'echo held; exec cat'], { stdio: ['pipe', 'pipe', 'inherit'] });
+  t.teardown(() => holder.kill('SIGKILL'));
+  await new Promise((resolve) => holder.stdout.once('data', resolve));
+  let isDone = false;
+  const sync = proxy.sync(state(port({ endpoints: endpoints(one, one, two) }))).then(() => (isDone = true));
+  const waits = new RegExp(`-> FLOCK .*:${statSync(lockFile).ino} `);
+  await until('it waits for the lock', () => waits.test(readFileSync('/proc/locks', 'latin1')));
+  t.notRegex(await answers(one.pod, vip, 8000, 1), /node-/, 'there are no rules yet');
+  t.false(isDone);
+  holder.stdin.end();
+  await sync;
+  t.is(await answers(one.pod, vip, 8000), 'node-0 node-1');
+});
 
 test('auto follows the back end that the host uses, says so, and leaves nothing in the other', async (t) => {
   const { members } = await createCluster(t, 2);

@@ -59,7 +59,7 @@ test('a client that ends its side first still gets its answer, after megabytes',
   t.regex(answer ?? '', /^node-1 \S+ 8000000$/);
 });
 
-test('endpoints take turns; one that refuses is passed over', async (t) => {
+test('endpoints take turns; one that refuses is passed over; ports that this mode cannot serve are named', async (t) => {
   const { one, two, proxy } = await setUp(t);
   await proxy.sync(state(port({ endpoints: [endpoint(one, one), endpoint(one, two)] })));
   const met: string[] = [];
@@ -68,6 +68,9 @@ test('endpoints take turns; one that refuses is passed over', async (t) => {
   t.is(met.filter((name) => name === 'node-1').length, 3);
   await proxy.sync(state(port({ endpoints: [endpoint(one, one, 9), endpoint(one, two)] })));
   for (let index = 0; index < 4; index += 1) t.regex((await one.pod.tcp(vip, 8000)).answer ?? '', /^node-1 /);
+  t.notRegex(proxy.status().reason ?? '', /SCTP/);
+  await proxy.sync(state(port({ protocol: 'SCTP', endpoints: [endpoint(one, two)] })));
+  t.regex(proxy.status().reason ?? '', /SCTP ports of default\/web are not served: mode userspace/);
 });
 
 test('when every endpoint refuses, the connection is reset', async (t) => {

@@ -1,5 +1,5 @@
 /** What the proxy kit's cases are made of: the network under test, and the tools to ask it. */
-import type { Proxy, ProxyCapability, ProxyEndpoint, ProxyPort, ProxyState } from '../../contract/index.ts';
+import type { Protocol, Proxy, ProxyCapability, ProxyEndpoint, ProxyPort, ProxyState } from '../../contract/index.ts';
 import type { KitAssertions, KitCase } from '../kit.ts';
 
 /** `local`: a pod of the proxy's node, itself an endpoint. `node`: a process of the node. `outside`: beyond the node. */
@@ -16,13 +16,13 @@ export interface ProxyBed {
   proxy(): Proxy & AsyncDisposable;
   /** Disposes it and starts another. */
   restart(): Promise<Proxy>;
-  /** Opens a new flow. The endpoints listen on port 80, TCP and UDP. `sourcePort` reuses a UDP flow. */
+  /** Opens a new flow. The endpoints listen on port 80, TCP, UDP and SCTP. `sourcePort` reuses a UDP flow. */
   connect(
     from: ProxyClient,
     to: {
       readonly address: string;
       readonly port: number;
-      readonly protocol?: 'TCP' | 'UDP';
+      readonly protocol?: Protocol;
       readonly sourcePort?: number;
     },
   ): Promise<ProxyAnswer>;
@@ -37,6 +37,8 @@ export interface ProxyBed {
   readonly serviceAddresses: readonly [string, string];
   readonly externalAddress: string;
   readonly balancerAddress: string;
+  /** Why no SCTP can be sent here, as by a kernel without such sockets; the rules are looked at all the same. */
+  readonly sctpProblem?: string | undefined;
   /** How many times slower than real ones its processors are; limits of time are stretched by it. Default 1. */
   readonly slowdown?: number | undefined;
   /** How long a repair may take on this machine. Default: two seconds. */

@@ -61,7 +61,7 @@ export class UserspaceProxy extends RepairingProxy {
   #redirection: OpenRedirection | undefined;
 
   constructor(options: UserspaceOptions) {
-    super({ ...options, name: 'userspace' });
+    super({ ...options, name: 'userspace', sctpProblem: 'mode userspace has no sockets for SCTP; choose another' });
     this.#options = options;
     this.#families = options.families.map((family) => ({
       family,

@@ -4,6 +4,7 @@
  */
 import dgram from 'node:dgram';
 import { connect, createServer, type Server, type Socket } from 'node:net';
+import { askSctp, listenSctp } from './sctp.ts';
 
 export type Command =
   | {
@@ -22,6 +23,9 @@ export type Command =
       /** Bytes to send; TCP servers answer with a line and how many bytes they got. */
       readonly bytes?: number;
     }
+  /** The answer to `sctp` is what the server says to whoever comes. IPv4 only. */
+  | { readonly verb: 'listenSctp'; readonly port: number; readonly name: string }
+  | { readonly verb: 'sctp'; readonly host: string; readonly port: number; readonly timeoutMs?: number }
   | { readonly verb: 'openTcp'; readonly id: string; readonly host: string; readonly port: number }
   | { readonly verb: 'exchange'; readonly id: string; readonly text: string; readonly timeoutMs?: number }
   /** Opens connections at a rate until told to stop; `storm` answers "<opened> <failed> <errors>". */
@@ -180,6 +184,10 @@ function run(command: Command): Promise<Answer> {
       return tcp(command);
     case 'udp':
       return udp(command);
+    case 'listenSctp':
+      return listenSctp(command.port, command.name);
+    case 'sctp':
+      return askSctp(command.host, command.port, command.timeoutMs ?? 5_000);
     case 'openTcp':
       return openTcp(command.id, command.host, command.port);
     case 'exchange':

@@ -26,18 +26,26 @@ export interface ProxyBedNetwork {
   readonly one: Member;
   readonly two: Member;
   readonly underlay: Place;
+  /** Why SCTP is not sent here; undefined: the pods listen for it on port 80 too. */
+  readonly sctpProblem: string | undefined;
 }
 
 export async function createProxyBedNetwork(t: Scope): Promise<ProxyBedNetwork> {
   const { members, topology } = await createCluster(t, 2);
   const [one, two] = members as [Member, Member];
   topology.underlay.run('ip', 'route', 'add', '198.51.100.0/24', 'via', nodeAddress(0));
-  return { one, two, underlay: topology.underlay };
+  const sctp = await Promise.all(
+    [one, two].map(({ pod, peer }) => pod.ask({ verb: 'listenSctp', port: 80, name: peer.name })),
+  );
+  const error = sctp.find((answer) => answer.error !== undefined)?.error;
+  if (error !== undefined && error !== 'EPROTONOSUPPORT') throw new Error(`the pods cannot listen for SCTP: ${error}`);
+  const sctpProblem = error === undefined ? undefined : `this kernel has no SCTP sockets (${error})`;
+  return { one, two, underlay: topology.underlay, sctpProblem };
 }
 
 /** On a network of its own, or on one that other cases have used before: then the proxy is purged at the end. */
 export async function openProxyBed(t: Scope, options: ProxyBedOptions, shared?: ProxyBedNetwork): Promise<ProxyBed> {
-  const { one, two, underlay } = shared ?? (await createProxyBedNetwork(t));
+  const { one, two, underlay, sctpProblem } = shared ?? (await createProxyBedNetwork(t));
   let running = await options.open(one.node);
   t.teardown(async () => {
     await running[Symbol.asyncDispose]();
@@ -58,10 +66,13 @@ export async function openProxyBed(t: Scope, options: ProxyBedOptions, shared?: 
     },
     connect: async (from, { address, port, protocol = 'TCP', sourcePort }): Promise<ProxyAnswer> => {
       const local = sourcePort === undefined ? {} : { localPort: sourcePort };
+      const place = clients[from];
       const result =
         protocol === 'TCP'
-          ? await clients[from].tcp(address, port, { timeoutMs })
-          : await clients[from].udp(address, port, { timeoutMs, ...local });
+          ? await place.tcp(address, port, { timeoutMs })
+          : protocol === 'SCTP'
+            ? await place.sctp(address, port, { timeoutMs })
+            : await place.udp(address, port, { timeoutMs, ...local });
       if (result.error === 'ECONNREFUSED') return 'refused';
       if (result.answer === undefined) return 'dropped';
       const [name, client = ''] = result.answer.split(' ');
@@ -72,6 +83,7 @@ export async function openProxyBed(t: Scope, options: ProxyBedOptions, shared?: 
     nodeAddress: nodeAddress(0),
     outsideAddress: underlayAddress,
     clusterCidrs,
+    sctpProblem,
     serviceAddresses: ['10.96.0.1', '10.96.0.2'],
     externalAddress: external,
     balancerAddress: balancer,

@@ -63,6 +63,10 @@ export class Place {
     return this.ask({ verb: 'udp', host, port, ...options });
   }
 
+  sctp(host: string, port: number, options: { timeoutMs?: number } = {}): Promise<Answer> {
+    return this.ask({ verb: 'sctp', host, port, ...options });
+  }
+
   async serve(port: number, name: string, address?: string): Promise<void> {
     for (const verb of ['listenTcp', 'listenUdp'] as const) {
       const answer = await this.ask({ verb, port, name, ...(address === undefined ? {} : { address }) });

@@ -41,6 +41,9 @@ export type ProxyFlaw =
   | 'purge leaves a trace'
   | 'local policy forgets the terminating'
   | 'unknown ports are dropped'
+  | 'no SCTP'
+  | 'SCTP by cluster address only'
+  | 'SCTP of TCP endpoints'
   | ExplainFlaw;
 
 type ExplainFlaw =
@@ -89,6 +92,7 @@ class SimulatedProxy implements Proxy, AsyncDisposable {
     const isCluster = ({ clusterIps }: ProxyPort): boolean => clusterIps.includes(flow.destination);
     const found = ports.find(
       (one) =>
+        one.protocol === flow.protocol &&
         (one.port === flow.port || flaw === 'explains every address as served') &&
         (isCluster(one) || one.externalIps.includes(flow.destination)),
     );
@@ -171,7 +175,8 @@ class Simulation {
 
   connect(from: ProxyClient, to: Target): ProxyAnswer {
     const { address, port, protocol = 'TCP' } = to;
-    const found = this.#kernel.state?.ports.find((one) => this.#claims(one, address, port, protocol));
+    const asked = protocol === 'SCTP' && this.#flaw === 'SCTP of TCP endpoints' ? 'TCP' : protocol;
+    const found = this.#kernel.state?.ports.find((one) => this.#claims(one, address, port, asked));
     if (found === undefined) return this.#unserved(address);
     const isInternal = found.clusterIps.includes(address);
     const isBalancer = found.loadBalancerIps.includes(address) || this.#flaw === 'source ranges for NodePorts';
@@ -202,6 +207,8 @@ class Simulation {
 
   #claims(one: ProxyPort, address: string, port: number, protocol: string): boolean {
     if (one.protocol !== protocol && this.#flaw !== 'protocols mixed') return false;
+    if (protocol === 'SCTP' && this.#flaw === 'no SCTP') return false;
+    if (protocol === 'SCTP' && this.#flaw === 'SCTP by cluster address only' && address === nodeAddress) return false;
     const external = this.#flaw === 'no external addresses' ? [] : [...one.externalIps, ...one.loadBalancerIps];
     if (port === one.port && [...one.clusterIps, ...external].includes(address)) return true;
     return address === nodeAddress && port === one.nodePort && this.#flaw !== 'no NodePort';
