@@ -20,14 +20,17 @@ export const waitingProgram = sandboxProgram;
 const script = 'mount -t tmpfs tmpfs /run && exec dockerd "$@" 2>"$0"';
 const startLimitMs = 30_000;
 
-/** Why none can be started here; undefined when one can. */
-export function dockerProblem(): string | undefined {
-  if (!hasTool('dockerd') || !hasTool('containerd')) return 'no Docker engine is installed; apt-get install docker.io';
+/** Why no engine of one's own can be started here; undefined when one can. */
+export function ownEngineProblem(programs: readonly string[], name: string, installation: string): string | undefined {
+  if (!programs.every((program) => hasTool(program))) return `${name} is not installed; ${installation}`;
   // Inside a user namespace of an ordinary user the map is another one.
   if (!/^\s*0\s+0\s+4294967295\s*$/m.test(readFileSync('/proc/self/uid_map', 'utf8')))
-    return 'a Docker engine of its own needs root';
+    return `${name} of one's own needs root`;
   return undefined;
 }
+
+export const dockerProblem = (): string | undefined =>
+  ownEngineProblem(['dockerd', 'containerd'], 'a Docker engine', 'apt-get install docker.io');
 
 export class DockerEngine {
   readonly docker: Docker;

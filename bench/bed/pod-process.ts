@@ -168,12 +168,32 @@ async function requests({ host, port, durationMs, warmUpMs, width, hosts }: Load
   return percentiles(totals, errors, durationMs / 1000);
 }
 
-/** Sends `bytes` that follow from `seed`; true when exactly they come back. */
-async function bulk({ host, port, bytes }: Target & { readonly bytes: number }): Promise<boolean> {
+/** What a way that is still being made answers a connection with. */
+const notYet: readonly (string | undefined)[] = ['ECONNREFUSED', 'EHOSTUNREACH', 'ENETUNREACH', 'EADDRNOTAVAIL'];
+
+async function openPatiently(target: Target): Promise<Socket> {
+  for (const until = now() + checkMs; ;) {
+    try {
+      return await open(target);
+    } catch (error) {
+      if (!notYet.includes((error as NodeJS.ErrnoException).code) || now() > until) throw error;
+      await new Promise((resolve) => setTimeout(resolve, 50));
+    }
+  }
+}
+
+export interface BulkArgs extends Target {
+  readonly bytes: number;
+  /** A connection that is refused, or has no route, is asked for again for a while. */
+  readonly isPatient: boolean;
+}
+
+/** Sends bytes that follow a pattern; true when exactly they come back. */
+async function bulk({ host, port, bytes, isPatient }: BulkArgs): Promise<boolean> {
   const block = Buffer.alloc(64 * 1024);
   for (let at = 0; at < block.length; at += 1) block[at] = (at * 31 + (at >> 8)) & 255;
   const [sent, received] = [createHash('sha1'), createHash('sha1')];
-  const socket = await open({ host, port });
+  const socket = await (isPatient ? openPatiently : open)({ host, port });
   return new Promise((resolve) => {
     let back = 0;
     const finish = (answer: boolean): void => {
@@ -325,7 +345,7 @@ serveParent({
   unserve: ({ port }: { readonly port: number }) => void servers.get(port)?.close(),
   connections,
   requests,
-  bulk: (args: Target & { readonly bytes: number }) => bulk(args).catch(() => false),
+  bulk: (args: BulkArgs) => bulk(args).catch(() => false),
   whoami,
   /** The first datagram that comes back whole, within the time-out. */
   datagram: ({ host, port, bytes }: Target & { readonly bytes: number }) =>

@@ -22,7 +22,12 @@ export class Pod {
   unserve = (port: number): Promise<void> => this.#remote.call('unserve', { port });
   connections = (args: LoadArgs): Promise<Connections> => this.#remote.call('connections', args);
   requests = (args: LoadArgs): Promise<Latencies> => this.#remote.call('requests', args);
-  bulk = (target: Target, bytes: number): Promise<boolean> => this.#remote.call('bulk', { ...target, bytes });
+  /** At the first attempt: what is said to be there must be. */
+  bulk = (target: Target, bytes: number): Promise<boolean> =>
+    this.#remote.call('bulk', { ...target, bytes, isPatient: false });
+  /** As soon as there is a way. */
+  bulkOnceReached = (target: Target, bytes: number): Promise<boolean> =>
+    this.#remote.call('bulk', { ...target, bytes, isPatient: true });
   datagram = (target: Target, bytes: number): Promise<boolean> => this.#remote.call('datagram', { ...target, bytes });
   whoami = (target: Target): Promise<string> => this.#remote.call('whoami', target);
   startProbe = (target: Target, perSecond: number, bytes: number): Promise<void> =>

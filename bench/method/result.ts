@@ -37,12 +37,17 @@ const cell = z.strictObject({
   state: z
     .enum(['measured', 'broken', 'skipped', 'pending'])
     .describe(
-      'broken: failed its behaviour check, and has no figure; skipped: this machine cannot; pending: interrupted',
+      'broken: failed its behaviour check, or failed twice in one round, and has no figure; skipped: this machine ' +
+        'cannot; pending: interrupted',
     ),
   reason: z.string().optional(),
   checks: z.array(z.strictObject({ name: z.string(), ok: z.boolean(), detail: z.string() })),
   facts: facts.describe('what the cell is, apart from how fast: MTU, devices, rule counts'),
   leftBehind: z.array(z.string()).describe('what was still there after the clean-up; empty: clean'),
+  failedTries: z
+    .array(z.strictObject({ round: z.int().min(1), reason: z.string() }))
+    .optional()
+    .describe('set-ups and measurements that failed; each was tried once more in its round, on a fresh bed'),
   samples: z.record(z.string(), z.array(sample)).describe('by metric id'),
 });
 

@@ -17,6 +17,8 @@ export interface Watcher {
   begin(step: Step): void;
   /** After it; not called for a cell that was given up. */
   end(step: Step): void;
+  /** Its first try failed; it is tried once more. */
+  again(step: Step, reason: string): void;
   /** A cell that is out, with what it would have taken left to do: `rounds` fewer steps. */
   drop(step: Step, reason: string): void;
 }
@@ -51,7 +53,15 @@ export async function runMatrix(
       if (cell.state === 'broken' || cell.state === 'skipped') continue;
       const step = { suite: suite.name, cell: plan.id, round, rounds: result.rounds };
       watcher.begin(step);
-      await runCell(suite, plan, cell, { round, signal, surroundings });
+      const turn = { round, signal, surroundings };
+      const first = await tryCell(suite, plan, cell, turn);
+      if (first.outcome === 'failed') {
+        cell.failedTries = [...(cell.failedTries ?? []), { round, reason: first.reason }];
+        watcher.again(step, first.reason);
+      }
+      // A try fails for reasons that are not the cell's alone; one that fails twice running has no such excuse.
+      const last = first.outcome === 'failed' && !signal.aborted ? await tryCell(suite, plan, cell, turn) : first;
+      conclude(cell, round, last, signal);
       if ((cell.state as CellResult['state']) === 'broken') watcher.drop(step, cell.reason ?? '');
       else watcher.end(step);
       result.seconds = (performance.now() - began) / 1000;
@@ -84,27 +94,33 @@ interface Turn {
   readonly surroundings: Surroundings;
 }
 
-async function runCell(suite: Suite, plan: CellPlan, cell: MutableCell, turn: Turn): Promise<void> {
-  const { round, signal, surroundings } = turn;
+type Try =
+  | { readonly outcome: 'measured'; readonly values: readonly (readonly [metric: string, value: number])[] }
+  /** Broken: for good. Failed: another try may do better. */
+  | { readonly outcome: 'broken' | 'failed'; readonly reason: string };
+
+/** Sets up, checks, measures and takes down, once. */
+async function tryCell(suite: Suite, plan: CellPlan, cell: MutableCell, turn: Turn): Promise<Try> {
+  const { signal, surroundings } = turn;
   const after = surroundings.look();
   const limit = new Limit(surroundings.limitMs, signal);
   let opened: Promise<Bed> | undefined;
   const values: [metric: string, value: number][] = [];
-  let failure: string | undefined;
+  let bad: Exclude<Try, { outcome: 'measured' }> | undefined;
   try {
     opened = suite.open(plan);
     const bed = await limit.within(opened, 'set up');
     const checks = await limit.within(bed.check(), 'checked');
     cell.checks = mergeChecks(cell.checks, checks);
     const wrong = checks.filter(({ ok }) => !ok);
-    if (wrong.length > 0) failure = `behaves wrongly: ${wrong.map(describe).join('; ')}`;
+    if (wrong.length > 0) bad = { outcome: 'broken', reason: `behaves wrongly: ${wrong.map(describe).join('; ')}` };
     else {
       const measuring = bed.measure((metric, value) => void values.push([metric, value]), limit.signal);
       await limit.within(measuring, 'measured');
       cell.facts = { ...cell.facts, ...bed.facts() };
     }
   } catch (error) {
-    if (!signal.aborted) failure = `failed: ${wordsOf(error)}`;
+    if (!signal.aborted) bad = { outcome: 'failed', reason: `failed: ${wordsOf(error)}` };
   } finally {
     limit.end();
   }
@@ -115,20 +131,26 @@ async function runCell(suite: Suite, plan: CellPlan, cell: MutableCell, turn: Tu
     const left = (await closing.within(bed?.close() ?? Promise.resolve([]), 'taken down')) ?? [];
     cell.leftBehind = [...new Set([...cell.leftBehind, ...left])];
   } catch (error) {
-    failure ??= `could not be taken down: ${wordsOf(error)}`;
+    bad ??= { outcome: 'broken', reason: `could not be taken down: ${wordsOf(error)}` };
   } finally {
     closing.end();
   }
   cell.leftBehind = [...new Set([...cell.leftBehind, ...(await after())])];
-  if (failure !== undefined) {
+  return bad ?? { outcome: 'measured', values };
+}
+
+function conclude(cell: MutableCell, round: number, last: Try, signal: AbortSignal): void {
+  if (last.outcome !== 'measured') {
+    // Stopped between two tries: nothing is known of the second.
+    if (last.outcome === 'failed' && signal.aborted) return;
     // Also the figures of earlier rounds go: what is wrong once may have been wrong before.
-    Object.assign(cell, { state: 'broken', reason: `${failure} (in round ${round})`, samples: {} });
+    Object.assign(cell, { state: 'broken', reason: `${last.reason} (in round ${round})`, samples: {} });
     return;
   }
   // A round that was cut short is no round.
   if (signal.aborted) return;
   cell.state = 'measured';
-  for (const [metric, value] of values)
+  for (const [metric, value] of last.values)
     if (Number.isFinite(value)) (cell.samples[metric] ??= []).push({ round, value });
 }
 

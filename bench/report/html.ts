@@ -8,7 +8,7 @@ import type { CellResult, Result, SuiteResult } from '../method/result.ts';
 import { isWinner, type Verdict, verdictsOf } from '../method/verdicts.ts';
 import { chartsOf } from './charts.ts';
 import { style } from './style.ts';
-import { coverageOf, intervalText, relativeText, valueText } from './tables.ts';
+import { coverageOf, failedTriesOf, intervalText, relativeText, valueText } from './tables.ts';
 
 const require = createRequire(import.meta.url);
 
@@ -185,10 +185,13 @@ function behaviour(suite: SuiteResult): string {
     differing.length === 0
       ? '<p>No difference in what was looked at.</p>'
       : `<div class="wide"><table><thead><tr><th></th>${differing.map((name) => `<th>${escaped(wordsOf(name))}</th>`).join('')}</tr></thead><tbody>${rows.join('')}</tbody></table></div>`;
-  const notes = suite.cells.flatMap(({ id, state, reason, leftBehind }) => [
-    ...(state === 'measured' ? [] : [`${id} has no figure: ${reason ?? state}`]),
-    ...leftBehind.map((line) => `${id} left behind: ${line}`),
-  ]);
+  const notes = [
+    ...suite.cells.flatMap(({ id, state, reason, leftBehind }) => [
+      ...(state === 'measured' ? [] : [`${id} has no figure: ${reason ?? state}`]),
+      ...leftBehind.map((line) => `${id} left behind: ${line}`),
+    ]),
+    ...failedTriesOf(suite),
+  ];
   const checks = [...new Set(suite.cells.flatMap((cell) => cell.checks.map(({ name }) => name)))];
   return `<h3>${escaped(suite.title)}</h3>${table}${notes.length === 0 ? '' : `<ul>${notes.map((note) => `<li>${escaped(note)}</li>`).join('')}</ul>`}
 ${checks.length === 0 ? '' : `<p class="soft">Before every round each cell had to show: ${escaped(checks.join('; '))}.</p>`}`;

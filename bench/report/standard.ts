@@ -5,7 +5,7 @@
 import { basename } from 'node:path';
 import type { Result, SuiteResult } from '../method/result.ts';
 import { type Figure, isWinner, type Verdict, verdictsOf } from '../method/verdicts.ts';
-import { answerTable, coverageOf, intervalText, number, table } from './tables.ts';
+import { answerTable, coverageOf, failedTriesOf, intervalText, number, table } from './tables.ts';
 import { panelsSvg, type Panel } from './svg.ts';
 
 /** What is shown of one suite at a glance. */
@@ -135,12 +135,13 @@ export function standardMatrix(result: Result): string {
     ...result.suites.map((suite) => {
       const verdicts = verdictsOf(suite);
       const out = suite.cells.filter(({ state }) => state !== 'measured');
+      const notes = [...out.map(({ id, state, reason }) => `${id}: ${state}: ${reason}`), ...failedTriesOf(suite)];
       return [
         `### ${suite.title}`,
         suite.summary,
         answerTable(suite),
         `${suite.rounds} rounds in ${suite.seconds} s; ${intervalText(suite, coverageOf(verdicts))}`,
-        ...(out.length === 0 ? [] : [out.map(({ id, state, reason }) => `- ${id}: ${state}: ${reason}`).join('\n')]),
+        ...(notes.length === 0 ? [] : [notes.map((note) => `- ${note}`).join('\n')]),
       ].join('\n\n');
     }),
     `Machine and tools: ${facts.map(([name, value]) => `${name} ${value}`).join(', ')}.`,

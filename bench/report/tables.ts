@@ -72,6 +72,14 @@ function figureText(verdict: Verdict, cell: CellResult): string {
   return isWinner(verdict, cell.id) ? `**${text}**` : text;
 }
 
+/** One line a try that failed, of cells with figures: what a broken one did twice is its reason. */
+export const failedTriesOf = (suite: SuiteResult): readonly string[] =>
+  suite.cells
+    .filter(({ state }) => state !== 'broken')
+    .flatMap(({ id, failedTries = [] }) =>
+      failedTries.map(({ round, reason }) => `${id} was tried once more in round ${round}: ${reason}`),
+    );
+
 function suiteMarkdown(suite: SuiteResult): string {
   const verdicts = verdictsOf(suite);
   const parts = [`## ${suite.title}`, suite.summary];
@@ -99,6 +107,8 @@ function suiteMarkdown(suite: SuiteResult): string {
     parts.push(
       out.map(({ id, state, reason }) => `- ${id}: ${state}${reason === undefined ? '' : `: ${reason}`}`).join('\n'),
     );
+  const tries = failedTriesOf(suite);
+  if (tries.length > 0) parts.push(tries.map((line) => `- ${line}`).join('\n'));
   const left = suite.cells.flatMap(({ id, leftBehind }) => leftBehind.map((line) => `- ${id} left behind: ${line}`));
   if (left.length > 0) parts.push(left.join('\n'));
   return parts.join('\n\n');

@@ -41,6 +41,13 @@ export type BenchEvent =
       readonly left: number;
       readonly secondsLeft: number | undefined;
     }
+  | {
+      readonly type: 'again';
+      readonly suite: string;
+      readonly cell: string;
+      readonly round: number;
+      readonly reason: string;
+    }
   | { readonly type: 'dropped'; readonly suite: string; readonly cell: string; readonly reason: string }
   | { readonly type: 'skipped'; readonly suite: string; readonly cell: string; readonly reason: string }
   /** The whole suite as far as it is measured: a later one takes the place of an earlier one. */

@@ -74,6 +74,7 @@ export async function runPlan(
             clock.end(one, 1);
             done();
           },
+          again: ({ suite, cell, round }, reason) => tell({ type: 'again', suite, cell, round, reason }),
           drop: (step: Step, reason) => {
             clock.end(one, step.rounds - step.round + 1);
             tell({ type: 'dropped', suite: step.suite, cell: step.cell, reason });

@@ -165,6 +165,8 @@ function show(terminal: Terminal, event: BenchEvent): void {
     terminal.line(`${suite}: ${cell}, round ${round} of ${rounds} (${done} done, ${left} to go${time})`);
   } else if (event.type === 'dropped')
     terminal.errorLine(`${event.suite}: ${event.cell} has no figure: ${event.reason}`);
+  else if (event.type === 'again')
+    terminal.errorLine(`${event.suite}: ${event.cell}, round ${event.round}, is tried once more: ${event.reason}`);
   else if (event.type === 'skipped') terminal.line(`${event.suite}: ${event.cell} is left out: ${event.reason}`);
   else if (event.type === 'suite-failed') terminal.errorLine(`${event.suite}: not measured: ${event.reason}`);
 }

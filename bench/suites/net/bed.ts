@@ -1,4 +1,5 @@
 /** One cell of the net suite on real packets: two nodes, three pods, an overlay and an attachment, or a baseline. */
+import type { OverlayStatus } from '../../../kernel/contract/index.ts';
 import { Node } from '../../bed/node.ts';
 import { processesIn, residentBytesOf } from '../../bed/processes.ts';
 import { Pod } from '../../bed/pod.ts';
@@ -48,6 +49,11 @@ export abstract class NetBed implements Bed {
     const { client, remote, neighbour } = this.pods;
     for (const pod of [client, remote, neighbour]) await pod?.serve(echoPort);
     const target = (pod: Pod) => ({ host: this.ip(pod), port: echoPort });
+    // First these two: a network may learn of its members a moment after they are there (a swarm's by gossip).
+    const thereAndBack = [
+      check('bytes across nodes come back unchanged', await client.bulkOnceReached(target(remote), bulkBytes)),
+      check('and from the other side', await remote.bulkOnceReached(target(client), bulkBytes)),
+    ];
     const mtu = podMtu(client.place);
     const whole = mtu - headerBytes[this.cell.family];
     const fragments = fragmentsOf(client.place);
@@ -56,8 +62,7 @@ export abstract class NetBed implements Bed {
     const seen = await client.whoami({ host: this.ip(remote), port: echoPort + 1 });
     const expected = `${remote.place.name} ${this.ip(client)}`;
     return [
-      check('bytes across nodes come back unchanged', await client.bulk(target(remote), bulkBytes)),
-      check('and from the other side', await remote.bulk(target(client), bulkBytes)),
+      ...thereAndBack,
       check(
         `a datagram of the MTU (${mtu}) passes whole`,
         hasPassed && cut === fragments,
@@ -192,6 +197,8 @@ export interface OverlayChoice {
 
 const probesPerSecond = 500;
 const recoveryLimitMs = 10_000;
+/** Bytes have passed by then; what it says of itself may come a moment later. */
+const readyMs = 5_000;
 
 export class OverlayBed extends NetBed {
   readonly #wire: Wire;
@@ -243,9 +250,14 @@ export class OverlayBed extends NetBed {
   }
 
   protected override async ownChecks(): Promise<readonly Check[]> {
-    const { ready, peers, reason } = await this.#nodes[0]!.status();
-    const isReady = ready && peers.length === 1 && peers.every((peer) => peer.ready);
-    return [check('the overlay says that it is ready, and its peer', isReady, reason ?? '')];
+    const isReady = ({ ready, peers }: OverlayStatus): boolean =>
+      ready && peers.length === 1 && peers.every((peer) => peer.ready);
+    let status = await this.#nodes[0]!.status();
+    for (const until = performance.now() + readyMs; !isReady(status) && performance.now() < until;) {
+      await new Promise((resolve) => setTimeout(resolve, 50));
+      status = await this.#nodes[0]!.status();
+    }
+    return [check('the overlay says that it is ready, and its peer', isReady(status), status.reason ?? '')];
   }
 
   protected override agents(): readonly Place[] {

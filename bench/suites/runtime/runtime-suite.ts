@@ -3,7 +3,6 @@ import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Container, Image } from '../../../kernel/contract/index.ts';
-import { DockerEngine, dockerProblem, waitingImage, waitingProgram } from '../../bed/docker-engine.ts';
 import { endChild, here } from '../../bed/place.ts';
 import { PluginProcess, type PluginSource } from '../../bed/plugin-process.ts';
 import { residentBytesOf } from '../../bed/processes.ts';
@@ -20,6 +19,7 @@ import {
 } from '../../method/suite.ts';
 import { metric } from '../net/metrics.ts';
 import { select, type Selected, type SuiteContext } from '../selection.ts';
+import { type OwnEngine, ownEngines, type RunningEngine } from './own-engines.ts';
 import { containerSpec, type Program, sandboxSpec } from './pod-spec.ts';
 
 const podCounts: Readonly<Record<Size, number>> = { smoke: 2, standard: 6, full: 40 };
@@ -156,21 +156,21 @@ class RuntimeBed implements Bed {
   readonly #choice: Selected;
   readonly #size: Size;
   /** An engine of the benchmark's own is started for it. */
-  readonly #hasOwnEngine: boolean;
+  readonly #ownEngine: OwnEngine | undefined;
   #program: Program;
-  #engine: DockerEngine | undefined;
+  #engine: RunningEngine | undefined;
   #next = 0;
   readonly #pods = new Map<number, string>();
 
   constructor(
     choice: Selected,
     source: PluginSource,
-    options: { readonly size: Size; readonly image: string; readonly hasOwnEngine: boolean },
+    options: { readonly size: Size; readonly image: string; readonly ownEngine: OwnEngine | undefined },
   ) {
     this.#process = new PluginProcess(this.#place, source, this.#folder);
     this.#choice = choice;
     this.#size = options.size;
-    this.#hasOwnEngine = options.hasOwnEngine;
+    this.#ownEngine = options.ownEngine;
     this.#program = { image: options.image, command: ['sleep', '1000'] };
   }
 
@@ -186,11 +186,10 @@ class RuntimeBed implements Bed {
 
   async #prepare(): Promise<void> {
     let { config } = this.#choice;
-    if (this.#hasOwnEngine) {
-      this.#engine = await DockerEngine.start(this.#place, join(this.#folder, 'd'));
-      await this.#engine.importImage();
-      config = { ...config, engine: `unix://${this.#engine.socket}` };
-      this.#program = { image: waitingImage, command: [waitingProgram] };
+    if (this.#ownEngine !== undefined) {
+      this.#engine = await this.#ownEngine.start(this.#place, this.#folder);
+      config = { ...config, ...this.#engine.config };
+      this.#program = this.#engine.program;
     }
     await this.#process.start({ kind: this.#choice.kind, name: this.#choice.name, config });
     const { image } = this.#program;
@@ -264,11 +263,15 @@ class RuntimeBed implements Bed {
 }
 
 /** Engines that somebody else runs have no image `host`, and nothing is downloaded unasked. */
-const namedImages: readonly string[] = ['docker', 'cri'];
-
 function imageProblem({ name }: Selected, { options }: SuiteContext): string | undefined {
-  if (!namedImages.includes(name) || options['image'] !== undefined) return undefined;
+  if (ownEngines[name] === undefined || options['image'] !== undefined) return undefined;
   return 'the images that its engine has are not known; name one with a program `sleep` by --image';
+}
+
+/** Unless one is asked for, by an image of it or by config. */
+function ownEngineOf({ name }: Selected, { options, configs }: SuiteContext): OwnEngine | undefined {
+  if (options['image'] !== undefined || configs[`runtime/${name}`] !== undefined) return undefined;
+  return ownEngines[name]?.problem() === undefined ? ownEngines[name] : undefined;
 }
 
 export async function runtimeSuite(context: SuiteContext): Promise<Suite> {
@@ -277,13 +280,11 @@ export async function runtimeSuite(context: SuiteContext): Promise<Suite> {
   const chosen = await select(context, 'runtime', options['runtime']);
   const beds = new Map<string, () => Promise<Bed>>([['bare namespaces', async () => new BareBed(size)]]);
   const cells = chosen.map((choice): CellPlan => {
-    // Unless one is asked for, an engine of the benchmark's own, for as long as a round takes.
-    const isAsked = options['image'] !== undefined || context.configs['runtime/docker'] !== undefined;
-    const hasOwnEngine = choice.name === 'docker' && !isAsked && dockerProblem() === undefined;
-    beds.set(choice.name, () => new RuntimeBed(choice, source, { size, image, hasOwnEngine }).open());
+    const ownEngine = ownEngineOf(choice, context);
+    beds.set(choice.name, () => new RuntimeBed(choice, source, { size, image, ownEngine }).open());
     const factors = { runtime: choice.name };
     const contest = choice.capabilities.includes('real') ? 'real' : 'simulated';
-    const skip = hasOwnEngine ? undefined : (choice.skip ?? imageProblem(choice, context));
+    const skip = ownEngine !== undefined ? undefined : (choice.skip ?? imageProblem(choice, context));
     return { id: choice.name, factors, baseline: 'bare namespaces', isBaseline: false, contest, skip };
   });
   return {

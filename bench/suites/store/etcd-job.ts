@@ -1,6 +1,7 @@
 /** The same work for Debian's etcd, asked by gRPC from worker threads: the yardstick. */
 import { Worker } from 'node:worker_threads';
 import { type EtcdServer, startEtcd } from '../../store/etcd-server.ts';
+import type { EtcdWatchNews, EtcdWatchWork } from '../../store/etcd-watcher.ts';
 import type { EtcdAnswer, EtcdWork } from '../../store/etcd-worker.ts';
 import { ascending, quantile } from '../../method/statistics.ts';
 import type { StoreJobArgs } from './store-job.ts';
@@ -18,10 +19,11 @@ export async function measureEtcd(
     const writes = ascending(answers.flatMap((answer) => [...answer.writes]));
     const reads = answers.reduce((sum, answer) => sum + answer.reads.length, 0);
     const list = answers[0]?.listMs ?? Number.NaN;
+    const fanOut = await measureFanOut(etcd.url, args);
     const history = await measureHistory(etcd.url);
     const memory = etcd.residentBytes() / 2 ** 20;
     return {
-      ...history,
+      ...{ ...history, 'fan-out': fanOut },
       ...{ recovery: await recover(etcd), memory },
       ...{ writes: writes.length / args.seconds, reads: (reads / args.seconds) * 2, list },
       ...{ 'write-p50': quantile(writes, 0.5), 'write-p99': quantile(writes, 0.99) },
@@ -55,17 +57,55 @@ async function recover(etcd: EtcdServer): Promise<number> {
   const { Etcd3 } = await import('etcd3');
   const client = new Etcd3({ hosts: etcd.url });
   let last = 0;
+  let failure: unknown;
   const writing = (async () => {
     for (let number = 1; ; number += 1) {
       await client.put(`/crashed/${number}`).value('v'.repeat(1_024)).exec();
       last = number;
     }
-  })().catch(() => undefined);
-  while (last < 100) await new Promise((resolve) => setTimeout(resolve, 5));
+  })().catch((error: unknown) => (failure = error));
+  while (last < 100) {
+    if (failure !== undefined) throw failure;
+    await new Promise((resolve) => setTimeout(resolve, 5));
+  }
   await etcd.kill();
   await writing;
   client.close();
   return timed(() => etcd.restart());
+}
+
+/** Events a second that reach all watchers, from the first write on: they are there before. */
+async function measureFanOut(
+  url: string,
+  { watchers, events }: Pick<StoreJobArgs, 'watchers' | 'events'>,
+): Promise<number> {
+  const workers = Array.from({ length: threads }, (_, thread) => {
+    const own = Math.floor(watchers / threads) + (thread < watchers % threads ? 1 : 0);
+    const workerData: EtcdWatchWork = { url, watchers: own, events, isWriter: thread === 0 };
+    return new Worker(new URL('../../store/etcd-watcher.js', import.meta.url), { workerData });
+  });
+  const news = (wanted: EtcdWatchNews) =>
+    Promise.all(
+      workers.map(
+        (worker) =>
+          new Promise<void>((resolve, reject) => {
+            worker.on('message', (told: EtcdWatchNews) => told === wanted && resolve());
+            worker.once('error', reject);
+          }),
+      ),
+    );
+  const [ready, seen] = [news('ready'), news('seen')];
+  // Both may fail of the same cause; only one is waited for at a time.
+  seen.catch(() => undefined);
+  try {
+    await ready;
+    const began = performance.now();
+    for (const worker of workers) worker.postMessage('go');
+    await seen;
+    return (events * watchers) / ((performance.now() - began) / 1_000);
+  } finally {
+    await Promise.all(workers.map((worker) => worker.terminate()));
+  }
 }
 
 function askEtcd(

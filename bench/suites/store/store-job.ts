@@ -16,6 +16,8 @@ export interface StoreJobArgs {
   readonly seconds: number;
   readonly listed: number;
   readonly watchers: number;
+  /** Seen by each of them. */
+  readonly events: number;
 }
 
 export interface StoreJobResult {
@@ -45,7 +47,7 @@ export const storeJob: Job<StoreJobArgs, StoreJobResult> = async (args, start) =
   figures['reads'] = (reads.length / args.seconds) * 2;
   await fill(store, args.listed);
   figures['list'] = await timed(() => store.list({ prefix: '/listed/' }));
-  figures['fan-out'] = await fanOut(store, args.watchers);
+  figures['fan-out'] = await fanOut(store, args);
   const before = store.status();
   figures['compaction'] = await timed(() => store.compact(before.revision));
   figures['bytes'] = before.sizeBytes / 2 ** 20;
@@ -159,9 +161,8 @@ async function fill(store: Store, count: number): Promise<void> {
   }
 }
 
-/** Events a second that reach `watchers` watchers of the same keys. */
-async function fanOut(store: Store, watchers: number): Promise<number> {
-  const events = 200;
+/** Events a second that reach all watchers of the same keys, from the first write on: they are there before. */
+async function fanOut(store: Store, { watchers, events }: Pick<StoreJobArgs, 'watchers' | 'events'>): Promise<number> {
   const stop = new AbortController();
   setMaxListeners(0, stop.signal);
   const { revision } = store.status();
@@ -172,8 +173,8 @@ async function fanOut(store: Store, watchers: number): Promise<number> {
       if (seen >= events) return;
     }
   };
-  const began = performance.now();
   const all = Promise.all(Array.from({ length: watchers }, watch));
+  const began = performance.now();
   await Promise.all(Array.from({ length: events }, (_, index) => store.commit([{ key: `/watched/${index}`, value }])));
   await all;
   const seconds = (performance.now() - began) / 1000;

@@ -26,15 +26,16 @@ interface Effort {
   readonly seconds: number;
   readonly listed: number;
   readonly watchers: number;
+  readonly events: number;
 }
 
 const efforts: Readonly<Record<Size, Effort>> = {
-  smoke: { clients: '4', seconds: 0.2, listed: 500, watchers: 10 },
-  standard: { clients: '1,64', seconds: 0.6, listed: 10_000, watchers: 100 },
-  full: { clients: '1,64,256', seconds: 5, listed: 10_000, watchers: 1_000 },
+  smoke: { clients: '4', seconds: 0.2, listed: 500, watchers: 10, events: 20 },
+  standard: { clients: '1,64', seconds: 0.6, listed: 10_000, watchers: 1_000, events: 20 },
+  full: { clients: '1,64,256', seconds: 5, listed: 10_000, watchers: 1_000, events: 200 },
 };
 
-const metrics: readonly Metric[] = [
+const metricsOf = ({ watchers, events }: Effort): readonly Metric[] => [
   metric({
     id: 'writes',
     title: 'writes of 1 KiB',
@@ -73,7 +74,7 @@ const metrics: readonly Metric[] = [
   metric({ id: 'list', title: 'list of all keys', unit: 'ms', better: 'less', group: 'list', leastChange: 0.3 }),
   metric({
     id: 'fan-out',
-    title: 'events delivered to all watchers',
+    title: `events delivered, ${events} to each of ${watchers} watchers`,
     unit: '/s',
     better: 'more',
     group: 'watch',
@@ -181,8 +182,12 @@ class StoreBed extends FolderBed {
     const notes = join(this.folder, 'acknowledged');
     const args: CrashArgs = { choice: this.#args.choice, folder: this.folder, notes };
     const acknowledged = (): number => (existsSync(notes) ? Number(readFileSync(notes, 'utf8')) : 0);
-    const ended = this.#process.job('store-crash', args).catch(() => undefined);
-    while (acknowledged() < 100) await new Promise((resolve) => setTimeout(resolve, 5));
+    let failure: unknown;
+    const ended = this.#process.job('store-crash', args).catch((error: unknown) => (failure = error));
+    while (acknowledged() < 100) {
+      if (failure !== undefined) throw failure;
+      await new Promise((resolve) => setTimeout(resolve, 5));
+    }
     await this.#process.kill();
     await ended;
     const last = acknowledged();
@@ -230,7 +235,7 @@ class EtcdBed extends FolderBed {
   }
 
   facts(): Readonly<Record<string, Fact>> {
-    return { durable: true, listed: this.#args.listed };
+    return { durable: true, watchers: this.#args.watchers, listed: this.#args.listed };
   }
 }
 
@@ -266,7 +271,7 @@ export async function storeSuite(context: SuiteContext): Promise<Suite> {
     ];
   });
   return {
-    ...{ name: 'store', title: 'Stores', metrics, cells, options: { ...options }, versions: {} },
+    ...{ name: 'store', title: 'Stores', metrics: metricsOf(effort), cells, options: { ...options }, versions: {} },
     summary:
       'Writes of 1 KiB, each client one after the other, reads, lists, watches, as a share of etcd. The store is called ' +
       'in its own process, as the API server calls it; etcd is asked by gRPC from JavaScript, as a server would have to. ' +

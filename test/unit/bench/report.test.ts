@@ -3,6 +3,7 @@ import { chartsOf } from '../../../bench/report/charts.ts';
 import { comparisonText, csvOf, htmlOf, markdownOf } from '../../../bench/index.ts';
 import { compareResults } from '../../../bench/method/compare-results.ts';
 import { resultSchema } from '../../../bench/method/result.ts';
+import { standardMatrix } from '../../../bench/report/standard.ts';
 import { resultOf, suiteOf } from './results.ts';
 
 const routed = { speed: [10, 11, 9, 10, 10], delay: [50, 51, 49, 50, 50] };
@@ -24,6 +25,16 @@ test('Markdown: shares of the baseline, the winner in bold', (t) => {
     ),
     text,
   );
+});
+
+test('a try that failed is told beside the figures of the others', (t) => {
+  const suite = suiteOf({ routed, a });
+  Object.assign(suite.cells[1]!, { failedTries: [{ round: 2, reason: 'failed: no <route>' }] });
+  const result = resultOf(suite);
+  t.deepEqual(resultSchema.parse(JSON.parse(JSON.stringify(result))), result);
+  t.true(markdownOf(result).includes('\n- a was tried once more in round 2: failed: no <route>\n'));
+  t.true(htmlOf(result).includes('<li>a was tried once more in round 2: failed: no &lt;route&gt;</li>'));
+  t.true(standardMatrix(result).includes('\n- a was tried once more in round 2: failed: no <route>'));
 });
 
 test('CSV: every sample', (t) => {

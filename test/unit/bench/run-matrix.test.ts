@@ -4,7 +4,7 @@ import type { SuiteResult } from '../../../bench/method/result.ts';
 import { type Bed, check, type Suite } from '../../../bench/method/suite.ts';
 import { speed } from './results.ts';
 
-type Act = Partial<Pick<Bed, 'check' | 'measure' | 'close'>>;
+type Act = Partial<Pick<Bed, 'check' | 'measure' | 'close'>> & { readonly open?: () => void };
 
 /** A suite of named cells whose steps are written down. */
 function suiteOf(cells: Readonly<Record<string, Act>>, steps: string[]): Suite {
@@ -13,6 +13,7 @@ function suiteOf(cells: Readonly<Record<string, Act>>, steps: string[]): Suite {
     cells: Object.keys(cells).map((id, index) => ({ id, factors: {}, isBaseline: index === 0 })),
     open: async ({ id }) => {
       steps.push(`open ${id}`);
+      cells[id]?.open?.();
       return {
         check: async () => [check('works', true)],
         measure: async (record) => record('speed', 1),
@@ -43,6 +44,7 @@ async function run(
     {
       begin: ({ cell, round }) => void told.push(`begin ${cell} ${round}`),
       end: ({ cell, round }) => void told.push(`end ${cell} ${round}`),
+      again: ({ cell, round }, reason) => void told.push(`again ${cell} ${round}: ${reason}`),
       drop: ({ cell }, reason) => void told.push(`drop ${cell}: ${reason}`),
     },
     stop.signal,
@@ -76,10 +78,81 @@ test('a cell that behaves wrongly has no figure, not even of earlier rounds, and
   t.is(told.filter((line) => line.includes('wrong')).length, 4, 'begun twice, ended once, dropped once');
 });
 
-test('a measurement that fails breaks its cell, and it is taken down all the same', async (t) => {
-  const { steps, cell } = await run({ base: {}, a: { measure: () => Promise.reject(new Error('no route')) } }, 1);
-  t.regex(cell('a').reason ?? '', /failed: no route/);
-  t.true(steps.includes('close a'));
+test('what behaves wrongly is not tried again', async (t) => {
+  const { steps, cell } = await run({ base: {}, wrong: { check: async () => [check('answers', false)] } }, 1);
+  t.is(steps.filter((step) => step === 'open wrong').length, 1);
+  t.is(cell('wrong').failedTries, undefined);
+});
+
+for (const part of ['open', 'check', 'measure'] as const)
+  test(`one failure (${part}) is tried once more on a fresh bed, and told; the figures are those of the second try`, async (t) => {
+    let count = 0;
+    const fail = (verb: typeof part): void => {
+      if (verb === part && (count += 1) === 2) throw new Error('no route');
+    };
+    const a: Act = {
+      open: () => fail('open'),
+      check: async () => (fail('check'), []),
+      measure: async (record) => {
+        record('speed', count + 1);
+        fail('measure');
+        record('speed', count + 1);
+      },
+    };
+    const { steps, told, cell } = await run({ base: {}, a }, 3);
+    t.deepEqual([cell('a').state, cell('a').reason], ['measured', undefined]);
+    t.deepEqual(cell('a').failedTries, [{ round: 2, reason: 'failed: no route' }]);
+    t.deepEqual([...new Set(cell('a').samples['speed']?.map(({ round }) => round))], [1, 2, 3]);
+    t.is(cell('a').samples['speed']?.length, 6, 'nothing of the try that failed');
+    t.is(steps.filter((step) => step === 'open a').length, 4);
+    t.is(steps.filter((step) => step === 'close a').length, part === 'open' ? 3 : 4);
+    t.deepEqual(
+      told.filter((line) => line.includes(' a ')),
+      ['begin a 1', 'end a 1', 'begin a 2', 'again a 2: failed: no route', 'end a 2', 'begin a 3', 'end a 3'],
+    );
+  });
+
+test('failing twice in one round breaks the cell, and it is taken down both times', async (t) => {
+  const { steps, cell } = await run({ base: {}, a: { measure: () => Promise.reject(new Error('no route')) } }, 2);
+  t.deepEqual([cell('a').state, cell('a').samples], ['broken', {}]);
+  t.is(cell('a').reason, 'failed: no route (in round 1)');
+  t.is(cell('a').failedTries?.length, 1);
+  t.is(steps.filter((step) => step === 'close a').length, 2);
+});
+
+test('once a round: a cell that fails now and then is tried again in each', async (t) => {
+  let count = 0;
+  const measure: Bed['measure'] = async (record) => {
+    if ((count += 1) % 2 === 1) throw new Error('no route');
+    record('speed', 1);
+  };
+  const { cell } = await run({ base: {}, a: { measure } }, 3);
+  t.deepEqual(
+    cell('a').failedTries?.map(({ round }) => round),
+    [1, 2, 3],
+  );
+  t.is(cell('a').samples['speed']?.length, 3);
+});
+
+test('a second try that behaves wrongly is broken', async (t) => {
+  let count = 0;
+  const a: Act = {
+    check: async () => {
+      if ((count += 1) === 1) throw new Error('no route');
+      return [check('answers', false)];
+    },
+  };
+  const { cell } = await run({ base: {}, a }, 1);
+  t.deepEqual([cell('a').state, cell('a').reason], ['broken', 'behaves wrongly: answers (in round 1)']);
+});
+
+test('stopped after a failed try: there is no second one, and the cell is not broken', async (t) => {
+  const stop = new AbortController();
+  const close: Bed['close'] = async () => (stop.abort(new Error('interrupted')), []);
+  const measure: Bed['measure'] = () => Promise.reject(new Error('no route'));
+  const { steps, cell } = await run({ a: { measure, close }, b: {} }, 1, stop);
+  t.deepEqual(steps, ['open a', 'close a']);
+  t.is(cell('a').state, 'pending');
 });
 
 test('what is left behind is told', async (t) => {
