@@ -10,7 +10,7 @@
 import { createHash } from 'node:crypto';
 import { createRequire } from 'node:module';
 import type koffiType from 'koffi';
-import { parseIp } from '../../netplugins/linux/ip-address.ts';
+import { AF_INET, AF_INET6, parseIp } from '../../netplugins/linux/ip-address.ts';
 import { libc } from '../../netplugins/linux/libc.ts';
 
 const koffi = createRequire(import.meta.url)('koffi') as typeof koffiType;
@@ -24,11 +24,14 @@ const warmUpMs = 500;
 const [verb = '', ...args] = process.argv.slice(2);
 const say = (value: unknown): void => void process.stdout.write(`${JSON.stringify(value)}\n`);
 
+/** struct sockaddr_in or sockaddr_in6. */
 function socketAddress(host: string, port: number): Buffer {
-  const bytes = Buffer.alloc(16);
-  bytes.writeUInt16LE(2, 0);
+  const address = parseIp(host);
+  const isV4 = address.length === 4;
+  const bytes = Buffer.alloc(isV4 ? 16 : 28);
+  bytes.writeUInt16LE(isV4 ? AF_INET : AF_INET6, 0);
   bytes.writeUInt16BE(port, 2);
-  parseIp(host).copy(bytes, 4);
+  address.copy(bytes, isV4 ? 4 : 8);
   return bytes;
 }
 
@@ -41,9 +44,11 @@ const one = Buffer.from([1, 0, 0, 0]);
 const noDelay = (fd: number): number => libc().setsockopt(fd, 6, 1, one, 4);
 
 function serve(port: number, each: (fd: number) => void): never {
-  const fd = check(libc().socket(2, 1, 0), 'socket');
+  // Takes both families.
+  const fd = check(libc().socket(AF_INET6, 1, 0), 'socket');
   libc().setsockopt(fd, 1, 2, one, 4);
-  check(libc().bind(fd, socketAddress('0.0.0.0', port), 16), 'bind');
+  const any = socketAddress('::', port);
+  check(libc().bind(fd, any, any.length), 'bind');
   check(listen(fd, 8), 'listen');
   say('listening');
   for (;;) {
@@ -55,8 +60,9 @@ function serve(port: number, each: (fd: number) => void): never {
 }
 
 function open(host: string, port: number): number {
-  const fd = check(libc().socket(2, 1, 0), 'socket');
-  check(libc().connect(fd, socketAddress(host, port), 16), `connecting to ${host}:${port}`);
+  const address = socketAddress(host, port);
+  const fd = check(libc().socket(address.readUInt16LE(0), 1, 0), 'socket');
+  check(libc().connect(fd, address, address.length), `connecting to ${host}:${port}`);
   noDelay(fd);
   return fd;
 }

@@ -7,7 +7,7 @@ import { fileURLToPath } from 'node:url';
 import type { Logger, Overlay, Peer } from '../../kernel/contract/index.ts';
 import { BpfAssembler } from '../../netplugins/linux/bpf-assembler.ts';
 import { attachPacketProgram, bpfHelpers, bpfVerdicts, loadPacketProgram } from '../../netplugins/linux/bpf.ts';
-import { setOffload } from '../../netplugins/linux/ethtool.ts';
+import { setOffload, setTxChecksumOffload } from '../../netplugins/linux/ethtool.ts';
 import { createNetns, deleteNetns, runInNetns } from '../../netplugins/linux/namespaces.ts';
 import { openRtnetlink, type Rtnetlink } from '../../netplugins/linux/rtnetlink.ts';
 import { writeSysctl } from '../../netplugins/linux/sysctl.ts';
@@ -23,10 +23,11 @@ export const modes = ['routed', 'vxlan', 'one-packet', 'dgram', 'offload', 'supe
  */
 export type Mode = (typeof modes)[number];
 
-export const conditions = ['veth', 'wire', 'lossy'] as const;
+export const conditions = ['veth', 'wire', 'off', 'lossy'] as const;
 /**
  * veth: the underlay passes 64 KB packets whole, as a NIC with all offloads does. wire: each packet is cut by the sender and
- * gathered by the receiver. lossy: cut, not gathered, and one of a thousand is lost.
+ * gathered by the receiver. off: as wire, and with no offload for sending at all, checksums included (ethtool -K eth0 tx off
+ * tso off gso off). lossy: cut, not gathered, and one of a thousand is lost.
  */
 export type Condition = (typeof conditions)[number];
 
@@ -38,8 +39,12 @@ const traffic = fileURLToPath(new URL('./traffic.js', import.meta.url));
 const onePacket = fileURLToPath(new URL('./one-packet.js', import.meta.url));
 const sides = [1, 2] as const;
 const nodeAddress = (side: number): string => `192.168.99.${side}`;
-export const podAddress = (side: number): string => `10.244.${side}.2`;
+const nodeAddress6 = (side: number): string => `fd99::${side}`;
 const podCidr = (side: number): string => `10.244.${side}.0/24`;
+const podCidr6 = (side: number): string => `fd44:0:0:${side}::/64`;
+export type PodFamily = 4 | 6;
+export const podAddress = (side: number, family: PodFamily): string =>
+  family === 4 ? `10.244.${side}.2` : `fd44:0:0:${side}::2`;
 
 export class TwoNodes {
   readonly #folder = mkdtempSync(join(tmpdir(), 'pintle-bench-'));
@@ -50,7 +55,11 @@ export class TwoNodes {
   #onePacket: ChildProcess[] = [];
   #losses: readonly number[] = [];
 
-  constructor() {
+  /** Of the pods' traffic. */
+  readonly #family: PodFamily;
+
+  constructor(family: PodFamily) {
+    this.#family = family;
     for (const path of [...this.#nodes, ...this.#pods]) {
       createNetns(path);
       this.#with(path, (links) => links.setLink('lo', { up: true }));
@@ -61,11 +70,15 @@ export class TwoNodes {
     for (const [index, side] of sides.entries()) {
       const [node, pod] = [this.#nodes[index]!, this.#pods[index]!];
       writeSysctl('net.ipv4.ip_forward', 1, { netns: node });
+      writeSysctl('net.ipv6.conf.all.forwarding', 1, { netns: node });
       this.#with(node, (links) => {
         links.createVeth({ name: 'pod', up: true, peer: { name: 'eth0', netns: pod } });
         links.setLink('eth0', { up: true });
-        links.addAddress(links.getLink('eth0')!.index, `${nodeAddress(side)}/24`);
-        links.addAddress(links.getLink('pod')!.index, `10.244.${side}.1/24`);
+        const [eth0, ofPod] = [links.getLink('eth0')!.index, links.getLink('pod')!.index];
+        links.addAddress(eth0, `${nodeAddress(side)}/24`);
+        links.addAddress(eth0, `${nodeAddress6(side)}/64`);
+        links.addAddress(ofPod, `10.244.${side}.1/24`);
+        links.addAddress(ofPod, `fd44:0:0:${side}::1/64`);
       });
     }
   }
@@ -75,13 +88,17 @@ export class TwoNodes {
     if (mode === 'routed') this.#route();
     else if (mode === 'one-packet') await this.#startOnePacket();
     else await this.#startOverlay(mode);
-    const mtu = { routed: 1500, vxlan: 1450, 'one-packet': 1472, super: superMtu }[mode as string] ?? 1472;
+    const mtu =
+      { routed: 1500, vxlan: this.#family === 6 ? 1430 : 1450, 'one-packet': 1472, super: superMtu }[mode as string] ??
+      1472;
     for (const [index, side] of sides.entries())
       this.#with(this.#pods[index]!, (links) => {
         links.setLink('eth0', { up: true, mtu });
         const { index: link } = links.getLink('eth0')!;
-        links.addAddress(link, `${podAddress(side)}/24`);
+        links.addAddress(link, `${podAddress(side, 4)}/24`);
+        links.addAddress(link, `${podAddress(side, 6)}/64`);
         links.replaceRoute({ destination: '0.0.0.0/0', gateway: `10.244.${side}.1`, link });
+        links.replaceRoute({ destination: '::/0', gateway: `fd44:0:0:${side}::1`, link });
       });
   }
 
@@ -116,6 +133,17 @@ export class TwoNodes {
     return { child, lines: jsonLines(child) };
   }
 
+  /** From the request to end what node 1 joined, in milliseconds: until its devices are gone, and until its process is. */
+  async timeStop(): Promise<{ readonly devicesMs: number; readonly processMs: number }> {
+    const [overlay] = this.#overlays;
+    const [pid] = await this.dataPaths();
+    const began = performance.now();
+    await overlay?.leave();
+    const devicesMs = performance.now() - began;
+    while (pid !== undefined && isAlive(pid)) await new Promise((resolve) => setTimeout(resolve, 1));
+    return { devicesMs, processMs: performance.now() - began };
+  }
+
   /** Processes of the data paths in user space. */
   async dataPaths(): Promise<readonly number[]> {
     const found = await Promise.all(sides.map((_, index) => DataPathProcess.find(this.#stateDir(index))));
@@ -148,9 +176,11 @@ export class TwoNodes {
       // Packets of more than one segment are cut before they are sent.
       const segments = condition === 'veth' ? '65535' : '1';
       this.#run(node, 'ip', ['link', 'set', 'dev', 'eth0', 'gso_max_segs', segments]);
+      setTxChecksumOffload('eth0', condition !== 'off', { netns: node });
+      setOffload('eth0', 'gso', condition !== 'off', { netns: node });
       // A veth gathers only what comes from one that does not pass large packets itself.
       setOffload('eth0', 'tso', condition === 'veth', { netns: node });
-      setOffload('eth0', 'gro', condition === 'wire', { netns: node });
+      setOffload('eth0', 'gro', condition === 'wire' || condition === 'off', { netns: node });
     }
     for (const fd of this.#losses) closeSync(fd);
     this.#losses = condition === 'lossy' ? this.#nodes.map((node) => this.#lose(node)) : [];
@@ -234,11 +264,24 @@ export class TwoNodes {
               netns,
             });
       this.#overlays.push(overlay);
-      const base = { name: `node${side}`, podCidrs: [podCidr(side)], addresses: [nodeAddress(side)] };
-      const { annotations } = await overlay.join({ ...base, clusterCidrs: ['10.244.0.0/16'] });
+      const base = {
+        name: `node${side}`,
+        podCidrs: [podCidr(side), ...(this.#family === 6 ? [podCidr6(side)] : [])],
+        addresses: [nodeAddress(side), ...(this.#family === 6 ? [nodeAddress6(side)] : [])],
+      };
+      const { annotations } = await overlay.join({ ...base, clusterCidrs: ['10.244.0.0/16', 'fd44::/48'] });
       peers.push({ ...base, annotations });
     }
     for (const [index, overlay] of this.#overlays.entries()) await overlay.sync([peers[1 - index]!]);
+  }
+}
+
+/** A process that nobody has waited for is none any more. */
+function isAlive(pid: number): boolean {
+  try {
+    return !/\) Z /.test(readFileSync(`/proc/${pid}/stat`, 'latin1'));
+  } catch {
+    return false;
   }
 }
 

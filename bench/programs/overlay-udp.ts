@@ -1,18 +1,23 @@
 /**
  * Overlay flannel-udp beside the kernel's VXLAN, on two nodes and two pods in namespaces of this run's own:
  *
- *     node out/bench/programs/overlay-udp.js [--rounds 5] [--seconds 2] [--modes vxlan,offload] [--conditions veth,wire,lossy]
- *                                          [--gigabytes 0] [--idle 0]
+ *     node out/bench/programs/overlay-udp.js [--rounds 5] [--seconds 2] [--modes vxlan,offload] [--conditions veth,wire,off,lossy]
+ *                                          [--gigabytes 0] [--idle 0] [--stops 0] [--family 4]
+ *     node out/bench/programs/overlay-udp.js --aims
  *
  * Each round sets up each mode in turn under each condition (both explained in bench/overlay/two-nodes.ts) and measures one
  * TCP stream, then a byte there and back. Medians over the rounds, with the least and the most, and the ratio to vxlan of
  * the same rounds: on a machine that others use, only the ratios mean something. --gigabytes sends as much of known content
- * and compares SHA-256 sums; --idle counts the processor time of the data paths over so many seconds without traffic.
+ * and compares SHA-256 sums; --idle counts the processor time of the data paths over so many seconds without traffic; --stops
+ * ends a data path so many times in the middle of a stream; --family 6: pods speak IPv6. --aims does all of it, short, in five minutes on an idle machine,
+ * and says of each aim whether it was reached.
  */
 import { spawn } from 'node:child_process';
+import { readFileSync } from 'node:fs';
 import { cpus, loadavg, release } from 'node:os';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
+import { judgeAims, spread, type Measured, type Sample } from '../overlay/aims.ts';
 import { labArguments } from '../../lab/enter-lab.ts';
 import {
   conditions,
@@ -22,26 +27,19 @@ import {
   TwoNodes,
   type Condition,
   type Mode,
+  type PodFamily,
 } from '../overlay/two-nodes.ts';
 
 const inside = 'PINTLE_BENCH_INSIDE';
 
-interface Sample {
-  readonly gigabits: number;
-  /** Processor time of sender, receiver and data paths for a gigabyte. */
-  readonly msPerGigabyte: number;
-  readonly p50: number;
-  readonly p99: number;
-}
-
-async function measure(nodes: TwoNodes, seconds: number): Promise<Sample> {
+async function measure(nodes: TwoNodes, seconds: number, family: PodFamily): Promise<Sample> {
   const sink = nodes.traffic(2, 'sink', '7001');
   const echo = nodes.traffic(2, 'echo', '7002');
   await sink.lines.next();
   await echo.lines.next();
   const ms = String(seconds * 1_000);
   const dataPaths = await nodes.dataPaths();
-  const stream = nodes.traffic(1, 'stream', podAddress(2), '7001', ms);
+  const stream = nodes.traffic(1, 'stream', podAddress(2, family), '7001', ms);
   // Started and warm.
   await stream.lines.next();
   const pids = [...dataPaths, sink.child.pid, stream.child.pid];
@@ -49,7 +47,7 @@ async function measure(nodes: TwoNodes, seconds: number): Promise<Sample> {
   const { bytes, ms: took } = (await stream.lines.next()).value as { bytes: number; ms: number };
   const spent = processorMs(pids) - before;
   stream.child.kill('SIGKILL');
-  const rr = await one<{ p50: number; p99: number }>(nodes, 'rr', podAddress(2), '7002', ms);
+  const rr = await one<{ p50: number; p99: number }>(nodes, 'rr', podAddress(2, family), '7002', ms);
   sink.child.kill('SIGKILL');
   echo.child.kill('SIGKILL');
   return { gigabits: (bytes * 8) / took / 1e6, msPerGigabyte: spent / (bytes / 1e9), p50: rr.p50, p99: rr.p99 };
@@ -63,10 +61,10 @@ async function one<T>(nodes: TwoNodes, ...args: readonly string[]): Promise<T> {
 }
 
 /** Sends known content and compares what arrived. */
-async function verify(nodes: TwoNodes, gigabytes: number): Promise<string> {
+async function verify(nodes: TwoNodes, gigabytes: number, family: PodFamily): Promise<string> {
   const sink = nodes.traffic(2, 'sink', '7003');
   await sink.lines.next();
-  const sent = await one<{ digest: string }>(nodes, 'digest', podAddress(2), '7003', String(gigabytes * 1e9));
+  const sent = await one<{ digest: string }>(nodes, 'digest', podAddress(2, family), '7003', String(gigabytes * 1e9));
   const { value } = await sink.lines.next();
   const got = value as { bytes: number; digest: string };
   sink.child.kill('SIGKILL');
@@ -74,19 +72,27 @@ async function verify(nodes: TwoNodes, gigabytes: number): Promise<string> {
   return isEqual ? `${gigabytes} GB arrived as sent` : `CONTENT DIFFERS: ${got.bytes} bytes arrived`;
 }
 
-async function idleCpu(nodes: TwoNodes, seconds: number): Promise<string> {
+async function idleCpu(nodes: TwoNodes, seconds: number): Promise<number> {
   const pids = await nodes.dataPaths();
+  // The first seconds are of the start.
+  await new Promise((resolve) => setTimeout(resolve, 3_000));
   const before = processorMs(pids);
   await new Promise((resolve) => setTimeout(resolve, seconds * 1_000));
-  return `idle: ${(processorMs(pids) - before).toFixed(1)} ms of processor in ${seconds} s (${pids.length} processes)`;
+  return (processorMs(pids) - before) / seconds;
 }
 
-const sorted = (values: readonly number[]): number[] => [...values].sort((a, b) => a - b);
-const median = (values: readonly number[]): number => sorted(values)[Math.floor(values.length / 2)] ?? Number.NaN;
-
-function spread(values: readonly number[], digits: number): string {
-  const all = sorted(values);
-  return `${median(values).toFixed(digits)} (${all[0]?.toFixed(digits)}-${all.at(-1)?.toFixed(digits)})`;
+/** Ends a data path in the middle of a stream: milliseconds until its devices are gone, and until its process is. */
+async function stopUnderLoad(
+  nodes: TwoNodes,
+  family: PodFamily,
+): Promise<{ readonly devicesMs: number; readonly processMs: number }> {
+  const sink = nodes.traffic(2, 'sink', '7001');
+  await sink.lines.next();
+  const stream = nodes.traffic(1, 'stream', podAddress(2, family), '7001', '60000');
+  await stream.lines.next();
+  const taken = await nodes.timeStop();
+  for (const { child } of [sink, stream]) child.kill('SIGKILL');
+  return taken;
 }
 
 function chosen<T extends string>(text: string, known: readonly T[], flag: string): T[] {
@@ -97,45 +103,99 @@ function chosen<T extends string>(text: string, known: readonly T[], flag: strin
   });
 }
 
+/** What --aims stands for. */
+const aimsOptions = {
+  rounds: '3',
+  seconds: '1',
+  modes: 'vxlan,offload,super,kernel',
+  gigabytes: '2',
+  idle: '10',
+  stops: '7',
+};
+
 async function main(): Promise<void> {
   const { values } = parseArgs({
     options: {
+      aims: { type: 'boolean', default: false },
       rounds: { type: 'string', default: '5' },
       seconds: { type: 'string', default: '2' },
       modes: { type: 'string', default: modes.join(',') },
       conditions: { type: 'string', default: conditions.join(',') },
       gigabytes: { type: 'string', default: '0' },
       idle: { type: 'string', default: '0' },
+      stops: { type: 'string', default: '0' },
+      family: { type: 'string', default: '4' },
+      help: { type: 'boolean', default: false },
     },
   });
-  const asked = chosen<Mode>(values.modes, modes, 'modes');
-  const under = chosen<Condition>(values.conditions, conditions, 'conditions');
-  const seconds = Number(values.seconds);
-  const load = loadavg()[0]?.toFixed(1);
-  console.log(`${cpus().length} x ${cpus()[0]?.model}, Linux ${release()}, Node ${process.version}, load ${load}`);
-  const nodes = new TwoNodes();
-  const samples = new Map<string, Sample[]>();
+  if (values.help) {
+    console.log(help());
+    return;
+  }
+  const wanted = values.aims ? { ...values, ...aimsOptions } : values;
+  const asked = chosen<Mode>(wanted.modes, modes, 'modes');
+  const under = chosen<Condition>(wanted.conditions, conditions, 'conditions');
+  const family = chosen(values.family, ['4', '6'], 'family')[0] === '6' ? 6 : 4;
+  const [seconds, gigabytes, idle, stops] = [wanted.seconds, wanted.gigabytes, wanted.idle, wanted.stops].map(
+    Number,
+  ) as [number, number, number, number];
+  const began = new Date();
+  console.log(
+    `${cpus().length} x ${cpus()[0]?.model}, Linux ${release()}, Node ${process.version}, ${began.toISOString()}, load ${loadNow()}`,
+  );
+  const nodes = new TwoNodes(family);
+  const measured: Measured = { samples: new Map(), idleMs: new Map(), stopMs: new Map(), content: new Map() };
   try {
-    for (let round = 0; round < Number(values.rounds); round += 1)
+    for (let round = 0; round < Number(wanted.rounds); round += 1)
       for (const condition of under)
-        for (const mode of asked) {
+        for (const mode of [...asked, ...(values.aims && condition === 'veth' ? (['one-packet'] as const) : [])]) {
           await nodes.join(mode, condition);
-          const sample = await measure(nodes, seconds);
-          const key = `${condition} ${mode}`;
-          samples.set(key, [...(samples.get(key) ?? []), sample]);
+          add(measured.samples, `${condition} ${mode}`, await measure(nodes, seconds, family));
           await nodes.leave();
         }
-    for (const condition of under) report(condition, asked, samples);
-    for (const mode of asked) {
-      if (Number(values.gigabytes) === 0 && Number(values.idle) === 0) break;
-      await nodes.join(mode, under[0] ?? 'veth');
-      if (Number(values.gigabytes) > 0) console.log(`${mode}: ${await verify(nodes, Number(values.gigabytes))}`);
-      if (Number(values.idle) > 0) console.log(`${mode}: ${await idleCpu(nodes, Number(values.idle))}`);
+    for (const condition of under) report(condition, values.aims ? [...asked, 'one-packet'] : asked, measured.samples);
+    for (const mode of asked.filter((one) => one !== 'vxlan' && one !== 'routed')) {
+      if (gigabytes > 0 || idle > 0) await nodes.join(mode, under[0] ?? 'veth');
+      if (gigabytes > 0) measured.content.set(mode, await verify(nodes, gigabytes, family));
+      if (gigabytes > 0) console.log(`${mode}: ${measured.content.get(mode)}`);
+      if (idle > 0) measured.idleMs.set(mode, await idleCpu(nodes, idle));
+      if (idle > 0) console.log(`${mode}, idle: ${measured.idleMs.get(mode)?.toFixed(2)} ms of processor a second`);
       await nodes.leave();
+      for (let stop = 0; stop < stops; stop += 1) {
+        await nodes.join(mode, under[0] ?? 'veth');
+        add(measured.stopMs, mode, await stopUnderLoad(nodes, family));
+        await nodes.leave();
+      }
+      const taken = measured.stopMs.get(mode);
+      if (taken !== undefined)
+        console.log(
+          `${mode}, stop in the middle of a stream: devices gone after ${spread(
+            taken.map(({ devicesMs }) => devicesMs),
+            1,
+          )} ms, process after ${spread(
+            taken.map(({ processMs }) => processMs),
+            1,
+          )} ms`,
+        );
     }
   } finally {
     await nodes.destroy();
   }
+  if (values.aims) for (const line of judgeAims(measured)) console.log(line);
+  console.log(`took ${((Date.now() - began.getTime()) / 1_000).toFixed(0)} s, load at the end ${loadNow()}`);
+}
+
+const loadNow = (): string => loadavg()[0]?.toFixed(1) ?? '';
+
+function add<T>(lists: Map<string, T[]>, key: string, value: T): void {
+  lists.set(key, [...(lists.get(key) ?? []), value]);
+}
+
+function help(): string {
+  return readFileSync(fileURLToPath(import.meta.url), 'utf8')
+    .split('*/')[0]!
+    .replace(/^\/\*\*\n/, '')
+    .replace(/^ \* ?/gm, '');
 }
 
 function report(condition: Condition, asked: readonly Mode[], samples: ReadonlyMap<string, readonly Sample[]>): void {

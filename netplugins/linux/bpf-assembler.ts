@@ -8,7 +8,16 @@ export type Width = 'u8' | 'u16' | 'u32' | 'u64';
 
 const sizes: Readonly<Record<Width, number>> = { u32: 0x00, u16: 0x08, u8: 0x10, u64: 0x18 };
 /** Of 32-bit arithmetic (class ALU), which clears the upper half. */
-const operations = { add: 0x00, sub: 0x10, and: 0x50, shiftRight: 0x70, modulo: 0x90, xor: 0xa0, move: 0xb0 } as const;
+const operations = {
+  add: 0x00,
+  sub: 0x10,
+  or: 0x40,
+  and: 0x50,
+  shiftRight: 0x70,
+  modulo: 0x90,
+  xor: 0xa0,
+  move: 0xb0,
+} as const;
 /** Of 32-bit comparisons (class JMP32), unsigned. */
 const comparisons = { equal: 0x10, greater: 0x20, notEqual: 0x50, atMost: 0xb0 } as const;
 

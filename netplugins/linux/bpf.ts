@@ -3,6 +3,7 @@
  * Owns descriptors only: what they stand for is gone, and programs are off the device, when the last of them is closed, at
  * the latest with the process. Needs CAP_BPF and CAP_NET_ADMIN of the first user namespace.
  */
+import { closeSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import type koffiType from 'koffi';
 import { batchIo, type Memory } from './batch-io.ts';
@@ -19,13 +20,15 @@ export const bpfHelpers = {
   mapLookup: 1,
   random: 7,
   redirect: 23,
+  hash: 34,
   pullData: 39,
   changeHead: 43,
   adjustRoom: 50,
   redirectNeighbour: 152,
+  redirectPeer: 155,
 } as const;
 export const bpfVerdicts = { next: -1, drop: 2 } as const;
-export const bpfPacket = { length: 0, protocol: 16, data: 76, dataEnd: 80 } as const;
+export const bpfPacket = { length: 0, protocol: 16, data: 76, dataEnd: 80, segmentSize: 176 } as const;
 
 /** Layout of the memory that is handed to the kernel: attributes, and what they point to. */
 const attributesBytes = 128;
@@ -159,4 +162,14 @@ export function attachPacketProgram(program: number, link: number, side: keyof t
       advice: 'it needs Linux 6.6 or later (TCX)',
     });
   return fd;
+}
+
+/** Loads and attaches in one: only the attachment holds the program. */
+export function attachProgram(name: string, program: Uint8Array, link: number, side: keyof typeof attachTypes): number {
+  const loaded = loadPacketProgram(name, program);
+  try {
+    return attachPacketProgram(loaded, link, side);
+  } finally {
+    closeSync(loaded);
+  }
 }

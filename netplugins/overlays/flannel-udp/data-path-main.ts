@@ -3,14 +3,14 @@
  * network namespace. Outlives the agent that started it; any later one finds it by the socket in FOLDER. Owns the device,
  * which vanishes with it, the UDP socket and the control socket.
  *
- * It ends when told to, and when its device is deleted: by SIGKILL to itself, since threads that sit in a system call would
+ * It ends when told to, and when its device is deleted, or the link that it gathers packets with: by SIGKILL to itself, since threads that sit in a system call would
  * hold up any other end, and there is nothing to save.
  */
 import { openSync, rmSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { isRefused } from '../../linux/libc.ts';
-import { openRtnetlink } from '../../linux/rtnetlink.ts';
+import { openRtnetlink, type Link } from '../../linux/rtnetlink.ts';
 import { readMessages, socketName, writeMessage, type DataPathSettings, type Question } from './data-path-protocol.ts';
 import type { DataPath } from './data-path.ts';
 import { openDgramPath } from './dgram-path.ts';
@@ -50,12 +50,14 @@ async function openWhenFree(): Promise<DataPath> {
   }
 }
 
-function endWithDevice(index: number): void {
+/** A new process makes anew what somebody else took away. */
+function endWithLink(index: number, mayBeDown: boolean): void {
+  const isLost = (link: Link | undefined): boolean => link === undefined || (!link.up && !mayBeDown);
   links.subscribe((event) => {
-    if (event.kind === 'link' && event.deleted && event.link.index === index) end();
-    if (event.kind === 'overflow' && links.getLink(index) === undefined) end();
+    if (event.kind === 'link' && event.link.index === index && (event.deleted || isLost(event.link))) end();
+    if (event.kind === 'overflow' && isLost(links.getLink(index))) end();
   });
-  if (links.getLink(index) === undefined) end();
+  if (isLost(links.getLink(index))) end();
 }
 
 /** Index of the link that has the underlay address. */
@@ -119,7 +121,8 @@ function serve(path: DataPath): void {
 
 // The agent that reads this process's output may be gone.
 process.stdout.on('error', () => undefined);
-endWithDevice(Number(link));
+endWithLink(Number(link), true);
 const dataPath = await openWhenFree();
+if (dataPath.link !== undefined) endWithLink(dataPath.link, false);
 followUnderlay(dataPath);
 serve(dataPath);

@@ -6,7 +6,7 @@ import type { Socket } from 'node:net';
 import type { PeerRoute } from './peer-table.ts';
 
 /** Counted up when either side would misunderstand the other: a data path of another version is replaced. */
-export const protocolVersion = 2;
+export const protocolVersion = 3;
 
 /** All that a data path is started with. Equal settings: the running one serves. */
 export interface DataPathSettings {
@@ -53,6 +53,8 @@ export interface Counters {
   /** Those of the sent and received that did not come to user space. */
   readonly sentByKernel: number;
   readonly receivedByKernel: number;
+  /** Those of the latter that went through the link that gathers. */
+  readonly gatheredByKernel: number;
   readonly noRoute: number;
   readonly expired: number;
   readonly unknownSource: number;

@@ -58,6 +58,7 @@ class DgramPath implements DataPath {
     sentSupers: 0,
     sentByKernel: 0,
     receivedByKernel: 0,
+    gatheredByKernel: 0,
     noRoute: 0,
     expired: 0,
     unknownSource: 0,

@@ -24,6 +24,7 @@ import { openRtnetlink, type Link, type RtEvent, type Rtnetlink } from '../../li
 import { createTun, setTunOffloads, tunOffloads } from '../../linux/tun.ts';
 import { announce, readUdpPeer, type UdpPeer } from './announcement.ts';
 import { DataPathProcess } from './data-path-process.ts';
+import { gatheringName } from './gathering-name.ts';
 import { findPlace, type FlannelUdpOptions, type Place } from './place.ts';
 
 export type { FlannelUdpOptions } from './place.ts';
@@ -382,6 +383,8 @@ export class FlannelUdpOverlay implements Overlay, AsyncDisposable {
   #deleteDevice(): void {
     const device = this.#links.getLink(deviceName);
     if (device?.kind === 'tun') this.#links.deleteLink(device.index);
+    // It goes with the process, but a moment later.
+    this.#links.deleteLink(gatheringName);
     this.#device = undefined;
   }
 

@@ -79,7 +79,7 @@ export async function overlayBed(
 function withoutIndexes(text: string): string {
   const lines = text
     .replaceAll(/^\d+: /gm, '')
-    .replaceAll(/@if\d+/g, '')
+    .replaceAll(/@if\d+| link-netnsid \d+/g, '')
     .split('\n');
   return lines.sort().join('\n');
 }

@@ -1,6 +1,11 @@
 import test from 'ava';
 import { BpfAssembler } from '../../../netplugins/linux/bpf-assembler.ts';
-import { receiverProgram, senderProgram } from '../../../netplugins/overlays/flannel-udp/offload/shortcut-programs.ts';
+import {
+  deliveryProgram,
+  gatheredProgram,
+  receiverProgram,
+  senderProgram,
+} from '../../../netplugins/overlays/flannel-udp/offload/shortcut-programs.ts';
 
 /** As `bpftool prog dump xlated opcodes` and <linux/bpf.h> have them. */
 test('instructions have the layout of the kernel', (t) => {
@@ -33,12 +38,23 @@ test('jumps are counted from the instruction behind them, forwards and back', (t
 });
 
 test('programs end in every way, and fit what the kernel is given', (t) => {
-  const place = { device: 4, underlay: 2, local: 0x0163_a8c0, port: 8285, routes: 5, peers: 6, counters: 7 };
-  for (const checkSource of [true, false])
-    for (const program of [senderProgram({ ...place, checkSource }), receiverProgram({ ...place, checkSource })]) {
-      t.true(program.length < 8 << 10);
-      t.is(program.subarray(-8).toString('hex'), '9500000000000000');
-    }
-  const checked = receiverProgram({ ...place, checkSource: true });
-  t.true(checked.length > receiverProgram({ ...place, checkSource: false }).length);
+  const place = {
+    device: 4,
+    underlay: 2,
+    local: 0x0163_a8c0,
+    port: 8285,
+    routes: 5,
+    routes6: 8,
+    peers: 6,
+    counters: 7,
+  };
+  const programs = [true, false].flatMap((checkSource) =>
+    [undefined, 9].map((gathering) => receiverProgram({ ...place, checkSource, gathering })),
+  );
+  const sender = senderProgram({ ...place, checkSource: true, gathering: 9 });
+  for (const program of [...programs, sender, gatheredProgram(3), deliveryProgram(4)]) {
+    t.true(program.length < 8 << 10);
+    t.is(program.subarray(-8).toString('hex'), '9500000000000000');
+  }
+  t.is(new Set(programs.map((program) => program.toString('hex'))).size, 4);
 });

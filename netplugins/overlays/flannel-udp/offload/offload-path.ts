@@ -62,7 +62,9 @@ export function openOffloadPath(
       udpSegment: choice(udpSegment, socket.segments),
       udpGro: choice(udpGro, socket.gathers),
       kernel: typeof shortcut === 'string' ? `no (${shortcut})` : 'yes',
+      ...(typeof shortcut === 'string' ? {} : { gathering: gatheringOf(shortcut) }),
     },
+    link: typeof shortcut === 'string' ? undefined : shortcut.gatheringLink,
     setPeers(peers: readonly PeerRoute[]) {
       if (typeof shortcut === 'object') shortcut.setPeers(peers);
       for (const one of ports) one.postMessage(peers);
@@ -77,16 +79,22 @@ export function openOffloadPath(
       const sums = Object.fromEntries(
         counterNames.map((name, index) => [name, counters.reduce((sum, one) => sum + one[index]!, 0)]),
       ) as Record<(typeof counterNames)[number], number>;
-      const { sent, received } = typeof shortcut === 'object' ? shortcut.counters() : { sent: 0, received: 0 };
+      const none = { sent: 0, received: 0, gathered: 0 };
+      const { sent, received, gathered } = typeof shortcut === 'object' ? shortcut.counters() : none;
       return {
         ...sums,
         sentPackets: sums.sentPackets + sent,
         receivedPackets: sums.receivedPackets + received,
         sentByKernel: sent,
         receivedByKernel: received,
+        gatheredByKernel: gathered,
       };
     },
   };
+}
+
+function gatheringOf({ gatheringProblem }: Shortcut): string {
+  return gatheringProblem === undefined ? 'yes' : `no (${gatheringProblem})`;
 }
 
 /** A text says why this kernel has none. */

@@ -7,11 +7,13 @@
 import { BpfAssembler } from '../../../linux/bpf-assembler.ts';
 import { bpfHelpers, bpfPacket, bpfVerdicts } from '../../../linux/bpf.ts';
 
-/** ETH_P_IP, as a little-endian machine reads it. */
+/** ETH_P_IP and ETH_P_IPV6, as a little-endian machine reads them. */
 const ipv4 = 0x0008;
+const ipv6 = 0xdd86;
 const UDP = 17;
 const frame = 14;
 const header = 20;
+const header6 = 40;
 const overhead = 28;
 const ttl = 64;
 /** BPF_ADJ_ROOM_MAC: right behind the link layer's header. */
@@ -20,9 +22,15 @@ const behindFrame = 1;
 const fixedSegments = 1;
 const outerIpv4 = 1 << 1;
 const outerUdp = 1 << 4;
+const innerIpv6 = 1 << 8;
 const BPF_F_INGRESS = 1;
 /** What a datagram can take. */
 const longestInner = 65_507;
+const TCP = 6;
+/** A frame of more than this is one of a bulk transfer. */
+const largeFrame = 1_000;
+/** So many of them in a row that arrived one by one: whatever the path could gather it has not. */
+const patience = 32;
 
 export interface ShortcutPlace {
   /** Indices of the TUN device and of the underlay's link. */
@@ -33,13 +41,17 @@ export interface ShortcutPlace {
   readonly port: number;
   /** Descriptors of maps. */
   readonly routes: number;
+  readonly routes6: number;
   readonly peers: number;
   readonly counters: number;
   readonly checkSource: boolean;
+  /** Index of the link behind which packets are gathered (gathering-link.ts); undefined: there is none. */
+  readonly gathering: number | undefined;
 }
 
 export const sentIndex = 0;
 export const receivedIndex = 1;
+export const gatheredIndex = 2;
 
 const swapped16 = (value: number): number => ((value & 0xff) << 8) | (value >> 8);
 
@@ -48,8 +60,9 @@ function loadBounds(program: BpfAssembler, needed: number, otherwise: string): v
   program.copy(2, 7).advance(2, needed).jumpIfBeyond(2, 8, otherwise);
 }
 
-/** Time to live of the IPv4 header at `at` of the packet, checksum included (RFC 1624). */
+/** Time to live of the header at `at` of the packet, with IPv4's checksum (RFC 1624). */
 function countDown(program: BpfAssembler, at: number): void {
+  program.load('u8', 2, 7, at).compute('and', 2, 0xf0).jumpIf(2, 'equal', 0x60, 'hops');
   program
     .load('u8', 2, 7, at + 8)
     .compute('sub', 2, 1)
@@ -57,13 +70,28 @@ function countDown(program: BpfAssembler, at: number): void {
   // One less in the high byte of a word is one more in the sum, which is the low byte of it here.
   program.load('u16', 2, 7, at + 10).compute('add', 2, 1);
   program.computeWith('move', 3, 2).compute('shiftRight', 3, 16).computeWith('add', 2, 3);
-  program.store('u16', 7, at + 10, 2);
+  program.store('u16', 7, at + 10, 2).jump('older');
+  program.label('hops').load('u8', 2, 7, at + 7);
+  program
+    .compute('sub', 2, 1)
+    .store('u8', 7, at + 7, 2)
+    .label('older');
 }
 
 function count(program: BpfAssembler, counters: number, index: number): void {
   program.storeValue('u32', 10, -8, index);
   program.map(1, counters).copy(2, 10).advance(2, -8).call(bpfHelpers.mapLookup);
-  program.jumpIfNone(0, 'counted').set(1, 1).addTo(0, 0, 1).label('counted');
+  program.jumpIfNone(0, `counted${index}`).set(1, 1).addTo(0, 0, 1).label(`counted${index}`);
+}
+
+/** On the end of the gathering link that is in a namespace of its own: to the other end, at once. */
+export function gatheredProgram(link: number): Buffer {
+  return new BpfAssembler().set(1, link).set(2, 0).call(bpfHelpers.redirectPeer).exit().assemble();
+}
+
+/** On the end in the node's namespace: as what the TUN device received. */
+export function deliveryProgram(device: number): Buffer {
+  return new BpfAssembler().set(1, device).set(2, BPF_F_INGRESS).call(bpfHelpers.redirect).exit().assemble();
 }
 
 function end(program: BpfAssembler): Buffer {
@@ -71,19 +99,42 @@ function end(program: BpfAssembler): Buffer {
   return program.label('drop').set(0, bpfVerdicts.drop).exit().assemble();
 }
 
+/**
+ * Sets r9 when the packet is to be gathered: it is of TCP, and of a peer whose large packets arrive one by one. All TCP of
+ * that peer goes this way, or small packets would overtake large ones. r0: the peer's count of large packets in a row.
+ */
+function chooseWay(program: BpfAssembler): void {
+  program.load('u32', 2, 10, -16).jumpIf(2, 'notEqual', TCP, 'chosen');
+  program.load('u32', 2, 6, bpfPacket.segmentSize).jumpIf(2, 'equal', 0, 'single');
+  program.storeValue('u32', 0, 0, 0).jump('chosen').label('single');
+  program.load('u32', 3, 0, 0).jumpIf(3, 'atMost', patience, 'counting').set(9, 1).jump('chosen').label('counting');
+  program.load('u32', 2, 6, bpfPacket.length).jumpIf(2, 'atMost', largeFrame, 'chosen');
+  program.compute('add', 3, 1).store('u32', 0, 0, 3);
+}
+
 /** On what leaves through the TUN device: puts it into a datagram for its peer and sends that through the underlay. */
-export function senderProgram({ underlay, local, port, routes, counters }: ShortcutPlace): Buffer {
+export function senderProgram({ underlay, local, port, routes, routes6, counters }: ShortcutPlace): Buffer {
   const program = new BpfAssembler().copy(6, 1);
-  program.load('u32', 2, 6, bpfPacket.protocol).jumpIf(2, 'notEqual', ipv4, 'leave');
+  program.load('u32', 2, 6, bpfPacket.protocol).jumpIf(2, 'equal', ipv6, 'six').jumpIf(2, 'notEqual', ipv4, 'leave');
   loadBounds(program, header, 'leave');
   program.load('u8', 2, 7, 0).compute('and', 2, 0xf0).jumpIf(2, 'notEqual', 0x40, 'leave');
   program.load('u8', 2, 7, 8).jumpIf(2, 'atMost', 1, 'leave');
-
   program.storeValue('u32', 10, -8, 32).load('u32', 2, 7, 16).store('u32', 10, -4, 2);
-  program.map(1, routes).copy(2, 10).advance(2, -8).call(bpfHelpers.mapLookup).jumpIfNone(0, 'leave');
+  program.map(1, routes).copy(2, 10).advance(2, -8).call(bpfHelpers.mapLookup).jump('found');
+
+  program.label('six');
+  loadBounds(program, header6, 'leave');
+  program.load('u8', 2, 7, 0).compute('and', 2, 0xf0).jumpIf(2, 'notEqual', 0x60, 'leave');
+  program.load('u8', 2, 7, 7).jumpIf(2, 'atMost', 1, 'leave').storeValue('u32', 10, -24, 128);
+  for (let word = 0; word < 16; word += 4) program.load('u32', 2, 7, 24 + word).store('u32', 10, -20 + word, 2);
+  program.map(1, routes6).copy(2, 10).advance(2, -24).call(bpfHelpers.mapLookup);
+
+  program.label('found').jumpIfNone(0, 'leave');
   // Zero: a peer that takes no such packets.
   program.load('u32', 9, 0, 0).jumpIf(9, 'equal', 0, 'leave');
 
+  // A source port of the flow's own, 49152 and up: networks and cards spread what comes from many.
+  program.copy(1, 6).call(bpfHelpers.hash).compute('and', 0, 0xff3f).compute('or', 0, 0x00c0).store('u16', 10, -12, 0);
   program.load('u32', 8, 6, bpfPacket.length).jumpIf(8, 'greater', longestInner, 'leave');
   program
     .copy(1, 6)
@@ -110,7 +161,7 @@ export function senderProgram({ underlay, local, port, routes, counters }: Short
     program.computeWith('add', 4, 3);
   }
   program.compute('xor', 4, 0xffff).store('u16', 7, 10, 4);
-  program.storeValue('u16', 7, 20, swapped16(port)).storeValue('u16', 7, 22, swapped16(port));
+  program.load('u16', 2, 10, -12).store('u16', 7, 20, 2).storeValue('u16', 7, 22, swapped16(port));
   // Without a checksum of its own: what is inside has one.
   program.load('u16', 2, 10, -16).store('u16', 7, 24, 2).storeValue('u16', 7, 26, 0);
   countDown(program, overhead);
@@ -122,7 +173,8 @@ export function senderProgram({ underlay, local, port, routes, counters }: Short
 }
 
 /** On what arrives on the underlay's link: takes a peer's packet out of its datagram, as one that the TUN device received. */
-export function receiverProgram({ device, local, port, peers, counters, checkSource }: ShortcutPlace): Buffer {
+export function receiverProgram(place: ShortcutPlace): Buffer {
+  const { device, local, port, peers, counters, checkSource, gathering } = place;
   const udp = frame + header;
   const inner = udp + 8;
   const program = new BpfAssembler().copy(6, 1);
@@ -140,34 +192,79 @@ export function receiverProgram({ device, local, port, peers, counters, checkSou
   program.load('u16', 2, 7, udp + 2).jumpIf(2, 'notEqual', swapped16(port), 'leave');
   // One with a checksum is from a data path in user space, which may have left those inside to the receiver.
   program.load('u16', 2, 7, udp + 6).jumpIf(2, 'notEqual', 0, 'leave');
-  program.load('u8', 2, 7, inner).compute('and', 2, 0xf0).jumpIf(2, 'notEqual', 0x40, 'leave');
-  program.load('u8', 2, 7, inner + 8).jumpIf(2, 'atMost', 1, 'leave');
   program
-    .load('u16', 2, 7, udp + 4)
-    .swap16(2)
-    .compute('sub', 2, 8);
+    .load('u16', 5, 7, udp + 4)
+    .swap16(5)
+    .compute('sub', 5, 8);
+  program
+    .load('u8', 2, 7, inner)
+    .compute('and', 2, 0xf0)
+    .jumpIf(2, 'equal', 0x60, 'six')
+    .jumpIf(2, 'notEqual', 0x40, 'leave');
+  program.load('u8', 2, 7, inner + 8).jumpIf(2, 'atMost', 1, 'leave');
   program
     .load('u16', 3, 7, inner + 2)
     .swap16(3)
-    .jumpIfDifferent(2, 3, 'leave');
-  if (checkSource) {
-    program.load('u32', 2, 7, frame + 12).store('u32', 10, -8, 2);
-    program.map(1, peers).copy(2, 10).advance(2, -8).call(bpfHelpers.mapLookup).jumpIfNone(0, 'leave');
-  }
-  program.copy(1, 6).set(2, -overhead).set(3, behindFrame).set(4, fixedSegments);
+    .jumpIfDifferent(5, 3, 'leave');
+  // What the kernel is told when the outer headers go, and the inner protocol, are kept on the frame.
+  program
+    .storeValue('u32', 10, -12, fixedSegments)
+    .load('u8', 2, 7, inner + 9)
+    .store('u32', 10, -16, 2)
+    .jump('known');
+
+  program
+    .label('six')
+    .copy(2, 7)
+    .advance(2, inner + header6)
+    .jumpIfBeyond(2, 8, 'pull6')
+    .label('whole6');
+  program.load('u8', 2, 7, inner + 7).jumpIf(2, 'atMost', 1, 'leave');
+  program
+    .load('u16', 5, 7, udp + 4)
+    .swap16(5)
+    .compute('sub', 5, 8);
+  program
+    .load('u16', 3, 7, inner + 4)
+    .swap16(3)
+    .compute('add', 3, header6)
+    .jumpIfDifferent(5, 3, 'leave');
+  program
+    .storeValue('u32', 10, -12, fixedSegments | innerIpv6)
+    .load('u8', 2, 7, inner + 6)
+    .store('u32', 10, -16, 2);
+
+  program.label('known');
+  program.load('u32', 2, 7, frame + 12).store('u32', 10, -8, 2);
+  program.map(1, peers).copy(2, 10).advance(2, -8).call(bpfHelpers.mapLookup);
+  program.set(9, 0).jumpIfNone(0, checkSource ? 'leave' : 'chosen');
+  if (gathering !== undefined) chooseWay(program);
+  program.label('chosen');
+  program.copy(1, 6).set(2, -overhead).set(3, behindFrame).load('u32', 4, 10, -12);
   program.call(bpfHelpers.adjustRoom).jumpIf(0, 'notEqual', 0, 'leave');
   loadBounds(program, frame + header, 'drop');
+  program
+    .load('u32', 2, 10, -12)
+    .jumpIf(2, 'equal', fixedSegments, 'typed')
+    .storeValue('u16', 7, 12, ipv6)
+    .label('typed');
   countDown(program, frame);
   count(program, counters, receivedIndex);
+  if (gathering !== undefined) {
+    program.jumpIf(9, 'equal', 0, 'deliver');
+    count(program, counters, gatheredIndex);
+    program.set(1, gathering).set(2, 0).call(bpfHelpers.redirect).exit().label('deliver');
+  }
   program.set(1, device).set(2, BPF_F_INGRESS).call(bpfHelpers.redirect).exit();
 
   // Not all of the headers are where they can be read.
-  program
-    .label('pull')
-    .copy(1, 6)
-    .set(2, inner + header)
-    .call(bpfHelpers.pullData);
-  loadBounds(program, inner + header, 'leave');
-  program.jump('whole');
+  for (const [label, needed, then] of [
+    ['pull', inner + header, 'whole'],
+    ['pull6', inner + header6, 'whole6'],
+  ] as const) {
+    program.label(label).copy(1, 6).set(2, needed).call(bpfHelpers.pullData);
+    loadBounds(program, needed, 'leave');
+    program.jump(then);
+  }
   return end(program);
 }
