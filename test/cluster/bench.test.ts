@@ -10,6 +10,7 @@ import { readResult, type Result } from '../../bench/index.ts';
 import { resources } from '../../kernel/machinery/resources.ts';
 import { connect } from '../../plugins/clusters/remote/connect.ts';
 import { TestCluster } from './support/cluster.ts';
+import '../overdue-end.ts';
 
 const program = fileURLToPath(new URL('../../cli/main.js', import.meta.url));
 const fixtures = fileURLToPath(new URL('./support/bench-plugins.js', import.meta.url));

@@ -17,6 +17,7 @@ import test from 'ava';
 import { labMainPid, processesLike } from '../../cli/up/lab-processes.ts';
 import { hasEnded, identify } from '../../lab/index.ts';
 import { TestCluster } from './support/cluster.ts';
+import { eventually } from './support/pods.ts';
 
 let cluster: TestCluster;
 let config: KubeConfig;
@@ -26,15 +27,6 @@ test.before(async () => {
   config.loadFromFile(cluster.kubeconfig);
 });
 test.after.always(() => cluster?.stop());
-
-/** Asks every 50 ms until `attempt` answers; the test's own time-out is the limit. */
-async function eventually<T>(attempt: () => Promise<T | undefined> | T | undefined): Promise<T> {
-  for (;;) {
-    const found = await attempt();
-    if (found !== undefined) return found;
-    await new Promise((resolve) => setTimeout(resolve, 50));
-  }
-}
 
 const sleeper = (name: string, replicas: number) => ({
   metadata: { name },
@@ -156,17 +148,20 @@ test.serial('an agent that is killed comes back to its running containers', asyn
   const agent = inLab.find((pid) => commandLine(pid)[2] === 'agent' && commandLine(pid).includes('node-1'))!;
   t.truthy(agent);
   const argv = commandLine(agent);
-  const containers = readdirSync('/proc')
-    .filter((name) => /^\d+$/.test(name))
-    .map(Number)
-    .filter((pid) => commandLine(pid).join(' ') === 'sleep infinity' && descendsFrom(pid, labPid));
+  // A container runs before its shell has become the program that it names.
+  const containers = await eventually(() => {
+    const found = readdirSync('/proc')
+      .filter((name) => /^\d+$/.test(name))
+      .map(Number)
+      .filter((pid) => commandLine(pid).join(' ') === 'sleep infinity' && descendsFrom(pid, labPid));
+    return found.length === 4 ? found : undefined;
+  });
   const identities = containers.map((pid) => identify(pid)!);
-  t.true(identities.length >= 4);
 
   const netns = openSync(`/proc/${agent}/ns/net`, 'r');
   const dead = identify(agent)!;
   process.kill(agent, 'SIGKILL');
-  t.true(await hasEnded(dead, 5000));
+  t.true(await hasEnded(dead, 30_000));
   const child = spawn(
     'nsenter',
     ['--target', String(labPid), '--mount', '--pid', '--root', '--net=/proc/self/fd/3', '--', ...argv],
@@ -210,5 +205,5 @@ test.serial('an agent that is killed comes back to its running containers', asyn
   t.truthy(first);
   await apps.deleteNamespacedDeployment({ name: 'kept', namespace: 'default' });
   await eventually(async () => ((await list()).length === 0 ? true : undefined));
-  for (const identity of identities) t.true(await hasEnded(identity, 5000));
+  for (const identity of identities) t.true(await hasEnded(identity, 30_000));
 });

@@ -114,8 +114,9 @@ test.serial(
     await runsOn('web', 'node-1');
     const old = await pods.get(before.metadata!.name!);
     t.truthy(old?.metadata?.deletionTimestamp, 'nobody can say that it has ended: it is terminating');
-    const reasons = (await pods.events(before.metadata!.name!)).map(({ reason }) => reason);
-    t.true(reasons.includes('TaintManagerEviction'));
+    await eventually(async () =>
+      (await pods.events(before.metadata!.name!)).find(({ reason }) => reason === 'TaintManagerEviction'),
+    );
     const { stdout } = await pods.kubectl(['get', 'nodes']);
     t.regex(stdout, /^node-2 +NotReady /m);
     t.regex((await pods.kubectl(['top', 'nodes'])).stdout, /^node-1 /m);

@@ -24,6 +24,7 @@ import { progressLines } from '../../plugins/runtimes/docker/images.ts';
 import { makeBusyboxTar, missingPackages } from '../lab/support/busybox-image.ts';
 import { TestCluster, hostNetwork, program, run } from './support/cluster.ts';
 import { Pods, eventually } from './support/pods.ts';
+import '../overdue-end.ts';
 
 const dockerProgram = '/usr/sbin/dockerd';
 const missing = missingPackages({ [dockerProgram]: 'docker.io', '/bin/busybox': 'busybox-static' });

@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import test, { type ExecutionContext } from 'ava';
 import { Agent } from './support/agents.ts';
 import { TestCluster } from './support/cluster.ts';
-import { eventually, isPodReady, Pods, shell, statusOf } from './support/pods.ts';
+import { eventually, isPodReady, Pods, shell } from './support/pods.ts';
 
 const configuration = `
 apiVersion: pintle.dev/v1
@@ -253,7 +253,11 @@ spec:
       'no-mount',
       /^FailedMount: MountVolume.SetUp failed for volume "hand": hostPath ".*late" does not exist/,
     );
-    t.is(statusOf((await pods.get('no-mount'))!, 'c').state?.waiting?.reason, 'ContainerCreating');
+    await pods.until(
+      'no-mount',
+      (pod) => pod.status?.containerStatuses?.[0]?.state?.waiting?.reason === 'ContainerCreating',
+    );
+    await until(t, 'statefulset', 'stuck', '.status.replicas', /^[12]$/);
     t.is(await field(t, 'statefulset', 'stuck', '.status.replicas'), '1', 'in order: the second waits for the first');
     t.is((await pods.get('waits'))?.status?.phase, 'Pending');
 

@@ -95,6 +95,7 @@ test('a pod that asks for little bandwidth sends and receives no faster, and oth
   const rate = async (from: Place, to: Place, address: string): Promise<number> => {
     const sink = `require('net').createServer((s) => s.resume().on('end', () => { s.end('x'); server.close(); })).listen(7000);`;
     const server = spawnIn(to, `const server = ${sink} console.log('up')`);
+    t.teardown(() => server.kill('SIGKILL'));
     await once(server.stdout!, 'data');
     const send = `const s = require('net').connect(7000, '${address}', () => { t = performance.now(); s.end(Buffer.alloc(${bytes})); });
       s.on('data', () => console.log((performance.now() - t) / 1000)); let t;`;

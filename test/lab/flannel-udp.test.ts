@@ -202,6 +202,7 @@ for (const path of paths) {
     const agent = runInNetns(one.place.netns, () =>
       spawn(process.execPath, [program, JSON.stringify(work)], { stdio: ['ignore', 'pipe', 'inherit'] }),
     );
+    t.teardown(() => agent.kill('SIGKILL'));
     await new Promise((resolve) => agent.stdout.once('data', resolve));
     await one.pod.ask({ verb: 'openTcp', id: 'long', host: two.ip, port: 80 });
     const before = await dataPath(one);

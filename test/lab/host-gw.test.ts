@@ -68,10 +68,10 @@ test('a peer that moves to the same link is taken in by itself, one that moves a
   const isReady = (): boolean => one.overlay.status().peers[0]?.ready === true;
   t.true(isReady());
   one.node.run('ip', 'route', 'add', '192.168.99.2/32', 'via', '192.168.99.254');
-  await until('the peer is left out', () => !isReady(), 2_000);
+  await until('the peer is left out', () => !isReady());
   t.is(one.node.run('ip', 'route', 'show', '10.244.2.0/24'), '');
   one.node.run('ip', 'route', 'del', '192.168.99.2/32');
-  await until('the peer is back', isReady, 2_000);
+  await until('the peer is back', isReady);
   t.deepEqual(await one.pod.tcp(two.ip, 80), { answer: `node-1 ${one.ip} 0` });
 });
 
@@ -131,7 +131,7 @@ test('the MTU follows the underlay, and a vanished address is said', async (t) =
   await until('the loss is noticed', () => one.overlay.status().reason?.includes('none of its interfaces') === true);
   t.false(one.overlay.status().ready);
   one.node.run('ip', 'address', 'add', '192.168.99.1/24', 'dev', 'eth0');
-  await until('all is well again', () => one.overlay.status().ready, 5_000);
+  await until('all is well again', () => one.overlay.status().ready);
 });
 
 test('an address that is on no interface, and a node without a range, are refused', async (t) => {

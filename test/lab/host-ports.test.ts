@@ -97,7 +97,7 @@ for (const kind of attachmentNames) {
     t.regex((await node.tcp('127.0.0.1', 18_080)).answer ?? '', /^a /);
     t.is(await forge(), undefined);
     dropGuard();
-    await until('the guard is back', () => node.run('nft', 'list', 'ruleset').includes('127.0.0.0/8 drop'), 2_000);
+    await until('the guard is back', () => node.run('nft', 'list', 'ruleset').includes('127.0.0.0/8 drop'));
     // With cni a pod that asks for something else is attached anew.
     addressOfA = (await attachment.add(request('a', a))).ips[0]!;
     addressOfB = (await attachment.add(request('b', b))).ips[0]!;

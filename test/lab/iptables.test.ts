@@ -80,7 +80,7 @@ for (const backend of ['nft', 'legacy'] as const) {
     runIptables(one.node, iptables, '-t', 'nat', '-A', 'KUBE-SERVICES', '-j', 'RETURN');
     runIptables(one.node, iptables, '-t', 'nat', '-D', 'KUBE-SERVICES', '-j', 'RETURN');
     runIptables(one.node, iptables, '-t', 'nat', '-F', 'PINTLE-SERVICES');
-    await until('it is repaired', () => proxy.status().repairs > 0, 2_000);
+    await until('it is repaired', () => proxy.status().repairs > 0);
     t.is(await answers(one.pod, vip, 8000), 'node-0 node-1');
     t.is(proxy.status().repairs, 1, 'what others do to their own rules is no damage');
     await proxy.purge();

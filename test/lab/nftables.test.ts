@@ -187,7 +187,7 @@ test('external and load-balancer addresses are served, the latter to its source 
 test('session affinity holds a client at one endpoint across addresses of the port, until its time-out', async (t) => {
   const { members, proxy } = await setUp(t);
   const [one, two] = members as [Member, Member];
-  const sticky = port({ affinitySeconds: 2, nodePort: 30080, endpoints: endpoints(one, one, two) });
+  const sticky = port({ affinitySeconds: 4, nodePort: 30080, endpoints: endpoints(one, one, two) });
   await proxy.sync(state(0, sticky));
   const first = await answers(two.pod, nodeAddress(0), 30080);
   t.is(first.length, 1, 'one endpoint for one client');
@@ -197,7 +197,7 @@ test('session affinity holds a client at one endpoint across addresses of the po
   await until(
     'another endpoint is drawn after the time-out',
     async () => {
-      await new Promise((resolve) => setTimeout(resolve, 2_100));
+      await new Promise((resolve) => setTimeout(resolve, 4_100));
       return (await answers(one.pod, vip, 8000, 1))[0] !== pod[0];
     },
     60_000,
@@ -403,7 +403,7 @@ test('a restart keeps connections, pinned UDP flows and sticky clients, and no c
   const client = (async () => {
     while (running) {
       const { error } = await two.pod.tcp(nodeAddress(0), 30080, { timeoutMs: 1_000 });
-      const answer = await one.pod.tcp(vip, 8000, { timeoutMs: 1_000 });
+      const answer = await one.pod.tcp(vip, 8000);
       if (answer.error !== undefined) failures.push(answer.error);
       if (error === undefined) failures.push('a NodePort that does not exist answered');
       connects += 1;
@@ -444,7 +444,7 @@ test('what somebody flushes or deletes is back within moments, and counted; fore
       '';
     const before = proxy.status().repairs;
     one.node.run('nft', command.replace('LIVE', live));
-    await until(`the repair of "${command}" is counted`, () => proxy.status().repairs > before, 2_000);
+    await until(`the repair of "${command}" is counted`, () => proxy.status().repairs > before);
     await until(`the Service works again after "${command}"`, works);
   }
   const before = proxy.status().repairs;

@@ -109,7 +109,7 @@ test('what somebody deletes is put back: routes, addresses, an interface, tables
     ['ip', 'link', 'del', links[1]],
   ] as const) {
     node.run(command, ...args);
-    await until(`the pods work again after ${command} ${args.join(' ')}`, works, 4_000);
+    await until(`the pods work again after ${command} ${args.join(' ')}`, works);
   }
   t.deepEqual(await attachment.check({ sandboxId: 'a', netns: a.netns }), []);
 });

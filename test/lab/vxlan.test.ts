@@ -101,7 +101,7 @@ test('whatever somebody deletes or changes is repaired and counted', async (t) =
     const before = one.overlay.status().repairs;
     one.node.run(command, ...args);
     const what = `${command} ${args.join(' ')}`;
-    await until(`the repair of ${what} is counted`, () => one.overlay.status().repairs > before, 2_000);
+    await until(`the repair of ${what} is counted`, () => one.overlay.status().repairs > before);
     await until(`pods talk again after ${what}`, works);
   }
 });

@@ -119,7 +119,8 @@ test.serial(
       ipvs.setTimeouts(kernels);
       ipvs.close();
     });
-    ipvs.setTimeouts({ tcpSeconds: 1, tcpFinSeconds: 1, udpSeconds: 1 });
+    // Longer than an emulated processor takes from a question to its answer.
+    ipvs.setTimeouts({ tcpSeconds: 4, tcpFinSeconds: 4, udpSeconds: 4 });
     t.true(await talks());
     await until('the service is let go', () => !listed(one.node).includes(vip), patienceMs);
     await until('its address too', () => !one.node.run('ip', 'address').includes(vip), patienceMs);
