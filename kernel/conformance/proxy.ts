@@ -75,6 +75,30 @@ const basicCases: readonly Case[] = [
     }
   }),
   kitCase(
+    'an address of the service range that no Service has is refused; a pod is reached at its own',
+    ['tcp', 'udp'],
+    async (t, { bed, sync, port, met, remote }, vip, other) => {
+      const asked = async (what: string): Promise<void> => {
+        for (const from of ['local', 'node'] as const)
+          for (const protocol of ['TCP', 'UDP'] as const)
+            t.is(await bed.connect(from, { address: other, port: 8000, protocol }), 'refused', `${what}: ${from}`);
+      };
+      await sync(port());
+      await asked('no Service has it');
+      t.is(await met('local', vip, 8000), 'local remote', 'a Service has it');
+      for (const protocol of ['TCP', 'UDP'] as const)
+        t.deepEqual(
+          await bed.connect('local', { address: bed.remoteAddress, port: 80, protocol }),
+          { endpoint: 'remote', client: bed.localAddress },
+          `outside the range, ${protocol}`,
+        );
+      await sync(port(), port({ service: 'late', clusterIps: [other], endpoints: [remote] }));
+      t.is(await met('node', other, 8000, 2), 'remote', 'a Service has come');
+      await sync(port());
+      await asked('the Service has gone');
+    },
+  ),
+  kitCase(
     'internalTrafficPolicy Local uses endpoints of the node; when only it leaves none, packets are dropped',
     ['tcp'],
     async (t, tools, vip) => {
@@ -293,7 +317,7 @@ const lifeCases: readonly Case[] = [
     t.true(bed.proxy().status().ready);
     t.is(typeof bed.proxy().status().lastSyncMs, 'number');
   }),
-  kitCase('explain says what becomes of a connection', ['tcp', 'explain'], async (t, tools, vip) => {
+  kitCase('explain says what becomes of a connection', ['tcp', 'explain'], async (t, tools, vip, second) => {
     const { bed, sync, port, remote } = tools;
     const explain = async (from: 'pod' | 'outside' = 'pod', destination = vip, number = 8000) =>
       bed.proxy().explain?.({ protocol: 'TCP', destination, port: number }, from);
@@ -317,7 +341,21 @@ const lifeCases: readonly Case[] = [
       [bed.localAddress],
       'the local policy',
     );
-    t.is(await explain('pod', vip, 8001), undefined, 'no port of a Service');
+    const isRejected = async (service: string | undefined, ...of: Parameters<typeof explain>): Promise<void> => {
+      const unknown = await explain(...of);
+      t.is(unknown?.verdict, 'rejected');
+      t.is(unknown?.service, service);
+      t.is(typeof unknown?.reason, 'string', 'it says why');
+      t.deepEqual(unknown?.endpoints, []);
+      t.deepEqual(
+        unknown?.objects.filter(({ isPresent }) => !isPresent).map(({ shown }) => shown),
+        [],
+        'all are there',
+      );
+    };
+    await isRejected('kit/web', 'pod', vip, 8001);
+    await isRejected(undefined, 'pod', second, 8000);
+    t.is(await explain('pod', bed.remoteAddress, 80), undefined, 'no address of the service range');
     await sync(port({ internalPolicy: 'Local', endpoints: [remote] }));
     t.is((await explain())?.verdict, 'dropped');
     await sync(port({ endpoints: [] }));
@@ -325,7 +363,7 @@ const lifeCases: readonly Case[] = [
     t.is(refused?.verdict, 'rejected');
     t.is(typeof refused?.reason, 'string', 'it says why');
     await sync();
-    t.is(await explain(), undefined, 'no service address');
+    await isRejected(undefined, 'pod', vip, 8000);
   }),
   kitCase('purge removes every trace, twice over, also of a predecessor', ['tcp'], async (t, tools, vip) => {
     const { bed, sync, port, met } = tools;

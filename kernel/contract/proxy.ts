@@ -7,7 +7,8 @@
  *   after. Incremental inside; the second identical sync changes nothing (`changed: 0`).
  * - Semantics: kube-proxy's. ClusterIP, NodePort, external and load-balancer addresses; TCP, UDP, SCTP; several ports; no
  *   endpoints: rejected (TCP RST / ICMP port unreachable), not dropped; only the *local* policy empties it: dropped;
- *   session affinity by client address with time-out; a pod reaches itself through its Service (hairpin); the client's
+ *   an address of `serviceCidrs` that no Service has: rejected too, unless it is one of the node's own; so is a port that a
+ *   Service does not have, at its cluster addresses; session affinity by client address with time-out; a pod reaches itself through its Service (hairpin); the client's
  *   address is kept for pod traffic; terminating endpoints that still serve are used only when none is ready.
  * - Connections of endpoints that are gone: UDP conntrack entries of exactly those are deleted; TCP is left alone.
  * - Dispose leaves the rules in place and working (`outlives-agent`). `purge` removes every trace. Nothing foreign is touched; rules that
@@ -75,6 +76,8 @@ export interface ProxyState {
   /** Addresses of this node at which NodePorts answer. */
   readonly nodeAddresses: readonly string[];
   readonly clusterCidrs: readonly string[];
+  /** Where cluster addresses of Services come from. */
+  readonly serviceCidrs: readonly string[];
   readonly ports: readonly ProxyPort[];
 }
 
@@ -87,9 +90,10 @@ export interface ProxyStatus {
 
 /** What a proxy does with new connections to a service address, and the kernel objects that make it do so. */
 export interface ServiceVerdict {
-  /** "default/web", and which of its addresses it is: "cluster address". */
-  readonly service: string;
-  readonly via: 'cluster address' | 'external address' | 'load-balancer address' | 'node port';
+  /** "default/web"; undefined: the address is in the service range and no Service has it. */
+  readonly service: string | undefined;
+  /** Which of its addresses it is. */
+  readonly via: 'cluster address' | 'external address' | 'load-balancer address' | 'node port' | 'service range';
   readonly verdict: 'translated' | 'rejected' | 'dropped';
   /** Why it is rejected or dropped. */
   readonly reason?: string | undefined;
@@ -102,7 +106,7 @@ export interface Proxy {
   /** `changed`: number of kernel objects (rules, map elements) added, changed or deleted. */
   sync(desired: ProxyState): Promise<{ readonly changed: number }>;
   status(): ProxyStatus;
-  /** Undefined: no service address of the last sync. */
+  /** Undefined: no service address of the last sync, nor one of the service range. */
   explain?(
     flow: { readonly protocol: Protocol; readonly destination: string; readonly port: number },
     from: 'pod' | 'node' | 'outside',

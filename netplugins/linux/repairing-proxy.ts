@@ -96,8 +96,8 @@ export abstract class RepairingProxy implements Proxy, AsyncDisposable {
     if (decision === undefined) return undefined;
     const objects = await this.objectsOf(decision, flow, from);
     if (objects === undefined) return undefined;
-    const { of: _of, ...verdict } = decision;
-    return { ...verdict, objects };
+    const { service, via, verdict, reason, endpoints } = decision;
+    return { service, via, verdict, reason, endpoints, objects };
   }
 
   purge(): Promise<void> {

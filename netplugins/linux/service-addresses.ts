@@ -10,6 +10,7 @@ export interface Context {
   readonly family: IpFamily;
   readonly nodeAddresses: readonly string[];
   readonly clusterCidrs: readonly string[];
+  readonly serviceCidrs: readonly string[];
 }
 
 /** Those that new connections may go to: the ready ones; when there is none, those that terminate but still serve. */
@@ -59,6 +60,7 @@ export function contextOf(state: ProxyState, family: IpFamily): Context {
     family,
     nodeAddresses: addressesOf(state.nodeAddresses, family),
     clusterCidrs: rangesOf(state.clusterCidrs, family),
+    serviceCidrs: rangesOf(state.serviceCidrs, family),
   };
 }
 

@@ -1,7 +1,7 @@
 /** What a proxy of any mode does with a new connection to a service address: the semantics in words. Pure. */
 import type { Protocol, ProxyPort, ProxyState, ServiceVerdict } from '../../kernel/contract/index.ts';
-import { canonicalIp } from './ip-address.ts';
-import { isOfFamily, usable, type IpFamily } from './service-addresses.ts';
+import { canonicalIp, contains, parseCidr } from './ip-address.ts';
+import { isOfFamily, rangesOf, usable, type IpFamily } from './service-addresses.ts';
 
 export interface ServiceFlow {
   readonly protocol: Protocol;
@@ -9,9 +9,21 @@ export interface ServiceFlow {
   readonly port: number;
 }
 
-export interface Decision extends Omit<ServiceVerdict, 'objects'> {
+/** About a port of a Service. */
+export interface PortDecision extends Omit<ServiceVerdict, 'objects'> {
   readonly of: ProxyPort;
+  readonly service: string;
 }
+
+/** About a port that no Service has: at a cluster address, or at an address of the service range that none has either. */
+export interface UnknownDecision extends Omit<ServiceVerdict, 'objects'> {
+  readonly of: undefined;
+  readonly verdict: 'rejected';
+  /** What the rule that rejects it is about: the address, or the range. */
+  readonly subject: string;
+}
+
+export type Decision = PortDecision | UnknownDecision;
 
 export const flowFamily = ({ destination }: ServiceFlow): IpFamily => (destination.includes(':') ? 'ip6' : 'ip');
 
@@ -50,7 +62,34 @@ export function decide(state: ProxyState, flow: ServiceFlow, from: 'pod' | 'node
       endpoints: list.map(({ address, port: number }) => ({ address: canonicalIp(address), port: number })),
     };
   }
-  return undefined;
+  return decideUnknown(state, flow, has);
+}
+
+function decideUnknown(
+  state: ProxyState,
+  flow: ServiceFlow,
+  has: (addresses: readonly string[]) => boolean,
+): UnknownDecision | undefined {
+  const destination = canonicalIp(flow.destination);
+  const known = state.ports.find(({ clusterIps }) => has(clusterIps));
+  const unknown = { of: undefined, verdict: 'rejected', endpoints: [] } as const;
+  if (known !== undefined)
+    return {
+      ...unknown,
+      service: `${known.namespace}/${known.service}`,
+      via: 'cluster address',
+      reason: `the Service has no ${flow.protocol} port ${flow.port}`,
+      subject: destination,
+    };
+  const range = rangesOf(state.serviceCidrs, flowFamily(flow)).find((cidr) => contains(parseCidr(cidr), destination));
+  if (range === undefined || has(state.nodeAddresses)) return undefined;
+  return {
+    ...unknown,
+    service: undefined,
+    via: 'service range',
+    reason: `no Service has this address of the service range ${range}`,
+    subject: range,
+  };
 }
 
 function viaOf(

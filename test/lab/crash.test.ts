@@ -93,7 +93,12 @@ test('kill -9 at any moment of a sync leaves a table that the next instance make
   });
   const ports = Array.from({ length: 400 }, (_, index) => make(index));
   const others = Array.from({ length: 400 }, (_, index) => make(1_000 + index));
-  const final = { nodeAddresses: ['192.168.99.1'], clusterCidrs: ['10.244.0.0/16'], ports: ports.slice(0, 60) };
+  const final = {
+    nodeAddresses: ['192.168.99.1'],
+    clusterCidrs: ['10.244.0.0/16'],
+    serviceCidrs: ['10.96.0.0/12'],
+    ports: ports.slice(0, 60),
+  };
   const tables = new Set<string>();
   for (let round = 0; round < 12; round += 1) {
     await killWhileWorking(t, node, { work: 'proxy', ports, others }, 20 + ((round * 37) % 260));

@@ -3,8 +3,9 @@ import { readFileSync, statSync } from 'node:fs';
 import test from 'ava';
 import type { ProxyEndpoint, ProxyPort, ProxyState } from '../../kernel/contract/index.ts';
 import { probeIptables } from '../../netplugins/proxies/iptables/probe.ts';
-import { clusterCidrs, createCluster, type Member } from './support/cluster.ts';
+import { clusterCidrs, createCluster, serviceCidrs, type Member } from './support/cluster.ts';
 import { iptablesTraces, lockFile, openIptablesProxy, runIptables } from './support/iptables-place.ts';
+import { checkServiceRange } from './support/service-range.ts';
 import { nodeAddress, nodeAddress6, until, type Place } from './support/topology.ts';
 
 const vip = '10.96.0.1';
@@ -43,6 +44,7 @@ function endpoints(at: Member, ...members: readonly Member[]): ProxyEndpoint[] {
 const state = (...ports: readonly ProxyPort[]): ProxyState => ({
   nodeAddresses: [nodeAddress(0), nodeAddress6(0)],
   clusterCidrs,
+  serviceCidrs,
   ports,
 });
 
@@ -197,6 +199,15 @@ for (const backend of ['nft', 'legacy'] as const) {
     runIptables(one.node, iptables, '-t', 'filter', '-F', 'PINTLE-FORWARD');
     await exchange();
     t.true(strangers(), 'that is what the rule keeps away');
+  });
+
+  test(`${backend}: the service range is refused but for what Services, the node and others have in it`, async (t) => {
+    const { members, topology } = await createCluster(t, 2, { dual: true });
+    const [one, two] = members as [Member, Member];
+    const proxy = openIptablesProxy(one.node, backend);
+    t.teardown(() => proxy[Symbol.asyncDispose]());
+    const sync = () => proxy.sync(state(port({ endpoints: endpoints(one, two) })));
+    await checkServiceRange(t, { one, two, underlay: topology.underlay, isDual: true, sync });
   });
 
   test(`${backend}: IPv6 and dual-stack Services, SCTP rules beside`, async (t) => {

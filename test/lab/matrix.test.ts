@@ -4,6 +4,7 @@ import type { ProxyPort, ProxyState } from '../../kernel/contract/index.ts';
 import {
   attachmentNames,
   clusterCidrs,
+  serviceCidrs,
   createCluster,
   mtuOf,
   overlayNames,
@@ -55,7 +56,7 @@ async function setUp(t: Scope, shape: ClusterShape) {
   const sync = async (portsAt: (at: Member, index: number) => readonly ProxyPort[]): Promise<void> => {
     for (const [index, proxy] of proxies.entries()) {
       const nodeAddresses = [nodeAddress(index), nodeAddress6(index)];
-      const state: ProxyState = { nodeAddresses, clusterCidrs, ports: portsAt(members[index]!, index) };
+      const state: ProxyState = { nodeAddresses, clusterCidrs, serviceCidrs, ports: portsAt(members[index]!, index) };
       await proxy.sync(state);
     }
   };

@@ -3,8 +3,9 @@ import type { ProxyEndpoint, ProxyPort, ProxyState } from '../../kernel/contract
 import type { NftablesProxy } from '../../netplugins/proxies/nftables/nftables-proxy.ts';
 import { openConntrack } from '../../netplugins/linux/conntrack.ts';
 import { readSysctl, writeSysctl } from '../../netplugins/linux/sysctl.ts';
-import { clusterCidrs, createCluster, type Member } from './support/cluster.ts';
+import { clusterCidrs, createCluster, serviceCidrs, type Member } from './support/cluster.ts';
 import { openNftablesProxy } from './support/nftables-place.ts';
+import { checkServiceRange } from './support/service-range.ts';
 import { nodeAddress, snapshot, underlayAddress, until, type Place } from './support/topology.ts';
 
 interface Scope {
@@ -46,7 +47,7 @@ function endpoints(at: Member, ...members: readonly Member[]): ProxyEndpoint[] {
 }
 
 function state(index: number, ...ports: readonly ProxyPort[]): ProxyState {
-  return { nodeAddresses: [nodeAddress(index)], clusterCidrs, ports };
+  return { nodeAddresses: [nodeAddress(index)], clusterCidrs, serviceCidrs, ports };
 }
 
 async function setUp(
@@ -318,6 +319,15 @@ test('IPv6 services', async (t) => {
   t.is((await answers(one.pod, 'fd96::4', 8000)).length, 1);
 });
 
+test('the service range is refused but for what Services, the node and others have in it', async (t) => {
+  const { members, topology } = await createCluster(t, 2, { dual: true });
+  const [one, two] = members as [Member, Member];
+  const proxy = openNftablesProxy(one.node);
+  t.teardown(() => proxy[Symbol.asyncDispose]());
+  const sync = () => proxy.sync(state(0, port({ endpoints: endpoints(one, two) })));
+  await checkServiceRange(t, { one, two, underlay: topology.underlay, isDual: true, sync });
+});
+
 test('endpoints come and go one by one, each sync as small as the change', async (t) => {
   const { members, proxy } = await setUp(t, 3);
   const [one, two, three] = members as [Member, Member, Member];
@@ -350,7 +360,7 @@ test('a sticky Service can lose and regain endpoints and affinity without residu
   }
   await proxy.sync(state(0));
   const rules = one.node.run('nft', 'list', 'table', 'ip', 'pintle-proxy');
-  t.notRegex(rules, /sticky|service-|endpoint-|elements = \{ 10\.96/);
+  t.notRegex(rules, /sticky|service-(all|internal|local)-|endpoint-|elements = \{ 10\.96\.0\.1 /);
   t.false(before.includes('sticky'));
 });
 

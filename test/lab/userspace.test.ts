@@ -1,8 +1,9 @@
 import test from 'ava';
 import type { ProxyEndpoint, ProxyPort, ProxyState } from '../../kernel/contract/index.ts';
-import { clusterCidrs, createCluster, type Member } from './support/cluster.ts';
+import { clusterCidrs, createCluster, serviceCidrs, type Member } from './support/cluster.ts';
+import { checkServiceRange } from './support/service-range.ts';
 import { nodeAddress, until, type Place } from './support/topology.ts';
-import { openUserspaceProxy } from './support/hosted-proxy.ts';
+import { openHostedProxy, openUserspaceProxy } from './support/hosted-proxy.ts';
 
 const vip = '10.96.0.1';
 
@@ -38,6 +39,7 @@ const endpoint = (at: Member, member: Member, to = 80): ProxyEndpoint => ({
 const state = (...ports: readonly ProxyPort[]): ProxyState => ({
   nodeAddresses: [nodeAddress(0)],
   clusterCidrs,
+  serviceCidrs,
   ports,
 });
 
@@ -103,6 +105,16 @@ for (const redirect of ['nft', 'iptables'] as const)
     t.is(listeners.length, 1);
     t.deepEqual(await outside.tcp(nodeAddress(0), listeners[0]!), { error: 'ECONNREFUSED' });
     t.deepEqual(await one.pod.tcp(nodeAddress(0), listeners[0]!), { error: 'ECONNREFUSED' });
+  });
+
+for (const redirect of ['nft', 'iptables'] as const)
+  test(`${redirect}: the service range is refused but for what Services, the node and others have in it`, async (t) => {
+    const { members, topology } = await createCluster(t, 2, { dual: true });
+    const [one, two] = members as [Member, Member];
+    const proxy = openHostedProxy(one.node, { mode: 'userspace', redirect, families: ['ip', 'ip6'] });
+    t.teardown(() => proxy[Symbol.asyncDispose]());
+    const sync = () => proxy.sync(state(port({ endpoints: [endpoint(one, two)] })));
+    await checkServiceRange(t, { one, two, underlay: topology.underlay, isDual: true, sync });
   });
 
 test('without a means of redirection NodePorts answer, and it says so', async (t) => {

@@ -12,6 +12,7 @@ import { openHostedProxy } from '../lab/support/hosted-proxy.ts';
 import { killUnderLoad } from '../lab/support/kill-under-load.ts';
 import { ipvsTraces, openIpvsProxy } from '../lab/support/ipvs-place.ts';
 import { openProxyBed } from '../lab/support/proxy-bed.ts';
+import { checkServiceRange } from '../lab/support/service-range.ts';
 import { nodeAddress, until, type Place } from '../lab/support/topology.ts';
 import { sharedNetwork, slowdown } from './support/shared-network.ts';
 
@@ -70,6 +71,7 @@ function endpoint(address: string, change: Partial<ProxyEndpoint> = {}): ProxyEn
 const state = (...ports: readonly ProxyPort[]): ProxyState => ({
   nodeAddresses: [nodeAddress(0)],
   clusterCidrs: ['10.244.0.0/16', 'fd44::/48'],
+  serviceCidrs: ['10.96.0.0/12', 'fd96::/108'],
   ports,
 });
 
@@ -193,6 +195,12 @@ test.serial('a port of a service address that is no Service’s is refused, what
   for (const from of [one.pod, one.node])
     t.deepEqual(await from.tcp(vip, 9100, { timeoutMs: 10_000 }), { error: 'ECONNREFUSED' });
   t.regex((await one.node.tcp(nodeAddress(0), 9100, { timeoutMs: 10_000 })).answer ?? '', /^the node/);
+});
+
+test.serial('the service range is refused but for what Services, the node and others have in it', async (t) => {
+  const { one, two, underlay, proxy } = await setUp(t, ['ip', 'ip6']);
+  const sync = () => proxy.sync(state(port({ endpoints: [endpoint(two.ip)] })));
+  await checkServiceRange(t, { one, two, underlay, isDual: false, timeoutMs: 10_000, sync });
 });
 
 test.serial('IPv6: a node’s own listener as endpoint, refusal without endpoints, purge', async (t) => {

@@ -63,5 +63,6 @@ export function manyServices(services: number, backends: readonly Backend[]): re
 export const stateOf = (ports: readonly ProxyPort[]): ProxyState => ({
   nodeAddresses: [nodeAddress(0)],
   clusterCidrs: [clusterCidrs.ipv4],
+  serviceCidrs: ['10.96.0.0/12'],
   ports,
 });

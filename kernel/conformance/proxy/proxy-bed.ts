@@ -33,6 +33,8 @@ export interface ProxyBed {
   readonly nodeAddress: string;
   readonly outsideAddress: string;
   readonly clusterCidrs: readonly string[];
+  /** In it are the addresses of Services. */
+  readonly serviceCidrs: readonly string[];
   /** Addresses that clients route to the node: two of Services, one external, one of a balancer. */
   readonly serviceAddresses: readonly [string, string];
   readonly externalAddress: string;
@@ -104,7 +106,8 @@ export function toolsFor(bed: ProxyBed): Tools {
     port,
     few: isSlow ? fewDraws : draws,
     sync: async (...ports) => {
-      const desired: ProxyState = { nodeAddresses: [bed.nodeAddress], clusterCidrs: bed.clusterCidrs, ports };
+      const { nodeAddress, clusterCidrs, serviceCidrs } = bed;
+      const desired: ProxyState = { nodeAddresses: [nodeAddress], clusterCidrs, serviceCidrs, ports };
       return (await bed.proxy().sync(desired)).changed;
     },
     met: async (from, address, to, count = draws) => {

@@ -15,7 +15,7 @@ import { canonicalIp } from '../../linux/ip-address.ts';
 import { flowFamily, type Decision, type ServiceFlow } from '../../linux/service-decision.ts';
 import { contextOf, type Context, type IpFamily } from '../../linux/service-addresses.ts';
 import { UdpFlows } from '../../linux/udp-flows.ts';
-import { compose, prefix, renderPort, type Fragment } from './render.ts';
+import { compose, prefix, renderPort, unknownRule, type Fragment } from './render.ts';
 
 export interface IptablesProxyOptions {
   readonly families: readonly IpFamily[];
@@ -64,12 +64,15 @@ export class IptablesProxy extends RepairingProxy {
   }
 
   protected override async objectsOf(
-    { of }: Decision,
+    decision: Decision,
     flow: ServiceFlow,
   ): Promise<ServiceVerdict['objects'] | undefined> {
     const state = this.#families.find(({ family }) => family === flowFamily(flow));
     if (state === undefined) return undefined;
-    const { chains, rules } = state.fragments.of(of) ?? { chains: new Map<string, string>(), rules: [] };
+    const found = new Set((await state.chains.text()).split('\n'));
+    const look = (shown: string) => ({ shown, isPresent: found.has(shown) });
+    if (decision.of === undefined) return [look(`-A ${unknownRule(decision, state.family)}`)];
+    const { chains, rules } = state.fragments.of(decision.of) ?? { chains: new Map<string, string>(), rules: [] };
     const meets = rules.filter(
       ({ key }) => key.includes(`-d ${canonicalIp(flow.destination)}/`) && key.endsWith(` --dport ${flow.port}`),
     );
@@ -77,8 +80,7 @@ export class IptablesProxy extends RepairingProxy {
       ...meets.map(({ list, rule }) => `-A ${list} ${rule}`),
       ...[...chains].flatMap(([name, text]) => text.split('\n').map((rule) => `-A ${name} ${rule}`)),
     ];
-    const found = new Set((await state.chains.text()).split('\n'));
-    return wanted.map((shown) => ({ shown, isPresent: found.has(shown) }));
+    return wanted.map(look);
   }
 
   protected override async remove(): Promise<void> {

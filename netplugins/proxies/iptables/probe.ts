@@ -10,8 +10,22 @@ import type { Context, IpFamily } from '../../linux/service-addresses.ts';
 import { compose, prefix, renderPort } from './render.ts';
 
 const addresses = {
-  ip: { service: '10.96.0.1', balancer: '192.0.2.1', pod: '10.244.1.2', pods: '10.244.0.0/16', node: '192.0.2.9' },
-  ip6: { service: 'fd96::1', balancer: 'fd02::1', pod: 'fd44::2', pods: 'fd44::/48', node: 'fd02::9' },
+  ip: {
+    services: '10.96.0.0/12',
+    service: '10.96.0.1',
+    balancer: '192.0.2.1',
+    pod: '10.244.1.2',
+    pods: '10.244.0.0/16',
+    node: '192.0.2.9',
+  },
+  ip6: {
+    services: 'fd96::/108',
+    service: 'fd96::1',
+    balancer: 'fd02::1',
+    pod: 'fd44::2',
+    pods: 'fd44::/48',
+    node: 'fd02::9',
+  },
 } as const;
 
 /** Undefined: works. Otherwise the reason why not. */
@@ -58,6 +72,6 @@ function sample(family: IpFamily): ReturnType<typeof compose> {
     endpoints: [endpoint, { ...endpoint, port: 8081 }],
   };
   const empty: ProxyPort = { ...port, protocol: 'UDP', service: 'empty', endpoints: [] };
-  const context: Context = { family, nodeAddresses: [of.node], clusterCidrs: [of.pods] };
+  const context: Context = { family, nodeAddresses: [of.node], clusterCidrs: [of.pods], serviceCidrs: [of.services] };
   return compose([renderPort(port, context), renderPort(empty, context)], context, 12);
 }

@@ -8,12 +8,15 @@
  *           EXT  from elsewhere: masquerade, SVC; or the local policy: SVL
  *           SVC, SVL  one of all, one of the local endpoints -> SEP
  *           SEP  the endpoint: DNAT
- *   filter  new connections that nat left alone: dropped (policy, source ranges), refused (no endpoints, unknown port)
+ *   filter  new connections that nat left alone: dropped (policy, source ranges), refused (no endpoints, unknown port, unknown
+ *           address of the service range)
  */
 import { createHash } from 'node:crypto';
 import type { ProxyEndpoint, ProxyPort } from '../../../kernel/contract/index.ts';
 import { canonicalIp } from '../../linux/ip-address.ts';
 import type { Hook, Picture } from '../../linux/iptables-picture.ts';
+import type { UnknownDecision } from '../../linux/service-decision.ts';
+import { serviceRangeRules } from '../../linux/service-range-rules.ts';
 import {
   addressesOf,
   isOfFamily,
@@ -231,7 +234,13 @@ function commonChains(context: Context, markBit: number): { nat: Map<string, str
     filter: new Map([
       [
         'PINTLE-UNSERVED',
-        lines('-m conntrack --ctstate DNAT -j RETURN', '-j PINTLE-DROP', '-j PINTLE-REJECT', '-j PINTLE-UNKNOWN'),
+        lines(
+          '-m conntrack --ctstate DNAT -j RETURN',
+          '-j PINTLE-DROP',
+          '-j PINTLE-REJECT',
+          '-j PINTLE-UNKNOWN',
+          ...serviceRangeRules(context.serviceCidrs, 'PINTLE-REFUSE'),
+        ),
       ],
       ['PINTLE-REFUSE', lines('-p tcp -j REJECT --reject-with tcp-reset', rejectAny(context.family))],
       [
@@ -248,6 +257,13 @@ function commonChains(context: Context, markBit: number): { nat: Map<string, str
       ],
     ]),
   };
+}
+
+/** The rule that refuses what no Service has, with its chain. */
+export function unknownRule({ via, subject }: UnknownDecision, family: IpFamily): string {
+  return via === 'service range'
+    ? `PINTLE-UNSERVED ${serviceRangeRules([subject], 'PINTLE-REFUSE').join('')}`
+    : `PINTLE-UNKNOWN -d ${subject}/${hostBits(family)} -j PINTLE-REFUSE`;
 }
 
 export function compose(fragments: Iterable<Fragment>, context: Context, markBit: number): Picture {

@@ -16,9 +16,9 @@ import { OwnedChains } from '../../linux/owned-chains.ts';
 import { OwnPorts } from '../../linux/own-ports.ts';
 import { RepairingProxy } from '../../linux/repairing-proxy.ts';
 import type { IpFamily } from '../../linux/service-addresses.ts';
-import type { Decision, ServiceFlow } from '../../linux/service-decision.ts';
+import { flowFamily, type Decision, type ServiceFlow } from '../../linux/service-decision.ts';
 import { FamilyState } from './family-state.ts';
-import { prefix } from './rules.ts';
+import { prefix, unknownRule } from './rules.ts';
 import { ServiceLink } from './service-link.ts';
 import { areHeld, holdSettings } from './settings.ts';
 
@@ -79,11 +79,18 @@ export class IpvsProxy extends RepairingProxy {
   }
 
   protected override async objectsOf(
-    { of, verdict, via, endpoints }: Decision,
+    decision: Decision,
     flow: ServiceFlow,
   ): Promise<ServiceVerdict['objects'] | undefined> {
     if (this.#open === undefined) return undefined;
-    const { ipvs } = this.#open;
+    const { ipvs, chains } = this.#open;
+    if (decision.of === undefined) {
+      const own = chains.find(({ family }) => family === flowFamily(flow));
+      if (own === undefined) return undefined;
+      const shown = `-A ${unknownRule(decision, own.family)}`;
+      return [{ shown, isPresent: (await own.text()).split('\n').includes(shown) }];
+    }
+    const { of, verdict, via, endpoints } = decision;
     const protocol = flow.protocol.toLowerCase() as 'tcp' | 'udp' | 'sctp';
     const key: IpvsKey = { protocol, address: canonicalIp(flow.destination), port: flow.port };
     const service = ipvs.getService(key);

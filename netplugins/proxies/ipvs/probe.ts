@@ -21,6 +21,7 @@ export interface Missing {
 }
 
 const podRange = { ip: '10.244.0.0/16', ip6: 'fd44::/48' } as const;
+const serviceRange = { ip: '10.96.0.0/12', ip6: 'fd96::/108' } as const;
 
 /** Each part of the kernel with the module that has it. */
 function probeKernel(netns: string, families: readonly IpFamily[], schedulers: readonly string[]): Missing | undefined {
@@ -98,7 +99,12 @@ export async function probeIpvs(
         for (const family of families) {
           const options = { family, backend, netns, lockFile: join(folder, 'lock') };
           const chains = new OwnedChains(prefix, { ...options, tables: ['mangle', 'filter', 'nat'] });
-          await chains.apply(rulesPicture({ family, nodeAddresses: [], clusterCidrs: [podRange[family]] }, 12));
+          await chains.apply(
+            rulesPicture(
+              { family, nodeAddresses: [], clusterCidrs: [podRange[family]], serviceCidrs: [serviceRange[family]] },
+              12,
+            ),
+          );
         }
         return undefined;
       } catch (error) {

@@ -7,14 +7,26 @@
  * must be dropped is dropped in mangle.
  */
 import type { Hook, Picture } from '../../linux/iptables-picture.ts';
-import type { Context } from '../../linux/service-addresses.ts';
+import type { Context, IpFamily } from '../../linux/service-addresses.ts';
+import type { UnknownDecision } from '../../linux/service-decision.ts';
+import { serviceRangeRules } from '../../linux/service-range-rules.ts';
 import { markMask, markPrefix } from './marks.ts';
 import { kernelSetName, type SetName } from './sets.ts';
 
 /** Begins the names of our chains; no other proxy's prefix begins so. */
 export const prefix = 'PINTLEVS-';
 
-export function rulesPicture({ family, clusterCidrs }: Context, markBit: number): Picture {
+const unknownChain = `${prefix}UNKNOWN`;
+const unservedRule = (family: IpFamily): string =>
+  `-m set --match-set ${kernelSetName(family, 'addresses')} dst -g ${prefix}REFUSE`;
+
+/** The rule that refuses what no Service has, with its chain. */
+export function unknownRule({ via, subject }: UnknownDecision, family: IpFamily): string {
+  const rule = via === 'service range' ? serviceRangeRules([subject], unknownChain).join('') : unservedRule(family);
+  return `${prefix}UNSERVED ${rule}`;
+}
+
+export function rulesPicture({ family, clusterCidrs, serviceCidrs }: Context, markBit: number): Picture {
   const mark = `0x${(2 ** markBit).toString(16)}`;
   const match = (set: SetName, ends = 'dst,dst', not = ''): string =>
     `-m set ${not}--match-set ${kernelSetName(family, set)} ${ends}`;
@@ -91,16 +103,18 @@ export function rulesPicture({ family, clusterCidrs }: Context, markBit: number)
             `${match('refuse')} -g ${prefix}REFUSE`,
             `${match('served')} -j RETURN`,
             // Otherwise whatever listens on all addresses of the node would answer at every service address.
-            `${match('addresses', 'dst')} -g ${prefix}REFUSE`,
+            unservedRule(family),
+            ...serviceRangeRules(serviceCidrs, unknownChain),
           ),
         ],
+        [unknownChain, lines('-p tcp -j REJECT --reject-with tcp-reset', unreachable)],
         [
           `${prefix}REFUSE`,
           lines('-p tcp -j REJECT --reject-with tcp-reset', `-p udp ${unreachable}`, `-p sctp ${unreachable}`),
         ],
       ]),
       lists: new Map(),
-      hooks: [hook('INPUT', 'unserved addresses', 'UNSERVED'), hook('OUTPUT', 'unserved addresses', 'UNSERVED')],
+      hooks: ['INPUT', 'FORWARD', 'OUTPUT'].map((chain) => hook(chain, 'unserved addresses', 'UNSERVED')),
     },
   };
 }

@@ -14,6 +14,7 @@ import { contextOf, isOfFamily, portId, type Context } from '../../linux/service
 import { UdpFlows } from '../../linux/udp-flows.ts';
 import { ProxyTable } from './proxy-table.ts';
 import {
+  rejectNew,
   renderCommon,
   renderMasqueradeChains,
   renderPort,
@@ -81,12 +82,16 @@ export class NftablesProxy extends RepairingProxy {
   }
 
   protected override async objectsOf(
-    { of }: Decision,
+    decision: Decision,
     flow: ServiceFlow,
   ): Promise<ServiceVerdict['objects'] | undefined> {
     const state = this.#families.find(({ table }) => table.family === flowFamily(flow));
     if (state === undefined) return undefined;
-    const fragment = state.fragments.of(of);
+    if (decision.of === undefined) {
+      const set = decision.via === 'service range' ? 'service-cidrs' : 'cluster-ips';
+      return state.table.look([{ set, key: decision.subject, data: '' }], [rejectNew]);
+    }
+    const fragment = state.fragments.of(decision.of);
     const key = `${canonicalIp(flow.destination)} . ${flow.protocol.toLowerCase()} . ${flow.port}`;
     const elements = (fragment?.elements ?? []).filter((each) => each.key === key);
     return state.table.look(elements, fragment?.chains ?? []);

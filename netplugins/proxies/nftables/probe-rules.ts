@@ -7,6 +7,7 @@ import { TableWishes } from './table-wishes.ts';
 
 const addresses = {
   ip: {
+    services: '10.96.0.0/12',
     service: '10.96.0.1',
     sticky: '10.96.0.2',
     balancer: '192.0.2.1',
@@ -15,6 +16,7 @@ const addresses = {
     node: '192.0.2.9',
   },
   ip6: {
+    services: 'fd96::/108',
     service: 'fd96::1',
     sticky: 'fd96::2',
     balancer: 'fd02::1',
@@ -51,7 +53,12 @@ export function probeRules(family: NftFamily = 'ip'): string {
     loadBalancerIps: [],
     nodePort: 30081,
   };
-  const context: Context = { family, nodeAddresses: [of.node], clusterCidrs: [of.pods] };
+  const context: Context = {
+    family,
+    nodeAddresses: [of.node],
+    clusterCidrs: [of.pods],
+    serviceCidrs: [of.services],
+  };
   const wishes = new TableWishes();
   for (const fragment of [
     renderCommon(context),

@@ -26,14 +26,16 @@ export type Ordering = (list: string, endpoints: readonly string[]) => readonly 
 
 export const keepOrder: Ordering = (_, endpoints) => endpoints;
 
+export const rejectNew: Chain = { name: 'reject-new%', rules: ['meta l4proto tcp reject with tcp reset', 'reject'] };
+
 /** What every table has, whatever the services. */
-export function renderCommon({ clusterCidrs }: Context): Fragment {
+export function renderCommon({ clusterCidrs, serviceCidrs }: Context): Fragment {
   return {
-    elements: clusterCidrs.map((key) => ({ set: 'cluster-cidrs', key, data: '' })),
-    chains: [
-      { name: 'reject-new%', rules: ['meta l4proto tcp reject with tcp reset', 'reject'] },
-      { name: 'masquerade-always%', rules: ['masquerade fully-random'] },
+    elements: [
+      ...clusterCidrs.map((key) => ({ set: 'cluster-cidrs', key, data: '' }) as const),
+      ...serviceCidrs.map((key) => ({ set: 'service-cidrs', key, data: '' }) as const),
     ],
+    chains: [rejectNew, { name: 'masquerade-always%', rules: ['masquerade fully-random'] }],
     affinity: [],
   };
 }

@@ -38,6 +38,7 @@ function definitionOf(set: SetName, family: NftFamily): string {
     case 'cluster-ips':
       return `set NAME { type ${address}; }`;
     case 'cluster-cidrs':
+    case 'service-cidrs':
       return `set NAME { type ${address}; flags interval; }`;
     case 'allowed':
       return `set NAME { type ${key} . ${address}; flags interval; }`;
@@ -63,7 +64,7 @@ interface Hook {
 
 /**
  * Where packets enter. Filters before the translation see the service's address; what still has a cluster address after it
- * belongs to no port of any service.
+ * belongs to no port of any service, and what is in the service range to no service at all.
  */
 function hooksOf(family: NftFamily): readonly Hook[] {
   const service = `${family} daddr . meta l4proto . th dport`;
@@ -71,7 +72,11 @@ function hooksOf(family: NftFamily): readonly Hook[] {
     `ct state new ${service} @restricted% ${service} . ${family} saddr != @allowed% drop`,
     `ct state new ${service} @no-endpoints% goto reject-new%`,
   ];
-  const unknown = [`ct state new ${family} daddr @cluster-ips% goto reject-new%`];
+  const unknown = [
+    `ct state new ${family} daddr @cluster-ips% goto reject-new%`,
+    // An address that the node has is somebody's, and is not routed away.
+    `ct state new ${family} daddr @service-cidrs% fib daddr type != local goto reject-new%`,
+  ];
   // A late packet of an endpoint that tracking no longer takes for part of its connection would pass untranslated; its
   // client does not know that sender, and ends the connection.
   const untracked = ['saddr', 'daddr'].map((end) => `ct state invalid ${family} ${end} @cluster-cidrs% drop`);

@@ -11,6 +11,7 @@ export const fixedSets = [
   'hairpin',
   'cluster-ips',
   'cluster-cidrs',
+  'service-cidrs',
   'restricted',
   'allowed',
 ] as const;
@@ -72,11 +73,13 @@ export interface Difference {
   readonly staleAffinity: readonly string[];
 }
 
+const isRangeSet = (set: SetName): boolean => set === 'cluster-cidrs' || set === 'service-cidrs';
+
 /** Whether elements are all that changes, and none is a range of addresses alone. */
 export function isElementsOnly(change: Difference): boolean {
   return (
     change.slotMaps.length + change.chains.length + change.staleChains.length + change.affinity.length === 0 &&
-    [...change.removed, ...change.added].every(({ set }) => set !== 'cluster-cidrs')
+    [...change.removed, ...change.added].every(({ set }) => !isRangeSet(set))
   );
 }
 
@@ -120,7 +123,7 @@ export function sizeOf(change: Difference): number {
 
 /** The address, protocol and port that an element is about; elements of one such key change in one transaction. */
 function groupOf({ set, key }: Element): string {
-  if (set === 'hairpin' || set === 'cluster-ips' || set === 'cluster-cidrs') return '';
+  if (set === 'hairpin' || set === 'cluster-ips' || isRangeSet(set)) return '';
   return key.split(' . ', 3).join(' . ');
 }
 

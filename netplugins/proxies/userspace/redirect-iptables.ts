@@ -3,6 +3,7 @@ import { createHash } from 'node:crypto';
 import type { Picture } from '../../linux/iptables-picture.ts';
 import type { OwnedChains } from '../../linux/owned-chains.ts';
 import type { IpFamily } from '../../linux/service-addresses.ts';
+import { serviceRangeRules } from '../../linux/service-range-rules.ts';
 import { drop, refuse, type Portal } from './plan.ts';
 import type { Redirection, Redirector } from './redirect.ts';
 
@@ -69,6 +70,7 @@ export function pictureOf({ plan, context, address, ports }: Redirection): Pictu
           [
             '-m conntrack --ctstate DNAT -j RETURN',
             ...['DROP', 'REJECT', 'FRONTS', 'UNKNOWN'].map((name) => `-j ${prefix}${name}`),
+            ...serviceRangeRules(context.serviceCidrs, `${prefix}REFUSE`),
           ].join('\n'),
         ],
         [`${prefix}REFUSE`, ['-p tcp -j REJECT --reject-with tcp-reset', refusal('any')].join('\n')],

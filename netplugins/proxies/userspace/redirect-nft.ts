@@ -35,6 +35,7 @@ export function elementsOf({ plan, context, address, ports }: Redirection): Read
   for (const [id, port] of ports) add('fronts', `${address} . ${plan.pools.get(id)?.transport ?? 'tcp'} . ${port}`);
   elements.set('cluster-ips', [...plan.clusterIps]);
   elements.set('cluster-cidrs', [...context.clusterCidrs]);
+  elements.set('service-cidrs', [...context.serviceCidrs]);
   return elements;
 }
 
@@ -49,6 +50,7 @@ export function tableText(family: IpFamily, elements: ReadonlyMap<string, readon
     allowed: `set allowed { type ${key} . ${address}; flags interval;`,
     'cluster-ips': `set cluster-ips { type ${address};`,
     'cluster-cidrs': `set cluster-cidrs { type ${address}; flags interval;`,
+    'service-cidrs': `set service-cidrs { type ${address}; flags interval;`,
   };
   const sets = [...elements].map(([name, list]) => {
     const head = types[name] ?? `set ${name} { type ${key};`;
@@ -68,7 +70,11 @@ export function tableText(family: IpFamily, elements: ReadonlyMap<string, readon
     `fib saddr type local dnat ${family} to ${match} map @inside`,
     `dnat ${family} to ${match} map @outside`,
   ];
-  const unknown = [`ct state new ${family} daddr @cluster-ips goto refuse`];
+  const unknown = [
+    `ct state new ${family} daddr @cluster-ips goto refuse`,
+    // An address that the node has is somebody's, and is not routed away.
+    `ct state new ${family} daddr @service-cidrs fib daddr type != local goto refuse`,
+  ];
   const chain = (name: string, head: string, rules: readonly string[]): string =>
     `chain ${name} {${head} ${rules.map((rule) => `\n${rule}`).join('')}\n}`;
   const hooked = (name: string, type: string, priority: number, rules: readonly string[]): string[] =>

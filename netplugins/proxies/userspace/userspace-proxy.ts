@@ -88,12 +88,15 @@ export class UserspaceProxy extends RepairingProxy {
   }
 
   protected override async objectsOf(
-    _decision: Decision,
+    decision: Decision,
     flow: ServiceFlow,
     from: 'pod' | 'node' | 'outside',
   ): Promise<ServiceVerdict['objects'] | undefined> {
     const state = this.#families.find(({ family }) => family === flowFamily(flow));
-    if (state === undefined || flow.protocol === 'SCTP') return undefined;
+    if (state === undefined) return undefined;
+    // Refused by the redirection; there is no listener to name.
+    if (decision.of === undefined) return this.#redirection?.redirectors.length === 0 ? undefined : [];
+    if (flow.protocol === 'SCTP') return undefined;
     const transport = flow.protocol === 'TCP' ? 'tcp' : 'udp';
     const portal = state.plan?.portals.get(`${canonicalIp(flow.destination)} . ${transport} . ${flow.port}`);
     const way = from === 'outside' ? portal?.outside : portal?.inside;

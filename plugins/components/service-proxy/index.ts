@@ -63,6 +63,7 @@ export default definePlugin({
         await proxy.sync({
           nodeAddresses: nodeAddresses(),
           clusterCidrs: context.cluster.podCidrs,
+          serviceCidrs: context.cluster.serviceCidrs,
           ports: ports.current(),
         });
         healthChecks.update(ports.checked());

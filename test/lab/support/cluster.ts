@@ -14,6 +14,7 @@ import { VxlanOverlay, type VxlanOptions } from '../../../netplugins/overlays/vx
 import { createTopology, nodeAddress, nodeAddress6, podCidr, quiet, type Place, type Topology } from './topology.ts';
 
 export const clusterCidrs = ['10.244.0.0/16', 'fd44::/48'];
+export const serviceCidrs = ['10.96.0.0/12', 'fd96::/108'];
 export const podCidr6 = (index: number): string => `fd44:0:0:${index + 1}::/64`;
 
 export interface Member {

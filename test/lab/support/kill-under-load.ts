@@ -1,7 +1,7 @@
 /** kill -9 of the process with the proxy, again and again, while a pod opens connections as fast as asked. */
 import type { ExecutionContext } from 'ava';
 import type { ProxyPort, ProxyState } from '../../../kernel/contract/index.ts';
-import { clusterCidrs } from './cluster.ts';
+import { clusterCidrs, serviceCidrs } from './cluster.ts';
 import type { HostedProxy } from './hosted-proxy.ts';
 import type { ProxyBedNetwork } from './proxy-bed.ts';
 import { nodeAddress, until } from './topology.ts';
@@ -31,7 +31,12 @@ export async function killUnderLoad(
     ...{ externalIps: [], loadBalancerIps: [], loadBalancerSourceRanges: [], nodePort: undefined },
     ...{ affinitySeconds: undefined, internalPolicy: 'Cluster', externalPolicy: 'Cluster' },
   });
-  const desired: ProxyState = { nodeAddresses: [nodeAddress(0)], clusterCidrs, ports: [port('TCP'), port('UDP')] };
+  const desired: ProxyState = {
+    nodeAddresses: [nodeAddress(0)],
+    clusterCidrs,
+    serviceCidrs,
+    ports: [port('TCP'), port('UDP')],
+  };
   let proxy = open();
   t.teardown(async () => {
     await proxy.kill();

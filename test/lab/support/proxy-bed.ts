@@ -2,7 +2,7 @@
 import { availableParallelism, loadavg } from 'node:os';
 import type { ProxyAnswer, ProxyBed } from '../../../kernel/conformance/proxy.ts';
 import type { Proxy } from '../../../kernel/contract/index.ts';
-import { clusterCidrs, createCluster, type Member } from './cluster.ts';
+import { clusterCidrs, createCluster, serviceCidrs, type Member } from './cluster.ts';
 import { nodeAddress, underlayAddress, type Place } from './topology.ts';
 
 interface Scope {
@@ -84,6 +84,7 @@ export async function openProxyBed(t: Scope, options: ProxyBedOptions, shared?: 
     outsideAddress: underlayAddress,
     clusterCidrs,
     sctpProblem,
+    serviceCidrs,
     serviceAddresses: ['10.96.0.1', '10.96.0.2'],
     externalAddress: external,
     balancerAddress: balancer,

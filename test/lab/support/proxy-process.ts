@@ -3,6 +3,7 @@
  * where they must be.
  */
 import type { IptablesBackend } from '../../../netplugins/linux/iptables.ts';
+import type { IpFamily } from '../../../netplugins/linux/service-addresses.ts';
 import { IptablesProxy } from '../../../netplugins/proxies/iptables/iptables-proxy.ts';
 import { IpvsProxy } from '../../../netplugins/proxies/ipvs/ipvs-proxy.ts';
 import { NftablesProxy } from '../../../netplugins/proxies/nftables/nftables-proxy.ts';
@@ -14,7 +15,11 @@ export type ProxySpec =
   | { readonly mode: 'nftables' }
   | { readonly mode: 'iptables'; readonly backend: IptablesBackend; readonly lockFile: string }
   | { readonly mode: 'ipvs'; readonly stateDir: string }
-  | { readonly mode: 'userspace'; readonly redirect: 'auto' | 'nft' | 'iptables' | 'none' };
+  | {
+      readonly mode: 'userspace';
+      readonly redirect: 'auto' | 'nft' | 'iptables' | 'none';
+      readonly families?: readonly IpFamily[];
+    };
 
 export type ExplainArgs = Parameters<NonNullable<Proxy['explain']>>;
 export type Call =
@@ -43,7 +48,10 @@ function openProxy(): Proxy & AsyncDisposable {
         ...{ stateDir: spec.stateDir, ...common },
       });
     case 'userspace':
-      return new UserspaceProxy({ families, redirect: spec.redirect, udpIdleMs: 30_000, ...common });
+      return new UserspaceProxy({
+        ...{ families: spec.families ?? families, redirect: spec.redirect, udpIdleMs: 30_000 },
+        ...common,
+      });
   }
 }
 

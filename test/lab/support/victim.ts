@@ -66,11 +66,12 @@ async function churn(order: Extract<Order, { work: 'churn' }>): Promise<never> {
 async function proxy({ ports, others }: Extract<Order, { work: 'proxy' }>): Promise<never> {
   const nodeAddresses = ['192.168.99.1'];
   const clusterCidrs = ['10.244.0.0/16'];
+  const serviceCidrs = ['10.96.0.0/12'];
   process.send?.('begun');
   for (;;) {
     const instance = new NftablesProxy({ families: ['ip'], log: quiet, clock: { now: () => Date.now() } });
     for (const extra of [ports, [...ports, ...others], ports.slice(0, 1), [...others, ...ports]])
-      await instance.sync({ nodeAddresses, clusterCidrs, ports: extra });
+      await instance.sync({ nodeAddresses, clusterCidrs, serviceCidrs, ports: extra });
     await instance[Symbol.asyncDispose]();
   }
 }

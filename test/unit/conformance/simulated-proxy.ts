@@ -44,6 +44,10 @@ export type ProxyFlaw =
   | 'no SCTP'
   | 'SCTP by cluster address only'
   | 'SCTP of TCP endpoints'
+  | 'routes unknown addresses away'
+  | 'refuses whatever no Service has'
+  | 'remembers addresses as unknown'
+  | 'forgets the service range'
   | ExplainFlaw;
 
 type ExplainFlaw =
@@ -51,6 +55,8 @@ type ExplainFlaw =
   | 'explains before it knows'
   | 'explains what is gone'
   | 'explains every address as served'
+  | 'explains no unknown address'
+  | 'explains unknown addresses by a Service'
   | 'explains without objects'
   | 'explains by objects that are gone'
   | 'explains without policies'
@@ -60,6 +66,7 @@ type ServiceFlow = Parameters<NonNullable<Proxy['explain']>>[0];
 
 interface Kernel {
   state: ProxyState | undefined;
+  syncs: number;
   residue: boolean;
   readonly sticky: Map<string, { readonly address: string; readonly until: number }>;
   readonly flows: Map<string, string>;
@@ -97,10 +104,14 @@ class SimulatedProxy implements Proxy, AsyncDisposable {
         (isCluster(one) || one.externalIps.includes(flow.destination)),
     );
     const nothing = { service: 'kit/web', via: 'cluster address', endpoints: [], objects: [] } as const;
-    if (found === undefined)
-      return flaw === 'explains before it knows' && this.#last === undefined
-        ? { ...nothing, verdict: 'rejected' }
-        : undefined;
+    if (found === undefined && this.#last === undefined)
+      return flaw === 'explains before it knows' ? { ...nothing, verdict: 'rejected' } : undefined;
+    if (found === undefined) {
+      if (flaw === 'explains no unknown address' || !isInRange(flow.destination)) return undefined;
+      const known = ports.find(isCluster) === undefined && flaw !== 'explains unknown addresses by a Service';
+      const service = known ? undefined : 'kit/web';
+      return { ...nothing, service, verdict: 'rejected', reason: 'no Service has it' };
+    }
     const via = isCluster(found) ? 'cluster address' : 'external address';
     const isLocal =
       flaw !== 'explains without policies' &&
@@ -131,6 +142,7 @@ class SimulatedProxy implements Proxy, AsyncDisposable {
     this.#ever.push(...desired.ports);
     const kept = this.#flaw === 'keeps deleted Services' ? (this.#kernel.state?.ports ?? []) : [];
     this.#kernel.state = { ...desired, ports: [...desired.ports, ...kept] };
+    this.#kernel.syncs += 1;
     this.#syncedMs = Date.now();
     for (const [key, address] of this.#kernel.flows) {
       const isThere = desired.ports.some(({ endpoints }) => endpoints.some((endpoint) => endpoint.address === address));
@@ -166,6 +178,7 @@ type Target = Parameters<ProxyBed['connect']>[1];
 /** One packet's way through the simulated kernel. */
 class Simulation {
   readonly #kernel: Kernel;
+  readonly #unknown = new Set<string>();
   readonly #flaw: ProxyFlaw | undefined;
 
   constructor(kernel: Kernel, flaw: ProxyFlaw | undefined) {
@@ -175,9 +188,10 @@ class Simulation {
 
   connect(from: ProxyClient, to: Target): ProxyAnswer {
     const { address, port, protocol = 'TCP' } = to;
+    if (this.#unknown.has(address) && this.#flaw === 'remembers addresses as unknown') return 'refused';
     const asked = protocol === 'SCTP' && this.#flaw === 'SCTP of TCP endpoints' ? 'TCP' : protocol;
     const found = this.#kernel.state?.ports.find((one) => this.#claims(one, address, port, asked));
-    if (found === undefined) return this.#unserved(address);
+    if (found === undefined) return this.#unserved(from, address);
     const isInternal = found.clusterIps.includes(address);
     const isBalancer = found.loadBalancerIps.includes(address) || this.#flaw === 'source ranges for NodePorts';
     const ranges = found.loadBalancerSourceRanges;
@@ -200,9 +214,16 @@ class Simulation {
     return { endpoint: chosen.local ? 'local' : 'remote', client };
   }
 
-  #unserved(address: string): ProxyAnswer {
+  #unserved(from: ProxyClient, address: string): ProxyAnswer {
+    if (this.#flaw !== 'refuses whatever no Service has' && (address === localAddress || address === remoteAddress))
+      return { endpoint: address === localAddress ? 'local' : 'remote', client: sourceOf(from) };
     const isOurs = this.#kernel.state?.ports.some(({ clusterIps }) => clusterIps.includes(address)) === true;
-    return isOurs && this.#flaw !== 'unknown ports are dropped' ? 'refused' : 'dropped';
+    if (isOurs) return this.#flaw === 'unknown ports are dropped' ? 'dropped' : 'refused';
+    if (this.#kernel.state === undefined || this.#flaw === 'routes unknown addresses away') return 'dropped';
+    if (this.#flaw === 'forgets the service range' && this.#kernel.syncs > 1) return 'dropped';
+    if (!isInRange(address)) return this.#flaw === 'refuses whatever no Service has' ? 'refused' : 'dropped';
+    this.#unknown.add(address);
+    return 'refused';
   }
 
   #claims(one: ProxyPort, address: string, port: number, protocol: string): boolean {
@@ -250,12 +271,14 @@ class Simulation {
   }
 }
 
+const isInRange = (address: string): boolean => address.startsWith('10.96.');
+
 function sourceOf(from: ProxyClient): string {
   return { local: localAddress, node: nodeAddress, outside: outsideAddress }[from];
 }
 
 export function simulateProxy(flaw: ProxyFlaw | undefined): ProxyBed {
-  const kernel: Kernel = { state: undefined, residue: false, sticky: new Map(), flows: new Map() };
+  const kernel: Kernel = { state: undefined, syncs: 0, residue: false, sticky: new Map(), flows: new Map() };
   const simulation = new Simulation(kernel, flaw);
   let running = new SimulatedProxy(kernel, flaw);
   return {
@@ -273,6 +296,7 @@ export function simulateProxy(flaw: ProxyFlaw | undefined): ProxyBed {
     nodeAddress,
     outsideAddress,
     clusterCidrs: ['10.244.0.0/16'],
+    serviceCidrs: ['10.96.0.0/12'],
     serviceAddresses: ['10.96.0.1', '10.96.0.2'],
     externalAddress: '198.51.100.1',
     balancerAddress: '198.51.100.2',

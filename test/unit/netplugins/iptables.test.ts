@@ -159,7 +159,12 @@ test('two of our jumps where one should be become one', (t) => {
   t.is(text.match(/-I OUTPUT -j PINTLE-A/g)?.length, 1);
 });
 
-const context: Context = { family: 'ip', nodeAddresses: ['192.168.0.1'], clusterCidrs: ['10.244.0.0/16'] };
+const context: Context = {
+  family: 'ip',
+  nodeAddresses: ['192.168.0.1'],
+  clusterCidrs: ['10.244.0.0/16'],
+  serviceCidrs: ['10.96.0.0/12'],
+};
 const endpoint = (index: number, local = false): ProxyEndpoint => ({
   address: `10.244.1.${index}`,
   port: 8080,

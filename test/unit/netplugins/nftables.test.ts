@@ -17,7 +17,12 @@ import {
 } from '../../../netplugins/proxies/nftables/table-change.ts';
 import { TableWishes } from '../../../netplugins/proxies/nftables/table-wishes.ts';
 
-const context: Context = { family: 'ip', nodeAddresses: ['192.168.0.1'], clusterCidrs: ['10.244.0.0/16'] };
+const context: Context = {
+  family: 'ip',
+  nodeAddresses: ['192.168.0.1'],
+  clusterCidrs: ['10.244.0.0/16'],
+  serviceCidrs: ['10.96.0.0/12'],
+};
 const local: ProxyEndpoint = {
   address: '10.244.1.2',
   port: 8080,

@@ -60,6 +60,7 @@ const port = (more: Partial<ProxyPort>): ProxyPort => ({
 const state = (...ports: readonly ProxyPort[]): ProxyState => ({
   nodeAddresses: ['192.0.2.1'],
   clusterCidrs: ['10.244.0.0/16'],
+  serviceCidrs: ['10.96.0.0/12'],
   ports,
 });
 const to = (destination: string, number: number) => ({ protocol: 'TCP', destination, port: number }) as const;
@@ -67,9 +68,20 @@ const to = (destination: string, number: number) => ({ protocol: 'TCP', destinat
 test('a proxy is said to do what it does: by address, policy and who asks', (t) => {
   const all = ['10.244.1.2', '10.244.2.2'];
   const addresses = (given: ReturnType<typeof decide>) => given?.endpoints.map(({ address }) => address);
-  t.is(decide(state(port({})), to('10.96.0.10', 80), 'pod'), undefined);
-  t.is(decide(state(port({})), to('10.96.0.9', 81), 'pod'), undefined);
-  t.is(decide(state(port({})), { ...to('10.96.0.9', 80), protocol: 'UDP' }, 'pod'), undefined);
+  t.is(decide(state(port({})), to('10.112.0.1', 80), 'pod'), undefined, 'outside the service range');
+  t.is(decide(state(port({})), to('fd96::1', 80), 'pod'), undefined, 'no range of its family');
+  t.is(decide(state(port({})), to('192.0.2.1', 80), 'pod'), undefined, 'the node itself');
+  t.like(decide(state(port({})), to('10.96.0.10', 80), 'pod'), {
+    ...{ service: undefined, via: 'service range', verdict: 'rejected', subject: '10.96.0.0/12', endpoints: [] },
+    reason: 'no Service has this address of the service range 10.96.0.0/12',
+  });
+  t.like(decide(state(port({})), to('10.96.0.9', 81), 'pod'), {
+    ...{ service: 'default/web', via: 'cluster address', verdict: 'rejected', subject: '10.96.0.9' },
+    reason: 'the Service has no TCP port 81',
+  });
+  t.like(decide(state(port({})), { ...to('10.96.0.9', 80), protocol: 'UDP' }, 'pod'), {
+    reason: 'the Service has no UDP port 80',
+  });
   t.like(decide(state(port({})), to('10.96.0.9', 80), 'pod'), { via: 'cluster address', verdict: 'translated' });
   t.deepEqual(addresses(decide(state(port({})), to('10.96.0.9', 80), 'pod')), all);
   t.like(decide(state(port({})), to('192.0.2.1', 30080), 'outside'), { via: 'node port', verdict: 'translated' });

@@ -6,7 +6,12 @@ import { drop, planOf, refuse, type Pool } from '../../../netplugins/proxies/use
 import { pictureOf } from '../../../netplugins/proxies/userspace/redirect-iptables.ts';
 import { elementsOf, tableText } from '../../../netplugins/proxies/userspace/redirect-nft.ts';
 
-const context: Context = { family: 'ip', nodeAddresses: ['192.168.0.1'], clusterCidrs: ['10.244.0.0/16'] };
+const context: Context = {
+  family: 'ip',
+  nodeAddresses: ['192.168.0.1'],
+  clusterCidrs: ['10.244.0.0/16'],
+  serviceCidrs: ['10.96.0.0/12'],
+};
 const endpoint = (address: string, local = false): ProxyEndpoint => ({
   address,
   port: 8080,

@@ -6,6 +6,7 @@ import {
   type Peer,
   type Proxy,
   type Runtime,
+  type ServiceVerdict,
   type TraceAnswer,
   type TraceFlow,
   type TracePath,
@@ -95,29 +96,28 @@ async function throughService(
   const verdict = await proxy.explain?.(flow, from);
   if (verdict === undefined) return { steps: [], flows: [flow] };
   const status = proxy.status();
+  const whose = verdict.service === undefined ? 'the service range' : `Service ${verdict.service}`;
   const steps: TraceStep[] = verdict.objects.map(({ shown, isPresent }) => ({
     what: 'service',
     shown,
     problem: isPresent
       ? undefined
       : {
-          text: `it is missing in the kernel, so the proxy of this node does not do what it should for ${verdict.service}`,
+          text: `it is missing in the kernel, so the proxy of this node does not do what it should for ${whose}`,
           cure: status.reason ?? 'the proxy puts it back within two seconds while its agent runs: pintle status',
           isFatal: true,
         },
   }));
   const dead = verdict.verdict !== 'translated';
+  const endpoints = `${verdict.endpoints.length} ${verdict.endpoints.length === 1 ? 'endpoint' : 'endpoints'}`;
+  const role = verdict.service === undefined ? `an address of ${whose}` : `the ${verdict.via} of ${whose}`;
   steps.push({
     what: 'service',
-    shown: `${flow.destination}:${flow.port} is the ${verdict.via} of Service ${verdict.service}, ${
-      dead
-        ? verdict.verdict
-        : `${verdict.endpoints.length} ${verdict.endpoints.length === 1 ? 'endpoint' : 'endpoints'}`
-    }`,
+    shown: `${flow.destination}:${flow.port} is ${role}, ${dead ? verdict.verdict : endpoints}`,
     problem: dead
       ? {
           text: `new connections are ${verdict.verdict}: ${verdict.reason ?? ''}`,
-          cure: `kubectl get endpointslices -l kubernetes.io/service-name=${verdict.service.split('/')[1] ?? ''}; kubectl get pods`,
+          cure: cureOf(verdict),
           isFatal: true,
         }
       : undefined,
@@ -125,6 +125,12 @@ async function throughService(
   if (steps.some((step) => step.problem?.isFatal)) return { steps, flows: [] };
   const flows = verdict.endpoints.map(({ address, port }) => ({ protocol: flow.protocol, destination: address, port }));
   return { steps, flows };
+}
+
+function cureOf({ service }: ServiceVerdict): string {
+  return service === undefined
+    ? 'kubectl get services -A shows the addresses that Services have'
+    : `kubectl get endpointslices -l kubernetes.io/service-name=${service.split('/')[1] ?? ''}; kubectl get pods`;
 }
 
 async function forwarding({ destination }: TraceFlow): Promise<readonly TraceStep[]> {
