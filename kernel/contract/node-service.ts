@@ -42,6 +42,7 @@ export interface ProcessStreams {
   readonly stdin: Writable | undefined;
   readonly stdout: Readable | undefined;
   readonly stderr: Readable | undefined;
+  /** Of the terminal. The first one may come before the process has its terminal, and holds all the same. */
   resize(size: { readonly columns: number; readonly rows: number }): void;
   /** Resolves when the process has ended and its output has been read to the end. */
   readonly exited: Promise<ProcessExit>;

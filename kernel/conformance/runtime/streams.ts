@@ -131,8 +131,10 @@ export const streamCases: readonly RuntimeCase[] = [
       t.is(streams.stderr, undefined);
       let seen = '';
       streams.stdout?.on('data', (chunk: Buffer) => (seen += chunk.toString()));
-      streams.stdin?.write('test -t 0 && echo is-"a"-terminal\n');
-      await until('it has a terminal', () => seen.includes('is-a-terminal') || undefined);
+      // At once, as clients do: most likely the terminal is not there yet.
+      streams.resize({ columns: 77, rows: 31 });
+      streams.stdin?.write('test -t 0 && echo is-"a"-terminal; until stty size | grep 77; do sleep 0.02; done\n');
+      await until('it has a terminal of the first size', () => /is-a-terminal[^]*31 77/.test(seen) || undefined);
       streams.resize({ columns: 101, rows: 43 });
       streams.stdin?.write('until stty size | grep -q 101; do sleep 0.02; done; stty size; exit 6\n');
       t.is((await streams.exited).exitCode, 6);

@@ -266,9 +266,16 @@ export function podStatus(pod: Pod, observed: PodObservation): PodStatus {
           .map((status) => status.name)
           .join(' ')}]`,
       };
+  // A pod that its init containers failed never was; of one that has ended what is on record may be gone by now.
+  const wasInitialized = pod.status?.conditions?.some(
+    ({ type, status }) => type === 'Initialized' && status === 'True',
+  );
+  const isCompleted = phase === 'Succeeded';
+  const whyInitialized: Problem | undefined = isCompleted ? { reason: 'PodCompleted' } : undefined;
+  const everInitialized = initialized || isCompleted || (ended && wasInitialized === true);
   const own = [
     condition(pod, 'PodReadyToStartContainers', observed.sandboxReady && !ended, nowMs),
-    condition(pod, 'Initialized', initialized || ended, nowMs, ended ? undefined : whyUninitialized),
+    condition(pod, 'Initialized', everInitialized, nowMs, everInitialized ? whyInitialized : whyUninitialized),
     condition(pod, 'Ready', containersReady && failedGates.length === 0, nowMs, whyNotReady ?? whyGate),
     condition(pod, 'ContainersReady', containersReady, nowMs, whyNotReady),
     condition(pod, 'PodScheduled', true, nowMs),

@@ -5,6 +5,7 @@ import type { ExecInspectInfo } from 'dockerode';
 import { PintleError, type ProcessExit, type ProcessStreams } from '../../../kernel/contract/index.ts';
 import { startExitCode, startMessage } from '../../../kernel/machinery/engine/start-failure.ts';
 import { isProcessOf } from '../../../kernel/machinery/engine/visible-netns.ts';
+import { terminalResizer } from '../../../kernel/machinery/terminal-resizer.ts';
 import { statusOf, textOf, type Engine } from './engine.ts';
 import { engineStreams } from './engine-streams.ts';
 
@@ -39,14 +40,15 @@ export async function execInContainer(
   }
   const streams = engineStreams(connection, request);
   const exited = streams.ended.then(() => exitOf(engine, made.id, streams.beginning));
+  const resize = terminalResizer(async ({ columns, rows }) => {
+    await engine.call((docker) => docker.getExec(made.id).resize({ w: columns, h: rows }));
+    return true;
+  }, exited);
   return {
     stdin: streams.stdin,
     stdout: streams.stdout,
     stderr: streams.stderr,
-    resize: ({ columns, rows }) => {
-      // A process that has ended has no terminal to resize.
-      void engine.find((docker) => docker.getExec(made.id).resize({ w: columns, h: rows })).catch(() => undefined);
-    },
+    resize: request.tty ? resize : () => {},
     exited,
     close: () => {
       void endExec(engine, made.id, dockerId).finally(() => streams.close());
@@ -79,16 +81,15 @@ export async function attachToContainer(
   });
   // The caller's to await; one that reads output only must not be ended by it.
   exited.catch(() => undefined);
+  const resize = terminalResizer(async ({ columns, rows }) => {
+    await engine.call((docker) => docker.getContainer(dockerId).resize({ w: columns, h: rows }));
+    return true;
+  }, exited);
   return {
     stdin: streams.stdin,
     stdout: streams.stdout,
     stderr: streams.stderr,
-    resize: ({ columns, rows }) => {
-      // As above.
-      void engine
-        .find((docker) => docker.getContainer(dockerId).resize({ w: columns, h: rows }))
-        .catch(() => undefined);
-    },
+    resize: request.tty ? resize : () => {},
     exited,
     close: () => streams.close(),
   };

@@ -1,6 +1,7 @@
 /** Attaches a client to the streams of a container's main process, from now on. */
 import { Socket } from 'node:net';
 import { PintleError, type ProcessStreams } from '../../../kernel/contract/index.ts';
+import { terminalResizer } from '../../../kernel/machinery/terminal-resizer.ts';
 import { endStdin, openStdin, type ContainerLife } from './container-life.ts';
 import { resizeTerminal } from './terminal.ts';
 
@@ -22,14 +23,15 @@ export function attachToContainer(
     stdout.destroy();
     stderr?.destroy();
   };
+  const resize = terminalResizer(async (size) => {
+    const main = life.mainProcess();
+    return main !== undefined && resizeTerminal(main.pid, size);
+  }, life.ended);
   return {
     stdin,
     stdout,
     stderr,
-    resize: (size) => {
-      const main = life.mainProcess();
-      if (life.record.spec.tty && main !== undefined) void resizeTerminal(main.pid, size);
-    },
+    resize: life.record.spec.tty ? resize : () => {},
     exited: life.ended.then(() => ({ exitCode: life.describe().exitCode ?? 0 })),
     close,
   };

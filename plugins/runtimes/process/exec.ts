@@ -1,6 +1,7 @@
 /** Runs a further command inside a running container: all its namespaces, its root, cgroup, user and environment. */
 import { spawn } from 'node:child_process';
 import { PintleError, type ProcessStreams } from '../../../kernel/contract/index.ts';
+import { terminalResizer } from '../../../kernel/machinery/terminal-resizer.ts';
 import { invocation, invocationVariables, type ContainerCommand } from './container-command.ts';
 import type { ContainerLife } from './container-life.ts';
 import { hostEnvironment } from './host-command.ts';
@@ -52,16 +53,17 @@ export async function execInContainer(
       resolve(code !== null ? { exitCode: code } : { exitCode: 128 + (signal === 'SIGKILL' ? 9 : 15) }),
     );
   });
+  const resize = terminalResizer(async (size) => {
+    // nsenter, then script(1), then what runs on the terminal.
+    const script = child.pid === undefined ? undefined : childrenOf(child.pid)[0];
+    const onTerminal = script === undefined ? undefined : childrenOf(script)[0];
+    return onTerminal !== undefined && (await resizeTerminal(onTerminal, size));
+  }, exited);
   return {
     stdin: request.stdin ? (child.stdin ?? undefined) : undefined,
     stdout: child.stdout ?? undefined,
     stderr: request.tty ? undefined : (child.stderr ?? undefined),
-    resize: (size) => {
-      // nsenter, then script(1), then what runs on the terminal.
-      const script = child.pid === undefined ? undefined : childrenOf(child.pid)[0];
-      const onTerminal = script === undefined ? undefined : childrenOf(script)[0];
-      if (request.tty && onTerminal !== undefined) void resizeTerminal(onTerminal, size);
-    },
+    resize: request.tty ? resize : () => {},
     exited,
     close: () => {
       if (child.pid === undefined) return;

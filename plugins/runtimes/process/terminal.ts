@@ -2,6 +2,7 @@
  * Terminals without compiled code: script(1) opens a pseudo-terminal in the container's own /dev/pts and carries bytes
  * between it and its standard streams. Its size is set from outside through the slave, which the process below has open.
  */
+import type { TerminalSize } from '../../../kernel/machinery/terminal-resizer.ts';
 import { tryHostCommand } from './host-command.ts';
 import { tool } from './tools.ts';
 
@@ -30,12 +31,8 @@ export const terminalWords: readonly string[] = [
   '/dev/null',
 ];
 
-/** Sets the size of the terminal that a process has as its standard input. */
-export async function resizeTerminal(
-  pid: number,
-  size: { readonly columns: number; readonly rows: number },
-): Promise<void> {
-  const argv = ['stty', '-F', `/proc/${pid}/fd/0`, 'rows', String(size.rows), 'cols', String(size.columns)];
-  // A process that has ended has no terminal to resize.
-  await tryHostCommand(argv).catch(() => undefined);
+/** Sets the size of the terminal that a process has as its standard input; false when it has none, or has ended. */
+export async function resizeTerminal(pid: number, { columns, rows }: TerminalSize): Promise<boolean> {
+  const argv = ['stty', '-F', `/proc/${pid}/fd/0`, 'rows', String(rows), 'cols', String(columns)];
+  return (await tryHostCommand(argv)).exitCode === 0;
 }

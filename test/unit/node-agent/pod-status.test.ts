@@ -276,3 +276,21 @@ test('starts that came to nothing unheard of', (t) => {
     [0, 2],
   );
 });
+
+test('a pod that its init container failed was never initialized; one that was stays so', (t) => {
+  const spec: Partial<Pod['spec']> = { initContainers: [init], restartPolicy: 'Never' };
+  const initialized = (given: Pod, containers: readonly Container[]) => {
+    const status = podStatus(given, observe(containers));
+    const { status: value, reason } = status.conditions?.find(({ type }) => type === 'Initialized') ?? {};
+    return [status.phase, value, reason];
+  };
+  const failed = container('i', 0, 'exited', { exitCode: 1 });
+  t.deepEqual(initialized(pod(spec), [failed]), ['Failed', 'False', 'ContainersNotInitialized']);
+  const told = podStatus(pod(spec), observe([failed]));
+  t.deepEqual(initialized(pod(spec, told), []), ['Failed', 'False', 'ContainersNotInitialized']);
+  const ran = [container('i', 0, 'exited'), container('c', 0, 'exited', { exitCode: 1 })];
+  t.deepEqual(initialized(pod(spec), ran), ['Failed', 'True', undefined]);
+  t.deepEqual(initialized(pod(spec, podStatus(pod(spec), observe(ran))), []), ['Failed', 'True', undefined]);
+  const done = [container('i', 0, 'exited'), container('c', 0, 'exited')];
+  t.deepEqual(initialized(pod(spec), done), ['Succeeded', 'True', 'PodCompleted']);
+});
