@@ -30,7 +30,7 @@ async function ok(argv: readonly string[], input?: string, binary = newest): Pro
 }
 
 async function eventually<T>(what: string, look: () => Promise<T | undefined | false>): Promise<T> {
-  for (const end = Date.now() + 90_000; ;) {
+  for (const end = Date.now() + 150_000; ;) {
     const found = await look();
     if (found !== undefined && found !== false) return found;
     if (Date.now() > end) throw new Error(`it did not come to be: ${what}`);

@@ -101,18 +101,31 @@ test.serial('pods that burn CPU scale out, and back in when the load has gone', 
   await eventually(async () => ((await replicas()) === 3 ? true : undefined));
   rmSync(join(folder, 'load/on'));
   await eventually(async () => ((await replicas()) === 1 ? true : undefined));
-  const described = (await pods.kubectl(['describe', 'hpa', 'worker'])).stdout;
-  const { status } = JSON.parse((await pods.kubectl(['get', 'hpa.v2.autoscaling', 'worker', '-o', 'json'])).stdout) as {
-    status: {
-      conditions: { type: string; status: string; reason: string }[];
-      currentMetrics: { resource: { name: string; current: { averageUtilization: number } } }[];
-    };
-  };
-  t.is(status.currentMetrics[0]?.resource.name, 'cpu');
-  t.like(
-    status.conditions.find(({ type }) => type === 'ScalingActive'),
-    { status: 'True', reason: 'ValidMetricFound' },
+  // What is told of it follows a moment later.
+  let described = '';
+  await eventually(
+    async () => {
+      described = (await pods.kubectl(['describe', 'hpa', 'worker'])).stdout;
+      return described.includes('New size: 1') ? true : undefined;
+    },
+    () => described,
   );
+  let told = '';
+  const metrics = await eventually(
+    async () => {
+      told = (await pods.kubectl(['get', 'hpa.v2.autoscaling', 'worker', '-o', 'json'])).stdout;
+      const { status } = JSON.parse(told) as {
+        status: {
+          conditions: { type: string; status: string; reason: string }[];
+          currentMetrics?: { resource: { name: string; current: { averageUtilization: number } } }[];
+        };
+      };
+      const active = status.conditions.find(({ type }) => type === 'ScalingActive');
+      return active?.status === 'True' && active.reason === 'ValidMetricFound' ? status.currentMetrics : undefined;
+    },
+    () => told,
+  );
+  t.is(metrics[0]?.resource.name, 'cpu');
   t.regex(described, /SuccessfulRescale .*reason: cpu resource utilization \(percentage of request\) above target/);
   t.regex(described, /SuccessfulRescale .*New size: 1; reason: All metrics below target/);
   await eventually(async () => {

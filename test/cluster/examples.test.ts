@@ -27,6 +27,15 @@ const read = async (url: string, init?: RequestInit) => {
   const answer = await fetch(url, { ...init, headers: { connection: 'close' } });
   return { status: answer.status, body: Buffer.from(await answer.arrayBuffer()) };
 };
+/** A Service that is new on a node answers there a moment later; from then on it does, each time. */
+async function reached(from: string, url: string): Promise<void> {
+  const { pid } = new Agent(cluster, from);
+  await eventually(async () => {
+    const answers = await startLoad(pid!, url, { rate: 50, seconds: 0.1 }).ended;
+    const kinds = Object.keys(answers);
+    return kinds.length > 0 && kinds.every((kind) => !/^(error|status)/.test(kind)) ? true : undefined;
+  });
+}
 async function through<T>(target: string, port: number, work: (way: Forward) => Promise<T>): Promise<T> {
   const way = await forward(cluster, target, port);
   try {
@@ -46,6 +55,7 @@ test.serial('guestbook: front end, back end and store find each other through Se
     t.regex((await read(url)).body.toString(), /<li>hello &#60;world&#62;<\/li><li>again<\/li>/);
   });
   const address = cluster.record().nodes[1]!.address;
+  await reached('node-1', `http://${address}:30080/ready`);
   const load = startLoad(new Agent(cluster, 'node-1').pid!, `http://${address}:30080/ready`, { rate: 20, seconds: 2 });
   t.deepEqual(Object.keys(await load.ended), ['yes'], 'a port of every node answers too');
   await remove('guestbook');
@@ -77,8 +87,9 @@ test.serial('canary: one Service in front of two versions, in proportion to thei
   for (const track of ['stable', 'canary']) await rolledOut(`deployment/shop-${track}`);
   const vip = await kubectl('get', 'service', 'shop', '-o', 'jsonpath={.spec.clusterIP}');
   const ask = () => startLoad(new Agent(cluster, 'node-1').pid!, `http://${vip}`, { rate: 100, seconds: 3 }).ended;
+  await reached('node-1', `http://${vip}`);
   const answers = await ask();
-  t.deepEqual(Object.keys(answers).sort(), ['canary', 'stable']);
+  t.deepEqual(Object.keys(answers).sort(), ['canary', 'stable'], JSON.stringify(answers));
   const total = answers['canary']! + answers['stable']!;
   // A fourth of at least 100 draws is farther from these bounds than chance goes.
   t.true(total >= 100);
@@ -93,6 +104,7 @@ test.serial('rolling update and roll-back under 200 requests a second: none fail
   await apply('rolling-update');
   await rolledOut('deployment/web');
   const address = cluster.record().nodes[1]!.address;
+  await reached('node-1', `http://${address}:30081`);
   const load = startLoad(new Agent(cluster, 'node-1').pid!, `http://${address}:30081`, { rate: 200, seconds: 150 });
   t.teardown(() => load.kill());
   await kubectl('set', 'env', 'deployment/web', 'VERSION=v2');

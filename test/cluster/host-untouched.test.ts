@@ -10,6 +10,9 @@ import { hostNetwork, program, run, TestCluster } from './support/cluster.ts';
 /** Of the clusters of this file. */
 const folders: string[] = [];
 
+/** Without those that have ended meanwhile: agents run a program now and then. */
+const living = (pids: readonly number[]) => pids.flatMap((pid) => identify(pid) ?? []);
+
 test.serial('Ctrl-C takes everything down and leaves nothing', async (t) => {
   const before = hostNetwork();
   const cluster = await TestCluster.start({ nodes: 2, flags: ['--demo'] });
@@ -18,14 +21,14 @@ test.serial('Ctrl-C takes everything down and leaves nothing', async (t) => {
   t.is(hostNetwork(), before);
   t.regex(cluster.printed(), /12 {2}demo-/);
   const { server, lab } = cluster.record();
-  const identities = [identify(server.pid)!, ...processesLike(labMainPid(lab.pid)).map((pid) => identify(pid)!)];
+  const identities = living([server.pid, ...processesLike(labMainPid(lab.pid))]);
   t.true(identities.length > 5);
   const ended = cluster.interrupt();
   // As npm hands it on, and a parent that dies of it.
   cluster.up.kill('SIGINT');
   cluster.up.kill('SIGTERM');
   t.is(await ended, 0);
-  for (const identity of identities) t.true(await hasEnded(identity, 5000), `process ${identity.pid}`);
+  for (const identity of identities) t.true(await hasEnded(identity, 30_000), `process ${identity.pid}`);
   t.is(hostNetwork(), before);
   t.false(existsSync(cluster.folder));
 });
@@ -35,7 +38,7 @@ test.serial('kill -9 of "pintle up" alone: the rest ends by itself', async (t) =
   t.teardown(() => cluster.stop());
   folders.push(cluster.folder);
   const { server, lab } = cluster.record();
-  const identities = [server.pid, lab.pid, ...processesLike(labMainPid(lab.pid))].map((pid) => identify(pid)!);
+  const identities = living([server.pid, lab.pid, ...processesLike(labMainPid(lab.pid))]);
   cluster.up.kill('SIGKILL');
   for (const identity of identities) t.true(await hasEnded(identity, 60_000), `process ${identity.pid}`);
   const down = await run(process.execPath, [program, 'down', '--state-dir', cluster.folder]);
@@ -50,7 +53,7 @@ test.serial('kill -9 of every process, then down: nothing is left', async (t) =>
   folders.push(cluster.folder);
   const { server, lab } = cluster.record();
   const pids = [cluster.up.pid!, server.pid, lab.pid, ...processesLike(labMainPid(lab.pid))];
-  const identities = pids.map((pid) => identify(pid)!);
+  const identities = living(pids);
   for (const pid of pids) {
     try {
       process.kill(pid, 'SIGKILL');
@@ -58,7 +61,7 @@ test.serial('kill -9 of every process, then down: nothing is left', async (t) =>
       // It died with an earlier one.
     }
   }
-  for (const identity of identities) t.true(await hasEnded(identity, 5000), `process ${identity.pid}`);
+  for (const identity of identities) t.true(await hasEnded(identity, 30_000), `process ${identity.pid}`);
   t.is(hostNetwork(), before);
   const down = await run(process.execPath, [program, 'down', '--state-dir', cluster.folder]);
   t.is(down.code, 0, down.stderr);

@@ -27,7 +27,12 @@ test.after.always(async () => {
 const sleeper = [shell('c', 'exec sleep infinity')];
 const list = async (labelSelector?: string) => (await pods.core.listNamespacedPod({ namespace, labelSelector })).items;
 const inventory = () => Object.fromEntries(agents.map((agent) => [agent.node, agent.inventory()]));
-const sleepers = () => labProcesses(cluster).filter((pid) => commandLine(pid).join(' ') === 'sleep infinity');
+/** Once there are so many: a container runs before its shell has become the program that it names. */
+const sleepers = (count: number) =>
+  eventually(() => {
+    const found = labProcesses(cluster).filter((pid) => commandLine(pid).join(' ') === 'sleep infinity');
+    return found.length === count ? found.map((pid) => identify(pid)!) : undefined;
+  });
 
 /** Waits until nodes are as they were: an agent works on what is left for a moment after the API has forgotten a pod. */
 async function nothingLeft(
@@ -35,16 +40,15 @@ async function nothingLeft(
   before: ReturnType<typeof inventory>,
   processes: number,
 ): Promise<void> {
-  const wanted = JSON.stringify(before);
+  const wanted = JSON.stringify([before, processes]);
   // An end, so that what is left is shown.
-  const deadline = Date.now() + 30_000;
-  await eventually(() =>
-    (JSON.stringify(inventory()) === wanted && labProcesses(cluster).length === processes) || Date.now() > deadline
-      ? true
-      : undefined,
-  );
-  t.deepEqual(inventory(), before);
-  t.is(labProcesses(cluster).length, processes);
+  const deadline = Date.now() + 60_000;
+  // Looked at once: agents start programs now and then.
+  const after = await eventually(() => {
+    const now = [inventory(), labProcesses(cluster).length] as const;
+    return JSON.stringify(now) === wanted || Date.now() > deadline ? now : undefined;
+  });
+  t.deepEqual(after, [before, processes], labProcesses(cluster).map(commandLine).join('\n'));
 }
 
 /** Waits until no node has anything of a pod. */
@@ -57,6 +61,18 @@ async function empty(): Promise<void> {
       ? true
       : undefined,
   );
+}
+
+/** As it is when no agent runs a program for a moment, as each does now and then. */
+async function idleProcesses(): Promise<number> {
+  let last: readonly number[] = [];
+  return eventually(async () => {
+    const before = last;
+    last = labProcesses(cluster);
+    if (String(before) === String(last)) return last.length;
+    await new Promise((resolve) => setTimeout(resolve, 500));
+    return undefined;
+  });
 }
 
 /** Creates `count` sleepers named prefix-0 ... and resolves when all run. */
@@ -84,7 +100,7 @@ test.serial('pods that came and went leave nothing', async (t) => {
   await end('first');
   await empty();
   const before = inventory();
-  const processes = labProcesses(cluster).length;
+  const processes = await idleProcesses();
   const files = agents.map((agent) => agent.openFiles());
   const memory = agents.map((agent) => agent.residentMb());
   for (const wave of ['a', 'b', 'c']) {
@@ -116,10 +132,9 @@ test.serial(
   'kill -9 of an agent at any moment of pod churn: every pod gets where it should, none runs twice',
   async (t) => {
     const before = inventory();
-    const processes = labProcesses(cluster).length;
+    const processes = await idleProcesses();
     await run('kept', 4);
-    const kept = sleepers().map((pid) => identify(pid)!);
-    t.is(kept.length, 4);
+    const kept = await sleepers(4);
 
     const kills = 30;
     let isOver = false;
@@ -175,15 +190,14 @@ test.serial(
     await pods.core.deleteCollectionNamespacedPod({ namespace, labelSelector: 'churn' });
     await end('kept');
     await eventually(async () => ((await list()).length === 0 ? true : undefined));
-    for (const identity of kept) t.true(await hasEnded(identity, 5000));
+    for (const identity of kept) t.true(await hasEnded(identity, 30_000));
     await nothingLeft(t, before, processes);
   },
 );
 
 test.serial('kill -9 of the server: agents come back to it, nothing restarts', async (t) => {
   await run('through', 4);
-  const identities = sleepers().map((pid) => identify(pid)!);
-  t.is(identities.length, 4);
+  const identities = await sleepers(4);
   const before = await list('wave=through');
   const { pid } = cluster.record().server;
   const [program, ...argv] = commandLine(pid);

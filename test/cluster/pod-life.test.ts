@@ -159,7 +159,11 @@ test.serial(
       shell(name, noting(name), {
         ...mounted,
         restartPolicy: 'Always',
-        startupProbe: { exec: { command: ['test', '-e', '/tmp/up'] }, periodSeconds: 1 },
+        // It has time: a busy machine makes no failure of it.
+        startupProbe: {
+          exec: { command: ['test', '-e', '/tmp/up'] },
+          ...{ periodSeconds: 1, timeoutSeconds: 60, failureThreshold: 600 },
+        },
       });
     await pods.create('sides', {
       restartPolicy: 'Never',

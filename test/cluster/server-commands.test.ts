@@ -169,6 +169,7 @@ async function createApplyReplace({ ok, no, edit, soon }: Round, folder: string)
   );
   await no('patch deployment app --type=json -p [{"op":"test","path":"/metadata/name","value":"x"}]', /is invalid/);
   await no('patch deployment app --type=merge -p {"spec":{"replicas":-1}}', /spec\.replicas: Invalid value: -1/);
+  await soon('get deployment app -o jsonpath={.metadata.generation}={.status.observedGeneration}', /^(\d+)=\1$/);
   const yaml = await ok('get deployment app -o yaml', /minReadySeconds: 4/);
   const file = join(folder, 'replace.yaml');
   writeFileSync(file, yaml.replace('minReadySeconds: 4', 'minReadySeconds: 5'));
@@ -227,7 +228,7 @@ async function reading({ ok, no, soon, watch }: Round): Promise<void> {
   await ok('get services -A', /default +kubernetes +ClusterIP +10\.96\.0\.1/);
   await no('get pod absent', /\(NotFound\): pods "absent" not found/);
   await no('get nonsense', /the server doesn't have a resource type "nonsense"/);
-  await ok('describe deployment app', /Name: +app\n[^]*ScalingReplicaSet/);
+  await soon('describe deployment app', /Name: +app\n[^]*ScalingReplicaSet/);
   await soon('describe pods', /FailedScheduling +\S+ +default-scheduler +no nodes available/);
   await ok('explain deployment.spec.strategy.rollingUpdate', /maxSurge/);
   await ok('api-resources', /deployments +deploy +apps\/v1 +true +Deployment/);
@@ -274,13 +275,13 @@ async function changing({ ok, no, soon, minor }: Round): Promise<void> {
   await ok('set env deployment/app X=1', /env updated/);
   await ok('set resources deployment app --limits=cpu=2', /updated/);
   await soon('rollout history deployment app', /\n3 +<none>\n4 +<none>\n/);
-  await no('rollout status deployment app --timeout=1s', /Waiting for deployment[^]*timed out/);
+  await no('rollout status deployment app --timeout=3s', /Waiting for deployment[^]*timed out/);
   await ok('rollout undo deployment app --to-revision=1', /rolled back/);
   await ok('get deployment app -o jsonpath={.spec.template.spec.containers[0].image}', /^host$/);
   for (const verb of ['restart', 'pause', 'resume'])
     await ok(`rollout ${verb} deployment app`, /deployment\.apps\/app/);
   await ok('run one --image=host --restart=Never -- sleep 1', /pod\/one created/);
-  if (minor >= 23) await ok('wait --for=jsonpath={.status.phase}=Pending pod/one --timeout=20s', /condition met/);
+  if (minor >= 23) await ok('wait --for=jsonpath={.status.phase}=Pending pod/one --timeout=90s', /condition met/);
   await no('wait --for=condition=Ready pod/one --timeout=1s', /timed out/);
   await no('exec one -- true', /pod one does not have a host assigned/);
   if (minor >= 26) await soon('events --for pod/one', /FailedScheduling/);
@@ -300,7 +301,7 @@ async function nodes({ ok, no, soon }: Round, name: string): Promise<void> {
   await ok(`taint nodes ${name} k-`, /untainted/);
   await ok(`describe node ${name}`, /Unschedulable: +true/);
   await ok(`uncordon ${name}`, /uncordoned/);
-  await ok(`drain ${name} --ignore-daemonsets --timeout=20s`, /drained/);
+  await ok(`drain ${name} --ignore-daemonsets --timeout=90s`, /drained/);
   await ok(`delete node ${name}`, /deleted/);
 }
 
@@ -313,7 +314,7 @@ async function deleting({ ok, no, soon }: Round, namespace: string): Promise<voi
   await ok('delete configmaps,services,hpa --all', /configmap "ssa" deleted[^]*service "app" deleted/);
   await ok('delete -f - --ignore-not-found', /^$/, deployment(1));
   await no('delete deployment app', /\(NotFound\)/);
-  await ok(`delete namespace ${namespace} --timeout=20s`, /deleted/);
+  await ok(`delete namespace ${namespace} --timeout=90s`, /deleted/);
   await no(`get namespace ${namespace}`, /\(NotFound\)/);
 }
 
