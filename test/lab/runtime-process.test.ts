@@ -92,7 +92,7 @@ const title = 'process passes the kit as an ordinary user in a user namespace';
 if (!isRealRoot) skipCase(test, title, 'the whole lane runs in one');
 else
   test(title, async (t) => {
-    t.timeout(300_000);
+    t.timeout(600_000);
     const folder = mkdtempSync(join(tmpdir(), 'pintle-runtime-user-'));
     t.teardown(() => rmSync(folder, { recursive: true, force: true }));
     chownSync(folder, 65534, 65534);

@@ -7,7 +7,8 @@ import { startApi, type Api, type Reply } from './api-harness.ts';
 const test = anyTest as TestFn<{ api: Api; bystander: { stop: () => Promise<{ calls: number; failures: number }> } }>;
 
 test.before(async (t) => {
-  const api = await startApi({ config: { bodyTimeoutSeconds: 1, headersTimeoutSeconds: 1 } });
+  // Long enough for a large body and a handshake on a busy machine: it is the same for those that never end.
+  const api = await startApi({ config: { bodyTimeoutSeconds: 5, headersTimeoutSeconds: 5 } });
   await api.call('POST', '/api/v1/namespaces/default/configmaps', { metadata: { name: 'bystander' } });
   let isStopping = false;
   const facts = { calls: 0, failures: 0 };

@@ -10,7 +10,8 @@ import { apiUrl, identityOf, overHttp1, overHttp2, type Identity } from './tls-c
 const test = anyTest as TestFn<{ api: Api; port: number; url: string; admin: Identity }>;
 
 test.before(async (t) => {
-  const api = await startApi({ cluster: fakeCluster(), config: { headersTimeoutSeconds: 1, bodyTimeoutSeconds: 1 } });
+  // Long enough for a handshake on a busy machine.
+  const api = await startApi({ cluster: fakeCluster(), config: { headersTimeoutSeconds: 5, bodyTimeoutSeconds: 5 } });
   const url = await apiUrl(api);
   t.context = { api, url, port: Number(new URL(url).port), admin: await identityOf(api, 'admin') };
 });
