@@ -87,6 +87,8 @@ export interface NewVeth {
   readonly mtu?: number | undefined;
   readonly up?: boolean | undefined;
   readonly master?: number | undefined;
+  /** Of each end, to send and to receive; one unless told otherwise. */
+  readonly queues?: number | undefined;
   readonly peer: {
     readonly name: string;
     readonly mac?: string | undefined;

@@ -34,6 +34,7 @@ import {
   type NetlinkRequest,
 } from './netlink-socket.ts';
 import { isFdbEntry, readAddress, readLink, readNeighbour, readRoute } from './rtnetlink-codec.ts';
+import { linkProgramRequests, type LinkProgram } from './link-program.ts';
 import { rateRequest } from './rate-limit.ts';
 import {
   addressRequest,
@@ -114,6 +115,8 @@ export interface Rtnetlink {
   /** Adds or deletes many addresses of a link; what is so already is left so. */
   changeAddresses(index: number, added: readonly string[], deleted: readonly string[]): void;
 
+  /** Lets a BPF program (bpf.ts) decide on what a link sends or receives, as long as the link lives; another before it is replaced. */
+  attachProgram(program: LinkProgram): void;
   /** What the link may send in bits a second. Throws UNSUPPORTED when the kernel lacks tbf. */
   setRate(link: number, bitsPerSecond: number): void;
 
@@ -177,11 +180,14 @@ export function openRtnetlink(options: { readonly netns?: string | undefined } =
 
     createVeth(veth) {
       const fd = veth.peer.netns === undefined ? undefined : openNetns(veth.peer.netns);
+      const { queues } = veth;
+      const several = queues === undefined ? {} : { numTxQueues: queues, numRxQueues: queues };
       try {
         const peer = linkBody({
           attrs: {
             ifname: veth.peer.name,
             ...hardware(veth.peer.mac, veth.peer.mtu),
+            ...several,
             ...(fd === undefined ? {} : { netNsFd: fd }),
           },
         });
@@ -190,6 +196,7 @@ export function openRtnetlink(options: { readonly netns?: string | undefined } =
           attrs: {
             ifname: veth.name,
             ...hardware(veth.mac, veth.mtu),
+            ...several,
             ...(veth.master === undefined ? {} : { master: veth.master }),
             linkinfo: linkInfo('veth', attribute(VETH_INFO_PEER, peer)),
           },
@@ -348,6 +355,10 @@ export function openRtnetlink(options: { readonly netns?: string | undefined } =
         .filter((entry) => link === undefined || entry.link === link),
     replaceFdb: (fdb) => void socket.request(changeRequest({ verb: 'replaceFdb', fdb })),
     deleteFdb: (fdb) => change(changeRequest({ verb: 'deleteFdb', fdb }), 'ENOENT', 'ENODEV', 'ENXIO'),
+
+    attachProgram(program) {
+      for (const request of linkProgramRequests(program)) socket.request(request);
+    },
 
     setRate(link, bitsPerSecond) {
       try {

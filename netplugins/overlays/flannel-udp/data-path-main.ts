@@ -7,7 +7,7 @@
  * hold up any other end, and there is nothing to save.
  */
 import { openSync, rmSync } from 'node:fs';
-import { createServer } from 'node:net';
+import { createServer, type Socket } from 'node:net';
 import { join } from 'node:path';
 import { isRefused } from '../../linux/libc.ts';
 import { openRtnetlink, type Link } from '../../linux/rtnetlink.ts';
@@ -21,7 +21,11 @@ const [settingsText = '', link = '', folder = ''] = process.argv.slice(2);
 const settings = JSON.parse(settingsText) as DataPathSettings;
 const links = openRtnetlink();
 
+const sockets = new Set<Socket>();
+
 const end = (): never => {
+  // The kernel takes its time to clean up behind a process: whoever asked for its end need not wait for that.
+  for (const socket of sockets) socket.destroy();
   process.kill(process.pid, 'SIGKILL');
   throw new Error('not reached');
 };
@@ -30,10 +34,18 @@ const end = (): never => {
 async function open(): Promise<DataPath> {
   if (settings.path === 'dgram') return openDgramPath(settings, tun);
   const { openOffloadPath } = await import('./offload/offload-path.ts');
-  return openOffloadPath(settings, tun, { device: Number(link), underlay: findUnderlay() }, (reason) => {
-    process.stderr.write(`${reason}\n`);
-    end();
-  });
+  return openOffloadPath(
+    settings,
+    tun,
+    { device: Number(link), underlay: findUnderlay() },
+    {
+      onEnd(reason) {
+        process.stderr.write(`${reason}\n`);
+        end();
+      },
+      onLink: (index) => endWithLink(index, false),
+    },
+  );
 }
 
 /** A predecessor whose device has just been deleted may hold the port a moment longer. */
@@ -107,6 +119,8 @@ function serve(path: DataPath): void {
     }
   };
   const server = createServer((socket) => {
+    sockets.add(socket);
+    socket.on('close', () => sockets.delete(socket));
     readMessages(socket, (message) => {
       const { id, question } = message as { id: number; question: Question };
       writeMessage(socket, { id, answer: answer(question) });
@@ -123,6 +137,5 @@ function serve(path: DataPath): void {
 process.stdout.on('error', () => undefined);
 endWithLink(Number(link), true);
 const dataPath = await openWhenFree();
-if (dataPath.link !== undefined) endWithLink(dataPath.link, false);
 followUnderlay(dataPath);
 serve(dataPath);

@@ -155,7 +155,7 @@ export class DataPathProcess {
     });
   }
 
-  /** Ends the process; its device is gone when this resolves. */
+  /** Ends the process, which is gone in moments: packets are not carried any more when this resolves. */
   async stop(): Promise<void> {
     await this.ask({ verb: 'stop' }).catch(() => undefined);
     // A process that does not obey is hung: what it had is in the kernel's hands, not its own.

@@ -5,8 +5,6 @@ import type { PeerRoute } from './peer-table.ts';
 export interface DataPath {
   /** What it found this kernel able to do, and uses. */
   readonly features: Readonly<Record<string, string>>;
-  /** Index of a link of its own, without which, or with which down, it loses packets. */
-  readonly link?: number | undefined;
   setPeers(peers: readonly PeerRoute[]): void;
   counters(): Counters;
   /** The index of the link that has the underlay address, when it changes; undefined: none has it. */

@@ -148,10 +148,11 @@ export class FlannelUdpOverlay implements Overlay, AsyncDisposable {
     // Also a predecessor's. Address and routes go with the device, and that with the process.
     const process = this.#process ?? (await DataPathProcess.find(this.#options.stateDir));
     this.#process = undefined;
+    // First: while the kernel cleans up behind the process, it makes others wait that want anything of its devices.
+    this.#deleteDevice();
     await process?.stop();
     DataPathProcess.forget(this.#options.stateDir);
     if (this.#options.usesFile !== undefined) rmSync(this.#options.usesFile, { force: true });
-    this.#deleteDevice();
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -381,10 +382,10 @@ export class FlannelUdpOverlay implements Overlay, AsyncDisposable {
   }
 
   #deleteDevice(): void {
-    const device = this.#links.getLink(deviceName);
-    if (device?.kind === 'tun') this.#links.deleteLink(device.index);
     // It goes with the process, but a moment later.
     this.#links.deleteLink(gatheringName);
+    const device = this.#links.getLink(deviceName);
+    if (device?.kind === 'tun') this.#links.deleteLink(device.index);
     this.#device = undefined;
   }
 

@@ -57,6 +57,7 @@ export class PeerTable {
   readonly #groups6: Groups;
   readonly #addresses: ReadonlySet<string>;
   readonly #words: ReadonlySet<number>;
+  readonly #short: ReadonlySet<number>;
   /** The last IPv4 destination that was asked for. */
   #last = -1;
   #answer: PeerTarget | undefined;
@@ -69,6 +70,8 @@ export class PeerTable {
     this.#groups6 = groupsOf(peers, 16);
     this.#addresses = new Set(peers.flatMap(({ address, addresses }) => [address, ...addresses]));
     this.#words = new Set([...this.#addresses].map(wordOf));
+    const short = peers.filter(({ framing }) => framing === 'kernel');
+    this.#short = new Set(short.flatMap(({ address, addresses }) => [address, ...addresses]).map(wordOf));
   }
 
   hasPeer(address: string): boolean {
@@ -78,6 +81,11 @@ export class PeerTable {
   /** By the address as it stands in struct sockaddr_in. */
   hasWord(word: number): boolean {
     return this.#words.has(word);
+  }
+
+  /** Whether the peer with this address sends what the kernel takes. */
+  isShort(word: number): boolean {
+    return this.#short.has(word);
   }
 
   /** The peer for the IPv4 destination at `offset` of `bytes`. */

@@ -7,8 +7,9 @@
  *
  * Owns the namespace, the pair and the two programs that lead back.
  */
-import { openSync } from 'node:fs';
-import { attachProgram } from '../../../linux/bpf.ts';
+import { closeSync, openSync } from 'node:fs';
+import { availableParallelism } from 'node:os';
+import { loadPacketProgram } from '../../../linux/bpf.ts';
 import { setOffload } from '../../../linux/ethtool.ts';
 import { runInNetns, withScratchNetns } from '../../../linux/namespaces.ts';
 import { openRtnetlink, type Rtnetlink } from '../../../linux/rtnetlink.ts';
@@ -17,33 +18,30 @@ import { gatheringName } from '../gathering-name.ts';
 import { deliveryProgram, gatheredProgram } from './shortcut-programs.ts';
 
 const farName = 'gather';
+const mostQueues = 16;
 /** Of both ends, the same whenever it is made: the pair is seen by nobody else. Whatever the underlay passes has room. */
 const near = { mac: '02:70:69:6e:00:01', mtu: 65_535 };
 const far = { mac: '02:70:69:6e:00:02', mtu: 65_535 };
 
-export interface GatheringLink {
-  /** Of the end in the node's namespace, in the process's own. */
-  readonly index: number;
-}
-
-/** Delivers to the link `device`. A text says why it cannot be had: packets go one by one then. */
-export function openGatheringLink(device: number): GatheringLink | string {
+/** Delivers to the link `device`. Returns the index of the end in the node's namespace. Throws KERNEL_REFUSED. */
+export function openGatheringLink(device: number): number {
   const links = openRtnetlink();
   try {
     // A predecessor's namespace is gone a moment after it.
     links.deleteLink(gatheringName);
-    return { index: withScratchNetns((netns) => join(links, netns, device)) };
+    return withScratchNetns((netns) => join(links, netns, device));
   } catch (error) {
     links.deleteLink(gatheringName);
-    return (error as Error).message;
+    throw error;
   } finally {
     links.close();
   }
 }
 
-/** The descriptors that this opens are closed by the end of the process. */
 function join(links: Rtnetlink, netns: string, device: number): number {
-  links.createVeth({ name: gatheringName, ...near, peer: { name: farName, ...far, netns } });
+  // Packets stay on the queue that they came by, so that processors share the work as the underlay's card spreads it.
+  const queues = Math.min(availableParallelism(), mostQueues);
+  links.createVeth({ name: gatheringName, queues, ...near, peer: { name: farName, ...far, netns } });
   writeSysctl(`net.ipv6.conf.${gatheringName}.disable_ipv6`, 1);
   // A veth gathers only what comes from one that does not pass large packets itself.
   setOffload(gatheringName, 'tso', false);
@@ -52,16 +50,25 @@ function join(links: Rtnetlink, netns: string, device: number): number {
     const inside = openRtnetlink();
     try {
       const { index } = inside.getLink(farName)!;
-      attachProgram('gathered', gatheredProgram(index), index, 'ingress');
+      attach(inside, index, 'gathered', gatheredProgram(index));
       inside.setLink(index, { up: true });
     } finally {
       inside.close();
     }
   });
   const { index } = links.getLink(gatheringName)!;
-  attachProgram('delivery', deliveryProgram(device), index, 'ingress');
+  attach(links, index, 'delivery', deliveryProgram(device));
   links.setLink(index, { up: true });
-  // The namespace lives as long as this process.
+  // The namespace lives as long as this process, which never closes this.
   openSync(netns, 'r');
   return index;
+}
+
+function attach(links: Rtnetlink, link: number, name: string, bytes: Buffer): void {
+  const program = loadPacketProgram(name, bytes);
+  try {
+    links.attachProgram({ link, side: 'ingress', program, name });
+  } finally {
+    closeSync(program);
+  }
 }

@@ -11,16 +11,19 @@ import type { DataPath } from '../data-path.ts';
 import type { DataPathSettings } from '../data-path-protocol.ts';
 import type { PeerRoute } from '../peer-table.ts';
 import { Shortcut } from './shortcut.ts';
-import { counterNames, type WorkerSettings } from './worker-messages.ts';
+import { counterNames, type WorkerMessage, type WorkerSettings } from './worker-messages.ts';
 
 const bufferBytes = 16 << 20;
 
-/** `links`: indices of the TUN device and of the link that has the underlay address. `onEnd`: called when a thread ends, which it does only with its device or by a fault. */
+/**
+ * `links`: indices of the TUN device and of the link that has the underlay address. `onEnd`: called when a thread ends, which
+ * it does only with its device or by a fault. `onLink`: called with the index of a link that was made meanwhile.
+ */
 export function openOffloadPath(
   settings: DataPathSettings,
   tun: number,
   links: { readonly device: number; readonly underlay: number | undefined },
-  onEnd: (reason: string) => void,
+  { onEnd, onLink }: { readonly onEnd: (reason: string) => void; readonly onLink: (index: number) => void },
 ): DataPath {
   const problem = batchIoProblem();
   if (problem !== undefined) throw new Error(`path offload cannot be used here: ${problem}`);
@@ -29,6 +32,15 @@ export function openOffloadPath(
   const peersVersion = new SharedArrayBuffer(4);
   const ports: MessagePort[] = [];
   const counters: Float64Array[] = [];
+  const gather = (): void => {
+    if (typeof shortcut === 'string') return;
+    try {
+      const link = shortcut.gatherIfNeeded();
+      if (link !== undefined) onLink(link);
+    } catch (error) {
+      process.stderr.write(`Packets that arrive one by one are not gathered: ${String(error)}\n`);
+    }
+  };
   const roles = settings.threads === 1 ? (['both'] as const) : (['send', 'receive'] as const);
   for (const role of roles) {
     const { port1, port2 } = new MessageChannel();
@@ -47,7 +59,10 @@ export function openOffloadPath(
       counters: shared,
     };
     const worker = new Worker(new URL('./offload-worker.js', import.meta.url), { workerData, transferList: [port2] });
-    worker.on('message', (reason: string) => onEnd(reason));
+    worker.on('message', (message: WorkerMessage) => {
+      if (message.kind === 'ended') onEnd(message.reason);
+      else gather();
+    });
     worker.on('error', (error) => onEnd(`a thread failed: ${error.stack ?? error.message}`));
     ports.push(port1);
     counters.push(new Float64Array(shared));
@@ -62,9 +77,7 @@ export function openOffloadPath(
       udpSegment: choice(udpSegment, socket.segments),
       udpGro: choice(udpGro, socket.gathers),
       kernel: typeof shortcut === 'string' ? `no (${shortcut})` : 'yes',
-      ...(typeof shortcut === 'string' ? {} : { gathering: gatheringOf(shortcut) }),
     },
-    link: typeof shortcut === 'string' ? undefined : shortcut.gatheringLink,
     setPeers(peers: readonly PeerRoute[]) {
       if (typeof shortcut === 'object') shortcut.setPeers(peers);
       for (const one of ports) one.postMessage(peers);
@@ -91,10 +104,6 @@ export function openOffloadPath(
       };
     },
   };
-}
-
-function gatheringOf({ gatheringProblem }: Shortcut): string {
-  return gatheringProblem === undefined ? 'yes' : `no (${gatheringProblem})`;
 }
 
 /** A text says why this kernel has none. */

@@ -6,7 +6,7 @@ import { parentPort, workerData } from 'node:worker_threads';
 import { batchIo, POLLIN } from '../../../linux/batch-io.ts';
 import { TunReader } from './tun-reader.ts';
 import { UdpReader } from './udp-reader.ts';
-import { counterNames, FollowedPeers, type WorkerSettings } from './worker-messages.ts';
+import { counterNames, FollowedPeers, type WorkerMessage, type WorkerSettings } from './worker-messages.ts';
 
 /** Turns of one direction before the other gets one. */
 const turns = 4;
@@ -17,7 +17,8 @@ const peers = new FollowedPeers(settings);
 const counters = new Float64Array(settings.counters);
 const failedAt = counterNames.indexOf('failed');
 const fromTun = new TunReader(io, settings, peers, counters);
-const fromPeers = new UdpReader(io, settings, peers, counters);
+const tell = (message: WorkerMessage): void => parentPort?.postMessage(message);
+const fromPeers = new UdpReader(io, settings, peers, counters, () => tell({ kind: 'sign' }));
 
 function carryBoth(): never {
   const polled = io.allocate(16);
@@ -55,5 +56,5 @@ try {
   if (settings.role === 'both') carryBoth();
   else carryOne();
 } catch (error) {
-  parentPort?.postMessage(error instanceof Error ? error.message : String(error));
+  tell({ kind: 'ended', reason: error instanceof Error ? error.message : String(error) });
 }

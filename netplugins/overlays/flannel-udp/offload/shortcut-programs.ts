@@ -29,8 +29,8 @@ const longestInner = 65_507;
 const TCP = 6;
 /** A frame of more than this is one of a bulk transfer. */
 const largeFrame = 1_000;
-/** So many of them in a row that arrived one by one: whatever the path could gather it has not. */
-const patience = 32;
+/** More of them in a row that arrived one by one: whatever the path could gather it has not. */
+export const patience = 32;
 
 export interface ShortcutPlace {
   /** Indices of the TUN device and of the underlay's link. */
@@ -45,13 +45,13 @@ export interface ShortcutPlace {
   readonly peers: number;
   readonly counters: number;
   readonly checkSource: boolean;
-  /** Index of the link behind which packets are gathered (gathering-link.ts); undefined: there is none. */
-  readonly gathering: number | undefined;
 }
 
 export const sentIndex = 0;
 export const receivedIndex = 1;
 export const gatheredIndex = 2;
+/** Not counted: the index of the link behind which packets are gathered (gathering-link.ts); 0: there is none yet. */
+export const gatheringIndex = 3;
 
 const swapped16 = (value: number): number => ((value & 0xff) << 8) | (value >> 8);
 
@@ -94,22 +94,34 @@ export function deliveryProgram(device: number): Buffer {
   return new BpfAssembler().set(1, device).set(2, BPF_F_INGRESS).call(bpfHelpers.redirect).exit().assemble();
 }
 
+/** Leaves everything to the long way. */
+export function idleProgram(): Buffer {
+  return new BpfAssembler().set(0, bpfVerdicts.next).exit().assemble();
+}
+
 function end(program: BpfAssembler): Buffer {
   program.label('leave').set(0, bpfVerdicts.next).exit();
   return program.label('drop').set(0, bpfVerdicts.drop).exit().assemble();
 }
 
 /**
- * Sets r9 when the packet is to be gathered: it is of TCP, and of a peer whose large packets arrive one by one. All TCP of
- * that peer goes this way, or small packets would overtake large ones. r0: the peer's count of large packets in a row.
+ * Sets r9 to the link behind which the packet is to be gathered, if it is: it is of TCP, and of a peer whose large packets
+ * arrive one by one. All TCP of that peer goes this way, or small packets would overtake large ones. r0: the peer's count of
+ * large packets in a row. One packet goes the long way, as a sign for the process that the link is wanted.
  */
-function chooseWay(program: BpfAssembler): void {
+function chooseWay(program: BpfAssembler, counters: number): void {
   program.load('u32', 2, 10, -16).jumpIf(2, 'notEqual', TCP, 'chosen');
   program.load('u32', 2, 6, bpfPacket.segmentSize).jumpIf(2, 'equal', 0, 'single');
   program.storeValue('u32', 0, 0, 0).jump('chosen').label('single');
-  program.load('u32', 3, 0, 0).jumpIf(3, 'atMost', patience, 'counting').set(9, 1).jump('chosen').label('counting');
+  program.load('u32', 3, 0, 0).jumpIf(3, 'greater', patience, 'many');
   program.load('u32', 2, 6, bpfPacket.length).jumpIf(2, 'atMost', largeFrame, 'chosen');
-  program.compute('add', 3, 1).store('u32', 0, 0, 3);
+  program.compute('add', 3, 1).store('u32', 0, 0, 3).jump('chosen');
+
+  program.label('many').copy(8, 0).storeValue('u32', 10, -8, gatheringIndex);
+  program.map(1, counters).copy(2, 10).advance(2, -8).call(bpfHelpers.mapLookup).jumpIfNone(0, 'chosen');
+  program.load('u32', 9, 0, 0).jumpIf(9, 'notEqual', 0, 'chosen');
+  program.load('u32', 3, 8, 0).jumpIf(3, 'greater', patience + 1, 'chosen');
+  program.compute('add', 3, 1).store('u32', 8, 0, 3).jump('leave');
 }
 
 /** On what leaves through the TUN device: puts it into a datagram for its peer and sends that through the underlay. */
@@ -174,7 +186,7 @@ export function senderProgram({ underlay, local, port, routes, routes6, counters
 
 /** On what arrives on the underlay's link: takes a peer's packet out of its datagram, as one that the TUN device received. */
 export function receiverProgram(place: ShortcutPlace): Buffer {
-  const { device, local, port, peers, counters, checkSource, gathering } = place;
+  const { device, local, port, peers, counters, checkSource } = place;
   const udp = frame + header;
   const inner = udp + 8;
   const program = new BpfAssembler().copy(6, 1);
@@ -238,7 +250,7 @@ export function receiverProgram(place: ShortcutPlace): Buffer {
   program.load('u32', 2, 7, frame + 12).store('u32', 10, -8, 2);
   program.map(1, peers).copy(2, 10).advance(2, -8).call(bpfHelpers.mapLookup);
   program.set(9, 0).jumpIfNone(0, checkSource ? 'leave' : 'chosen');
-  if (gathering !== undefined) chooseWay(program);
+  chooseWay(program, counters);
   program.label('chosen');
   program.copy(1, 6).set(2, -overhead).set(3, behindFrame).load('u32', 4, 10, -12);
   program.call(bpfHelpers.adjustRoom).jumpIf(0, 'notEqual', 0, 'leave');
@@ -250,11 +262,9 @@ export function receiverProgram(place: ShortcutPlace): Buffer {
     .label('typed');
   countDown(program, frame);
   count(program, counters, receivedIndex);
-  if (gathering !== undefined) {
-    program.jumpIf(9, 'equal', 0, 'deliver');
-    count(program, counters, gatheredIndex);
-    program.set(1, gathering).set(2, 0).call(bpfHelpers.redirect).exit().label('deliver');
-  }
+  program.jumpIf(9, 'equal', 0, 'deliver');
+  count(program, counters, gatheredIndex);
+  program.copy(1, 9).set(2, 0).call(bpfHelpers.redirect).exit().label('deliver');
   program.set(1, device).set(2, BPF_F_INGRESS).call(bpfHelpers.redirect).exit();
 
   // Not all of the headers are where they can be read.

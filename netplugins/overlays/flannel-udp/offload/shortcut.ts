@@ -7,11 +7,15 @@
  */
 import { closeSync } from 'node:fs';
 import { parseCidr, parseIp } from '../../../linux/ip-address.ts';
-import { attachProgram, createBpfMap, type BpfMap } from '../../../linux/bpf.ts';
+import { attachProgram, createBpfMap, loadPacketProgram, type BpfMap } from '../../../linux/bpf.ts';
 import { wordOf, type PeerRoute } from '../peer-table.ts';
-import { openGatheringLink, type GatheringLink } from './gathering-link.ts';
+import { openRtnetlink } from '../../../linux/rtnetlink.ts';
+import { openGatheringLink } from './gathering-link.ts';
 import {
   gatheredIndex,
+  gatheringIndex,
+  idleProgram,
+  patience,
   receivedIndex,
   receiverProgram,
   senderProgram,
@@ -32,8 +36,10 @@ export class Shortcut {
   readonly #routes6: BpfMap;
   readonly #peers: BpfMap;
   readonly #counters: BpfMap;
-  readonly #gathering: GatheringLink | string;
-  #attached: readonly number[] = [];
+  readonly #links = openRtnetlink();
+  /** Descriptor of the receiver's attachment. */
+  #receiver: number | undefined;
+  #gathering: number | undefined;
   #underlay: number | undefined;
   /** What stands in the maps, in hexadecimal. */
   #knownRoutes: ReadonlyMap<string, string> = new Map();
@@ -46,18 +52,7 @@ export class Shortcut {
     this.#routes = createBpfMap({ type: 'prefixes', keyBytes: 8, valueBytes: 4, entries: mostRoutes });
     this.#routes6 = createBpfMap({ type: 'prefixes', keyBytes: 20, valueBytes: 4, entries: mostRoutes });
     this.#peers = createBpfMap({ type: 'hash', keyBytes: 4, valueBytes: 4, entries: mostRoutes });
-    this.#counters = createBpfMap({ type: 'array', keyBytes: 4, valueBytes: 8, entries: 3 });
-    this.#gathering = openGatheringLink(options.device);
-  }
-
-  /** Index of the link behind which packets are gathered; undefined: there is none. */
-  get gatheringLink(): number | undefined {
-    return typeof this.#gathering === 'string' ? undefined : this.#gathering.index;
-  }
-
-  /** Why there is none. */
-  get gatheringProblem(): string | undefined {
-    return typeof this.#gathering === 'string' ? this.#gathering : undefined;
+    this.#counters = createBpfMap({ type: 'array', keyBytes: 4, valueBytes: 8, entries: 4 });
   }
 
   /** Where datagrams come and go; another link than before: the programs move there. */
@@ -73,26 +68,52 @@ export class Shortcut {
       routes6: this.#routes6.fd,
       peers: this.#peers.fd,
       counters: this.#counters.fd,
-      gathering: this.gatheringLink,
     };
-    const attached: number[] = [];
+    // First the side that can take what the other sends.
+    this.#receiver = attachProgram('receiver', receiverProgram(place), underlay, 'ingress');
     try {
-      // First the side that can take what the other sends.
-      attached.push(attachProgram('receiver', receiverProgram(place), underlay, 'ingress'));
-      attached.push(attachProgram('sender', senderProgram(place), place.device, 'egress'));
+      this.#setSender(senderProgram(place));
     } catch (error) {
-      for (const fd of attached) closeSync(fd);
+      this.detach();
       throw error;
     }
-    this.#attached = attached;
     this.#underlay = underlay;
   }
 
   /** All packets go the long way. */
   detach(): void {
-    for (const fd of this.#attached) closeSync(fd);
-    this.#attached = [];
+    if (this.#underlay !== undefined) this.#setSender(idleProgram());
+    if (this.#receiver !== undefined) closeSync(this.#receiver);
+    this.#receiver = undefined;
     this.#underlay = undefined;
+  }
+
+  /**
+   * Called on a sign that packets of a peer may arrive one by one: makes the link that gathers them, and returns its index.
+   * Undefined: it is there, or none is needed. Throws KERNEL_REFUSED.
+   */
+  gatherIfNeeded(): number | undefined {
+    if (this.#gathering !== undefined) return undefined;
+    const isWanted = (key: string): boolean =>
+      (this.#peers.get(Buffer.from(key, 'hex'))?.readUInt32LE() ?? 0) > patience;
+    if (![...this.#knownPeers.keys()].some(isWanted)) return undefined;
+    const index = openGatheringLink(this.#options.device);
+    this.#gathering = index;
+    const value = Buffer.alloc(8);
+    value.writeUInt32LE(index);
+    this.#counters.set(keyOf(gatheringIndex), value);
+    return index;
+  }
+
+  /** The program goes with the device. */
+  #setSender(bytes: Buffer): void {
+    const name = 'sender';
+    const program = loadPacketProgram(name, bytes);
+    try {
+      this.#links.attachProgram({ link: this.#options.device, side: 'egress', program, name });
+    } finally {
+      closeSync(program);
+    }
   }
 
   setPeers(peers: readonly PeerRoute[]): void {
@@ -118,13 +139,16 @@ export class Shortcut {
   }
 
   counters(): { readonly sent: number; readonly received: number; readonly gathered: number } {
-    const read = (index: number): number => {
-      const key = Buffer.alloc(4);
-      key.writeUInt32LE(index);
-      return Number(this.#counters.get(key)?.readBigUInt64LE() ?? 0n);
-    };
+    const read = (index: number): number => Number(this.#counters.get(keyOf(index))?.readBigUInt64LE() ?? 0n);
     return { sent: read(sentIndex), received: read(receivedIndex), gathered: read(gatheredIndex) };
   }
+}
+
+/** Of an element of the map of counters. */
+function keyOf(index: number): Buffer {
+  const key = Buffer.alloc(4);
+  key.writeUInt32LE(index);
+  return key;
 }
 
 function change(

@@ -33,6 +33,8 @@ const largeBatch = 256 << 10;
 const enough = 60 << 10;
 const nameBytes = 16;
 const controlBytes = 64;
+/** Between two signs. */
+const signEveryMs = 100;
 const EBADF = 9;
 const receivedAt = counterNames.indexOf('receivedPackets');
 const expiredAt = counterNames.indexOf('expired');
@@ -51,6 +53,8 @@ export class UdpReader {
   readonly #coalescer: Coalescer;
   readonly #gatherer: SuperGatherer;
   readonly #icmp: IcmpSender;
+  readonly #onSign: () => void;
+  #lastSign = 0;
   /** Slots of one receive call. */
   #batch = fewestBatch;
   /** The first slot that is free; those before hold payloads of what is still being gathered. */
@@ -59,9 +63,12 @@ export class UdpReader {
   #gathered = 0;
   #lastSource = 0;
   #isLastKnown = false;
+  #isLastShort = false;
   #lastTable: FollowedPeers['table'] | undefined;
 
-  constructor(io: BatchIo, settings: WorkerSettings, peers: FollowedPeers, counters: Float64Array) {
+  /** `onSign`: called for packets of peers whose packets do not come here, as a rule. */
+  constructor(io: BatchIo, settings: WorkerSettings, peers: FollowedPeers, counters: Float64Array, onSign: () => void) {
+    this.#onSign = onSign;
     this.#io = io;
     this.#socket = settings.socket;
     this.#checkSource = settings.checkSource;
@@ -139,7 +146,9 @@ export class UdpReader {
     const size = this.#segmentSize(slot, length);
     const source = this.#names.words[slot * 4 + 1]!;
     const start = slot * slotBytes;
-    if (this.#checkSource && !this.#isKnown(source)) this.#counters[unknownAt]! += 1;
+    const isKnown = this.#isKnown(source);
+    if (this.#isLastShort) this.#sign();
+    if (this.#checkSource && !isKnown) this.#counters[unknownAt]! += 1;
     else if (length > 0 && isSuper(this.#received.bytes[start]!))
       for (let offset = 0; offset < length; offset += size)
         this.#gatherer.take(source, start + offset, Math.min(size, length - offset));
@@ -160,12 +169,20 @@ export class UdpReader {
     return view.getInt32(at + 16, true) || length;
   }
 
+  #sign(): void {
+    const now = performance.now();
+    if (now - this.#lastSign < signEveryMs) return;
+    this.#lastSign = now;
+    this.#onSign();
+  }
+
   #isKnown(source: number): boolean {
     const { table } = this.#peers;
     if (source !== this.#lastSource || table !== this.#lastTable) {
       this.#lastSource = source;
       this.#lastTable = table;
       this.#isLastKnown = table.hasWord(source);
+      this.#isLastShort = table.isShort(source);
     }
     return this.#isLastKnown;
   }

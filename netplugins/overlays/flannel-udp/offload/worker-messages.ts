@@ -19,6 +19,9 @@ export interface WorkerSettings {
   readonly counters: SharedArrayBuffer;
 }
 
+/** From a worker to the main thread. `sign`: a packet that the shortcut had left to it, see shortcut-programs.ts. */
+export type WorkerMessage = { readonly kind: 'ended'; readonly reason: string } | { readonly kind: 'sign' };
+
 export const counterNames = [
   'sentPackets',
   'receivedPackets',
