@@ -9,7 +9,7 @@ import { Readable } from 'node:stream';
 import type Docker from 'dockerode';
 import { PintleError } from '../../kernel/contract/errors.ts';
 import { sandboxArchive, sandboxProgram } from '../../plugins/runtimes/docker/sandbox-image.ts';
-import { coreOf, Place } from './place.ts';
+import { coreOf, endChild, Place } from './place.ts';
 import { hasTool } from './tools.ts';
 
 /** An image with one program, which waits for ever: nothing is downloaded. */
@@ -91,10 +91,9 @@ export class DockerEngine {
     });
   }
 
-  /** A container that waits for ever, with its network namespace as a place. */
+  /** A container of the imported image, which waits for ever, with its network namespace as a place. */
   async place(name: string, network: string): Promise<Place> {
     try {
-      await this.importImage();
       const container = await this.docker.createContainer({
         ...{ name, Image: waitingImage, Cmd: [waitingProgram], HostConfig: { NetworkMode: network } },
       });
@@ -116,9 +115,8 @@ export class DockerEngine {
           .catch(() => undefined),
       ),
     );
-    if (this.#child.exitCode !== null || this.#child.signalCode !== null) return;
-    const ended = new Promise<void>((resolve) => this.#child.once('exit', () => resolve()));
-    this.#child.kill('SIGTERM');
-    await ended;
+    // Its containers are gone; its containerd goes with it (a signal at its parent's death), and what both had mounted with
+    // their namespace. To be asked, the leader of a swarm would take seconds.
+    await endChild(this.#child);
   }
 }

@@ -1,14 +1,15 @@
 /**
  * Two runs side by side. Runs differ in more than what was changed between them, so a cell is compared by its share of the
  * baseline that was measured beside it, and a change counts only when the medians moved by more than the least change of the
- * metric and the intervals of both runs lie apart by a part of their own width.
+ * metric and the intervals of both runs lie apart by so much that noise would hardly do it.
  *
- * Why apart is not enough: of two times five samples of one and the same thing, one in 126 pairs of ranges does not overlap,
- * and a standard matrix compares about 700 pairs. A gap of their mean width makes it one in ten thousand for noise of the
- * usual kinds (test/unit/bench/compare.test.ts draws them); widths of shares are taken as factors, as noise multiplies.
+ * "Hardly" is meant of the comparison as a whole: a standard matrix has about 900 pairs of intervals, and what happens once
+ * in a hundred would happen nine times. So the more pairs are compared, the wider the gap must be (Bonferroni's rule): of
+ * twenty comparisons of one and the same thing, nineteen should find nothing. Widths of shares are taken as factors, as noise
+ * multiplies.
  */
 import type { CellResult, Metric, Result, SuiteResult } from './result.ts';
-import { type Interval, medianInterval } from './statistics.ts';
+import { type Interval, leastGap, medianInterval } from './statistics.ts';
 import { relativeOf } from './verdicts.ts';
 
 export type Change = 'same' | 'better' | 'worse';
@@ -31,15 +32,35 @@ export interface ComparisonOptions {
   readonly tolerance?: number;
 }
 
-export function compareResults(before: Result, after: Result, options: ComparisonOptions = {}): readonly Comparison[] {
-  return before.suites.flatMap((suite) => {
-    const other = after.suites.find(({ name }) => name === suite.name);
-    return other === undefined ? [] : compareSuites(suite, other, options);
-  });
+/** Of a whole comparison: that it finds something where there is nothing but noise. */
+const falseAlarms = 0.05;
+
+interface Pair {
+  readonly suite: string;
+  readonly cell: string;
+  readonly metric: Metric;
+  readonly before: Interval;
+  readonly after: Interval;
+  readonly isRelative: boolean;
 }
 
-function compareSuites(before: SuiteResult, after: SuiteResult, options: ComparisonOptions): readonly Comparison[] {
-  return before.cells.flatMap((cell): readonly Comparison[] => {
+export function compareResults(before: Result, after: Result, options: ComparisonOptions = {}): readonly Comparison[] {
+  const found = before.suites.flatMap((suite) => {
+    const other = after.suites.find(({ name }) => name === suite.name);
+    return other === undefined ? [] : pairsOf(suite, other);
+  });
+  const chance = falseAlarms / found.filter(({ metric }) => metric !== undefined).length;
+  return found.map((one) =>
+    one.metric === undefined ? one : { ...one, change: judge(one, chance, options), detail: '' },
+  );
+}
+
+/** What both results have; a cell that is broken now is judged by that alone. */
+function pairsOf(
+  before: SuiteResult,
+  after: SuiteResult,
+): readonly (Pair | (Comparison & { readonly metric: undefined }))[] {
+  return before.cells.flatMap((cell): ReturnType<typeof pairsOf> => {
     const other = after.cells.find(({ id }) => id === cell.id);
     if (other === undefined || cell.state !== 'measured' || cell.isBaseline) return [];
     const place = { suite: before.name, cell: cell.id };
@@ -47,7 +68,7 @@ function compareSuites(before: SuiteResult, after: SuiteResult, options: Compari
       const blank = { metric: undefined, before: undefined, after: undefined, isRelative: false };
       return [{ ...place, ...blank, change: 'worse', detail: other.reason ?? 'is broken now' }];
     }
-    return before.metrics.flatMap((metric): readonly Comparison[] => {
+    return before.metrics.flatMap((metric): readonly Pair[] => {
       // The same words for another measurement (another unit, another generator) are no ground to compare on.
       const same = after.metrics.find(
         ({ id, unit, title }) => id === metric.id && unit === metric.unit && title === metric.title,
@@ -55,9 +76,7 @@ function compareSuites(before: SuiteResult, after: SuiteResult, options: Compari
       if (same === undefined) return [];
       const [one, two] = [figure(before, cell, metric), figure(after, other, metric)];
       if (one === undefined || two === undefined || one.isRelative !== two.isRelative) return [];
-      const change = judge(metric, one.interval, two.interval, one.isRelative, options);
-      const shared = { metric, before: one.interval, after: two.interval, isRelative: one.isRelative };
-      return [{ ...place, ...shared, change, detail: '' }];
+      return [{ ...place, metric, before: one.interval, after: two.interval, isRelative: one.isRelative }];
     });
   });
 }
@@ -79,27 +98,23 @@ function figure(
 const scaleOf = (compare: Metric['compare'], intervals: readonly Interval[]): ((value: number) => number) =>
   compare === 'ratio' && intervals.every(({ low }) => low > 0) ? Math.log : (value) => value;
 
-/** As a share of the widths of both intervals together. */
-const leastGap = 0.5;
-
 function judge(
-  { better, compare, leastChange }: Metric,
-  before: Interval,
-  after: Interval,
-  isRelative: boolean,
+  { metric: { better, compare, leastChange }, before, after, isRelative }: Pair,
+  chance: number,
   { tolerance = 0 }: ComparisonOptions,
 ): Change {
   const at = scaleOf(compare, [before, after]);
-  const apart = leastGap * (at(before.high) - at(before.low) + at(after.high) - at(after.low));
-  const isHigher = at(after.low) - at(before.high) > apart;
-  const isLower = at(before.low) - at(after.high) > apart;
-  if (!isHigher && !isLower) return 'same';
+  const widths = at(before.high) - at(before.low) + at(after.high) - at(after.low);
+  const between = Math.max(at(after.low) - at(before.high), at(before.low) - at(after.high));
+  // Also where all rounds have one and the same value: of one round nothing is known, of two hardly anything.
+  const least = leastGap(Math.min(before.count, after.count), chance);
+  if (least === Number.POSITIVE_INFINITY || between <= least * widths) return 'same';
   const moved = after.median - before.median;
-  const least =
+  const leastMove =
     compare === 'difference'
       ? leastChange
       : // Without a baseline the machine itself is in the figure: twice the change is asked for.
         Math.max(leastChange * (isRelative ? 1 : 2), tolerance) * Math.abs(before.median);
-  if (Math.abs(moved) < least) return 'same';
-  return isHigher === (better === 'more') ? 'better' : 'worse';
+  if (Math.abs(moved) < leastMove) return 'same';
+  return moved > 0 === (better === 'more') ? 'better' : 'worse';
 }

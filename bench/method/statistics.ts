@@ -31,19 +31,21 @@ const wantedCoverage = 0.95;
 export function medianInterval(values: readonly number[]): Interval {
   const sorted = ascending(values);
   const count = sorted.length;
-  let [rank, coverage] = [1, coverageOf(count, 1)];
-  for (let next = 2; next <= count / 2; next += 1) {
-    const narrower = coverageOf(count, next);
-    if (narrower < wantedCoverage) break;
-    [rank, coverage] = [next, narrower];
-  }
+  const rank = rankOf(count);
   return {
     median: quantile(sorted, 0.5),
     low: sorted[rank - 1] ?? Number.NaN,
     high: sorted[count - rank] ?? Number.NaN,
-    coverage,
+    coverage: coverageOf(count, rank),
     count,
   };
+}
+
+/** k of the interval of so many values. */
+function rankOf(count: number): number {
+  let rank = 1;
+  while (rank + 1 <= count / 2 && coverageOf(count, rank + 1) >= wantedCoverage) rank += 1;
+  return rank;
 }
 
 /** 1 - 2 P(B < rank), B binomial(count, 1/2). */
@@ -55,4 +57,39 @@ function coverageOf(count: number, rank: number): number {
     term *= (count - successes) / (successes + 1);
   }
   return Math.max(0, 1 - 2 * tail);
+}
+
+/**
+ * How far apart two such intervals must lie, as a share of their widths together, for noise alone to set them so far apart
+ * with less than `chance`. By the count of values on each side.
+ *
+ * That they do not overlap at all has an exact chance, whatever the distribution (of five values each, 1 in 126). From there
+ * on it falls by a power of the gap; exponent and scale are fitted to drawn samples of normal, uniform, exponential and
+ * Laplace distributions (test/unit/bench/compare.test.ts draws them). Two values know so little of their own spread that the
+ * gap must be many times their widths; one value knows nothing, and no gap is enough.
+ */
+export function leastGap(count: number, chance: number): number {
+  if (count < 2) return Number.POSITIVE_INFINITY;
+  const ratio = apartChance(count) / chance;
+  return ratio <= 1 ? 0 : gapScale * (ratio ** (1 / Math.min(2 * count - 2, 10)) - 1);
+}
+
+const gapScale = 0.7;
+
+/** That the intervals of two sets of samples of one distribution do not overlap: the one set ends before the other begins. */
+function apartChance(count: number): number {
+  const rank = rankOf(count);
+  let chance = 0;
+  // Before the rank-th of the one there are `before` of the other: all orders of the two sets are as likely.
+  for (let before = count + 1 - rank; before <= count; before += 1)
+    chance +=
+      (choose(before + rank - 1, before) * choose(2 * count - before - rank, count - before)) /
+      choose(2 * count, count);
+  return 2 * chance;
+}
+
+function choose(of: number, some: number): number {
+  let ways = 1;
+  for (let index = 1; index <= some; index += 1) ways = (ways * (of - some + index)) / index;
+  return ways;
 }

@@ -22,7 +22,7 @@ export function chartsOf(suite: SuiteResult): readonly Chart[] {
   const verdicts = verdictsOf(suite);
   const sweep = sweepOf(suite);
   const seen = new Set<string>();
-  return verdicts.flatMap((verdict): readonly Chart[] => {
+  const charts = verdicts.flatMap((verdict): readonly Chart[] => {
     const { metric } = verdict;
     const family = /^(.*)-p\d+$/.exec(metric.id)?.[1];
     const isWorth = verdicts.some((one) => one.metric.group === metric.group && one.metric.headline);
@@ -35,7 +35,12 @@ export function chartsOf(suite: SuiteResult): readonly Chart[] {
     if (percentiles.length > 1) return [distributionChart(suite, family, percentiles)];
     return metric.headline ? [rowChart(suite, verdict)] : [];
   });
+  return charts.map((chart) => (isNought(chart) ? { ...chart, ...nothing } : chart));
 }
+
+const isNought = ({ points }: Chart): boolean => points.every(({ low, high }) => low === 0 && high === 0);
+/** There is nothing to draw, and no axis that would fit. */
+const nothing = { kind: 'nothing', note: 'Nought in every cell and every round.', points: [] } as const;
 
 function rowChart(suite: SuiteResult, { metric, figures }: Verdict): Chart {
   const points = figures.map(({ cell, value }) => point(cell.isBaseline ? 'baseline' : 'measured', cell.id, value));

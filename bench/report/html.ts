@@ -106,7 +106,7 @@ ${warnings.map((text) => `<p class="warn">${escaped(text)}</p>`).join('')}
 /** "podMtuBytes": "pod MTU bytes". */
 const wordsOf = (name: string): string =>
   name
-    .replaceAll(/([a-z])([A-Z])/g, '$1 $2')
+    .replaceAll(/([a-z])(GiB|[A-Z])/g, '$1 $2')
     .split(' ')
     .map((word) => (/^(GiB|TCP)$/.test(word) ? word : word.toLowerCase()))
     .join(' ')
@@ -166,9 +166,10 @@ const chartSection = (suite: SuiteResult, charts: ReturnType<typeof chartsOf>): 
   charts.length === 0
     ? ''
     : `<section><h3>${escaped(suite.title)}</h3>${charts
-        .map(
-          ({ id, title, note }) =>
-            `<figure><figcaption><b>${escaped(title)}</b><span class="soft">${escaped(note)}</span></figcaption><div class="wide" id="${escaped(id)}"></div></figure>`,
+        .map(({ id, title, note, kind }) =>
+          kind === 'nothing'
+            ? `<p><b>${escaped(title)}</b><br><span class="soft">${escaped(note)}</span></p>`
+            : `<figure><figcaption><b>${escaped(title)}</b><span class="soft">${escaped(note)}</span></figcaption><div class="wide" id="${escaped(id)}"></div></figure>`,
         )
         .join('')}</section>`;
 

@@ -4,10 +4,6 @@ export const style = `
   --best: #0b6b50; --bestback: #ddf3ea; }
 @media (prefers-color-scheme: dark) { :root { --ink: #e8ecf0; --soft: #a4adb6; --line: #3a424b; --paper: #14181c;
   --panel: #1d2329; --best: #6fe0b6; --bestback: #12372b; } }
-@media print { :root { color-scheme: light; --ink: #000000; --soft: #444444; --line: #bbbbbb; --paper: #ffffff;
-  --panel: #f5f5f5; --best: #0b6b50; --bestback: #e6f5ee; }
-  section, figure, table { break-inside: avoid; } nav { display: none; }
-  .wide { overflow: visible; } table { font-size: 9px; } th, td { padding: 2px 4px; } td .main, td .range { white-space: normal; } }
 * { box-sizing: border-box; }
 body { margin: 0 auto; max-width: 1120px; padding: 24px 20px 60px; background: var(--paper); color: var(--ink);
   font: 15px/1.5 system-ui, sans-serif; }
@@ -23,10 +19,17 @@ td.vague .main { font-style: italic; color: var(--soft); } td.best { background:
 td.best .main { color: var(--best); font-weight: 700; }
 figure { margin: 18px 0; } figcaption { margin-bottom: 2px; } figcaption b { display: block; }
 figure svg { max-width: 100%; height: auto; overflow: visible; }
+@media screen and (max-width: 640px) { body { padding: 12px 12px 40px; } figure svg { max-width: none; }
+  tbody th { white-space: normal; min-width: 8em; } th, td { padding: 4px 6px; } }
 pre { background: var(--panel); padding: 10px 12px; overflow-x: auto; font-size: 13px; border-radius: 4px; white-space: pre-wrap; }
 dl { display: grid; grid-template-columns: repeat(auto-fill, minmax(270px, 1fr)); gap: 2px 18px; margin: 10px 0; font-size: 13px; }
 dl div { border-bottom: 1px solid var(--line); padding: 3px 0; } dt { color: var(--soft); display: inline; }
 dt::after { content: ': '; } dd { display: inline; margin: 0; overflow-wrap: anywhere; }
 ul { margin: 6px 0; padding-left: 22px; } summary { cursor: pointer; }
 .warn { border-left: 4px solid #d55e00; padding: 2px 12px; background: var(--panel); }
+@media print { :root { color-scheme: light; --ink: #000000; --soft: #444444; --line: #bbbbbb; --paper: #ffffff;
+  --panel: #f5f5f5; --best: #0b6b50; --bestback: #e6f5ee; }
+  figure, tr { break-inside: avoid; } h2, h3 { break-after: avoid; } nav { display: none; }
+  .wide { overflow: visible; } table { font-size: 9px; } th, td { padding: 2px 4px; } td .main, td .range, tbody th { white-space: normal; }
+  td .range { font-size: 8px; } body { max-width: none; padding: 0; font-size: 12px; } figure svg { max-width: 100%; } }
 `;

@@ -14,7 +14,8 @@ export interface Chart {
   /** What is good, in words. */
   readonly note: string;
   readonly unit: string;
-  readonly kind: 'bars' | 'dots' | 'lines';
+  /** Nothing: there is nothing to draw but what the note says. */
+  readonly kind: 'bars' | 'dots' | 'lines' | 'nothing';
   /** Of the axis of values. */
   readonly isLogarithmic: boolean;
   readonly horizontal: string;

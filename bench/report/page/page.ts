@@ -141,10 +141,11 @@ function short(value: number): string {
 
 const trim = (value: number): string => String(Number(value.toPrecision(3)));
 
-const width = 860;
+/** On a narrow screen not narrower than can be read: the rest is reached by scrolling. */
+const widths = { least: 520, most: 860 } as const;
 for (const chart of JSON.parse(document.getElementById('charts')?.textContent ?? '[]') as readonly Chart[]) {
   const place = document.getElementById(chart.id);
-  place?.append(draw(chart, width));
+  place?.append(draw(chart, Math.min(widths.most, Math.max(widths.least, place.clientWidth))));
 }
 // What is folded away on a screen would be missing on paper.
 addEventListener('beforeprint', () => {

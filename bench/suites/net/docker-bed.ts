@@ -69,11 +69,14 @@ export class DockerBed extends NetBed {
       if (ip === undefined) throw engine.failure(`container ${name} has no address on eth0`);
       return new Pod(place, [ip]);
     };
-    this.#pods = {
-      client: await pod(one, 'client'),
-      remote: await pod(two, 'remote'),
-      neighbour: await pod(one, 'neighbour'),
-    };
+    await Promise.all([one.importImage(), two.importImage()]);
+    // Also where one fails, the others are waited for: what they start is to be ended.
+    const pods = await Promise.allSettled([pod(one, 'client'), pod(two, 'remote'), pod(one, 'neighbour')]);
+    const [client, remote, neighbour] = pods.map((each) => {
+      if (each.status === 'rejected') throw each.reason;
+      return each.value;
+    }) as [Pod, Pod, Pod];
+    this.#pods = { client, remote, neighbour };
     if (!this.cell.hasOffloads) this.cutInSoftware();
   }
 
@@ -90,8 +93,8 @@ export class DockerBed extends NetBed {
   }
 
   async close(): Promise<readonly string[]> {
-    for (const place of this.#containers) await place.stopProcesses();
-    for (const engine of this.#engines) await engine.stop();
+    await Promise.all(this.#containers.map((place) => place.stopProcesses()));
+    await Promise.all(this.#engines.map((engine) => engine.stop()));
     await this.#wire.close();
     return [];
   }

@@ -3,7 +3,7 @@ import { dockerProblem } from '../../bed/docker-engine.ts';
 import { hasTool, installHint, tools } from '../../bed/tools.ts';
 import type { Family } from '../../bed/wire.ts';
 import { PintleError } from '../../../kernel/contract/errors.ts';
-import type { Bed, CellPlan, Suite } from '../../method/suite.ts';
+import type { Bed, CellPlan, Size, Suite } from '../../method/suite.ts';
 import { list, select, type Selected, type SuiteContext } from '../selection.ts';
 import { OverlayBed, RoutedBed, VethBed } from './bed.ts';
 import { netMetrics } from './metrics.ts';
@@ -22,7 +22,7 @@ export async function netSuite(context: SuiteContext): Promise<Suite> {
   const overlays = await select(context, 'overlay', options['overlay']);
   const attachments = await select(context, 'attachment', options['attachment']);
   const isNamed = options['overlay'] !== undefined || options['attachment'] !== undefined;
-  const pairs = pairsOf(overlays, attachments, isNamed || size === 'full');
+  const pairs = pairsOf(overlays, attachments, isNamed ? 'full' : size);
   const variants = list(options['family'], 'ipv4').flatMap((family) =>
     list(options['offload'], 'on').map((offload): Variant => {
       if (family !== 'ipv4' && family !== 'ipv6')
@@ -87,15 +87,23 @@ export async function netSuite(context: SuiteContext): Promise<Suite> {
   };
 }
 
-/** All with all; for the standard run every overlay with the first attachment, and the first overlay with every one. */
+/**
+ * Full: all with all. Standard: every overlay with the first attachment, and the first overlay with every one. Smoke: every
+ * one of both at least once.
+ */
 function pairsOf(
   overlays: readonly Selected[],
   attachments: readonly Selected[],
-  isWhole: boolean,
+  size: Size,
 ): readonly (readonly [Selected, Selected])[] {
+  if (size === 'smoke')
+    return Array.from({ length: Math.max(overlays.length, attachments.length) }, (_, index) => [
+      overlays[index % overlays.length]!,
+      attachments[index % attachments.length]!,
+    ]);
   return overlays.flatMap((overlay, row) =>
     attachments.flatMap((attachment, column) =>
-      isWhole || row === 0 || column === 0 ? [[overlay, attachment] as const] : [],
+      size === 'full' || row === 0 || column === 0 ? [[overlay, attachment] as const] : [],
     ),
   );
 }

@@ -79,7 +79,7 @@ export default [
     over(inner, {
       add: async (request) => {
         // Long beside the noise of a machine that does much else.
-        await new Promise((resolve) => setTimeout(resolve, 1_000));
+        await new Promise((resolve) => setTimeout(resolve, 600));
         return inner.add(request);
       },
     }),

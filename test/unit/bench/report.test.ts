@@ -89,3 +89,21 @@ test('a figure against a number is drawn as lines, others as rows', (t) => {
     ],
   );
 });
+
+test('what is nought everywhere is told, not drawn', (t) => {
+  const none = { loss: [0, 0, 0, 0, 0] };
+  const suite = suiteOf({ routed: none, a: none });
+  t.deepEqual(
+    chartsOf(suite).map(({ kind, points }) => [kind, points.length]),
+    [['nothing', 0]],
+  );
+  const page = htmlOf(resultOf(suite));
+  t.regex(page, /<p><b>loss<\/b>.*Nought in every cell/);
+  t.notRegex(page, /<figure>/);
+  t.is(chartsOf(suiteOf({ routed: none, a: { loss: [0, 0, 0.1, 0, 0] } }))[0]?.kind, 'bars');
+});
+
+test('facts are named in words', (t) => {
+  const result = { ...resultOf(suiteOf({ routed, a })), machine: { memoryGiB: 24, underlayMtuBytes: 1500 } };
+  t.regex(htmlOf(result), /<dt>memory GiB<\/dt><dd>24<\/dd>.*<dt>underlay MTU bytes<\/dt>/);
+});

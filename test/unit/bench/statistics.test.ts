@@ -1,5 +1,5 @@
 import test from 'ava';
-import { median, medianInterval, quantile } from '../../../bench/method/statistics.ts';
+import { leastGap, median, medianInterval, quantile } from '../../../bench/method/statistics.ts';
 
 test('quantiles lie between order statistics', (t) => {
   t.is(quantile([1, 2, 3, 4], 0.5), 2.5);
@@ -31,4 +31,13 @@ test('one outlier of ten moves neither the median nor the interval', (t) => {
   const steady = [10, 11, 12, 13, 14, 15, 16, 17, 18, 19];
   const { low, high, median: middle } = medianInterval([...steady.slice(0, 9), 1e9]);
   t.deepEqual([low, high, middle], [11, 18, 14.5]);
+});
+
+test('how far apart is far enough: farther for fewer values and for a smaller chance, and never for one value', (t) => {
+  t.is(leastGap(1, 0.05), Number.POSITIVE_INFINITY);
+  for (const chance of [1e-2, 1e-3, 1e-4])
+    for (const count of [2, 3, 4, 5, 6, 7]) t.true(leastGap(count, chance) >= leastGap(count + 1, chance));
+  for (const count of [2, 3, 5, 9, 20]) t.true(leastGap(count, 1e-5) > leastGap(count, 1e-4));
+  t.is(leastGap(5, 1 / 126), 0, 'two ranges of five lie apart by chance once in 126 times');
+  t.true(leastGap(5, 1 / 127) > 0);
 });
