@@ -28,11 +28,15 @@ export async function detach(cli: Cli, folder: string, argv: readonly string[]):
   try {
     for (;;) {
       const alive = self !== undefined && isAlive(self);
-      const isReady = alive && existsSync(files.record) && readRecord(files)?.ready === true;
+      const record = alive && existsSync(files.record) ? readRecord(files) : undefined;
+      // until it has written its own, the record is that of a cluster that was killed
+      const isReady = record?.up.pid === self?.pid && record?.ready === true;
       cli.terminal.write(readNew(log));
       if (isReady) return exitCodes.done;
       if (!alive) {
-        if (existsSync(files.errorLog)) cli.terminal.errorLine(readFileSync(files.errorLog, 'utf8').trimEnd());
+        const reason = existsSync(files.errorLog) ? readFileSync(files.errorLog, 'utf8').trimEnd() : '';
+        const silence = `the background process ended before its cluster was ready, and could not write down why: is there room for ${files.errorLog}?`;
+        cli.terminal.errorLine(reason === '' ? silence : reason);
         return exitCodes.failed;
       }
       await new Promise((done) => setTimeout(done, 50));

@@ -1,8 +1,9 @@
 /** Ends a cluster of `pintle up`, however little of it is left, and removes what it has in its folder. */
 import { chmodSync, existsSync, readdirSync, rmdirSync, rmSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { PintleError } from '../../kernel/contract/errors.ts';
 import { hasEnded, isAlive, signalProcess, type ProcessIdentity } from '../../lab/index.ts';
+import { defaultStateDir } from '../state-dir.ts';
 import { clusterFiles, ownEntries, readRecord } from './cluster-files.ts';
 import { purgeRuntimes } from './node-runtimes.ts';
 
@@ -76,5 +77,9 @@ export async function removeState(folder: string, clean: boolean): Promise<void>
     if (!clean && name === 'nodes') removeAllButLogs(join(folder, name));
     else removeFolder(join(folder, name));
   }
-  if (readdirSync(folder).length === 0) rmdirSync(folder);
+  if (readdirSync(folder).length > 0) return;
+  rmdirSync(folder);
+  // Made for a cluster that was given no folder; another cluster's may be beside it.
+  const parent = dirname(folder);
+  if (parent === defaultStateDir(process.env) && readdirSync(parent).length === 0) rmdirSync(parent);
 }

@@ -1,5 +1,5 @@
 /** `up --detach`, `status`, `kubeconfig` and `down` as four commands, the way a person uses them. */
-import { existsSync, mkdtempSync, rmSync } from 'node:fs';
+import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import test from 'ava';
@@ -32,6 +32,14 @@ test('a detached cluster says how to go on, answers status, and ends by down', a
   t.is(status.code, 0, status.stdout);
   t.like(JSON.parse(status.stdout), { healthy: true, listen, nodes: [{ name: 'node-1', ready: true }] });
   t.is((await pintle('kubeconfig', '--path')).stdout.trim(), join(folder, 'kubeconfig'));
+
+  // killed: the next one does not take what is left of the record for its own
+  const record = JSON.parse(readFileSync(join(folder, 'up.json'), 'utf8')) as { readonly up: { readonly pid: number } };
+  process.kill(record.up.pid, 'SIGKILL');
+  const anew = await pintle('up', '-dn1', '--listen', listen);
+  t.is(anew.code, 0, anew.stderr);
+  t.regex(anew.stdout, /^ok +nodes Ready/m);
+  t.is((await pintle('status')).code, 0);
 
   t.regex((await pintle('down')).stdout, /is down$/m);
   t.false(existsSync(folder));

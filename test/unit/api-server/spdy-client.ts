@@ -1,5 +1,7 @@
 /** The client's side of SPDY/3.1 for tests: opens streams, collects what comes, and can send junk. */
+import { randomBytes } from 'node:crypto';
 import { connect, type Socket } from 'node:net';
+import { Duplex } from 'node:stream';
 import { constants, createDeflate, createInflate } from 'node:zlib';
 import { spdyDictionary } from '../../../kernel/machinery/spdy/spdy-dictionary.ts';
 
@@ -15,7 +17,7 @@ export interface ClientStream {
 }
 
 export class SpdyClient {
-  readonly #socket: Socket;
+  readonly #socket: Duplex;
   readonly #deflate = createDeflate({ dictionary: spdyDictionary });
   readonly #inflate = createInflate({ dictionary: spdyDictionary });
   readonly #streams = new Map<number, ClientStream>();
@@ -26,7 +28,7 @@ export class SpdyClient {
   #wake: () => void = () => undefined;
   readonly closed: Promise<void>;
 
-  constructor(socket: Socket, head: Buffer) {
+  constructor(socket: Duplex, head: Buffer) {
     this.#socket = socket;
     this.closed = new Promise((resolve) => socket.once('close', () => resolve()));
     socket.on('error', () => undefined);
@@ -149,26 +151,73 @@ function u32(value: number): Buffer {
   return bytes;
 }
 
+/** Writes `head`, an upgrade, to the unix socket, and hands over the answer's head and what came behind it. */
+function upgrade(
+  socketPath: string,
+  head: string,
+): Promise<{ readonly answer: string; readonly socket: Socket; readonly rest: Buffer }> {
+  return new Promise((resolve, reject) => {
+    const socket = connect({ path: socketPath });
+    let seen = Buffer.alloc(0);
+    const onData = (chunk: Buffer): void => {
+      seen = Buffer.concat([seen, chunk]);
+      const end = seen.indexOf('\r\n\r\n');
+      if (end < 0) return;
+      socket.off('data', onData);
+      resolve({ answer: seen.subarray(0, end).toString(), socket, rest: seen.subarray(end + 4) });
+    };
+    socket.on('data', onData);
+    socket.once('error', reject);
+    socket.write(head);
+  });
+}
+
 /** Upgrades a connection to the unix socket; `answer` is the head of the HTTP answer. */
-export function upgradeSpdy(
+export async function upgradeSpdy(
   socketPath: string,
   path: string,
   protocols: string,
 ): Promise<{ readonly answer: string; readonly client: SpdyClient }> {
-  return new Promise((resolve, reject) => {
-    const socket = connect({ path: socketPath });
-    let head = Buffer.alloc(0);
-    const onData = (chunk: Buffer): void => {
-      head = Buffer.concat([head, chunk]);
-      const end = head.indexOf('\r\n\r\n');
-      if (end < 0) return;
-      socket.off('data', onData);
-      resolve({ answer: head.subarray(0, end).toString(), client: new SpdyClient(socket, head.subarray(end + 4)) });
-    };
-    socket.on('data', onData);
-    socket.once('error', reject);
-    socket.write(
-      `POST ${path} HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: SPDY/3.1\r\nX-Stream-Protocol-Version: ${protocols}\r\nContent-Length: 0\r\n\r\n`,
-    );
+  const head = `POST ${path} HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: SPDY/3.1\r\nX-Stream-Protocol-Version: ${protocols}\r\nContent-Length: 0\r\n\r\n`;
+  const { answer, socket, rest } = await upgrade(socketPath, head);
+  return { answer, client: new SpdyClient(socket, rest) };
+}
+
+/** The same inside a WebSocket, by hand: the name of the protocol is none that a WebSocket library would take. */
+export async function upgradeTunnelledSpdy(
+  socketPath: string,
+  path: string,
+  protocol: string,
+): Promise<{ readonly answer: string; readonly client: SpdyClient }> {
+  const key = randomBytes(16).toString('base64');
+  const head = `GET ${path} HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: ${key}\r\nSec-WebSocket-Protocol: ${protocol}\r\n\r\n`;
+  const { answer, socket, rest } = await upgrade(socketPath, head);
+  let pending = rest;
+  // Frames of RFC 6455: a binary one a write, masked with zeros; of the server's the payloads, none above 64 KiB here.
+  const tunnel = new Duplex({
+    read: () => undefined,
+    write: (chunk: Buffer, _encoding, done) => {
+      const { length } = chunk;
+      const size = length < 126 ? [0x80 | length] : [0x80 | 126, length >> 8, length & 0xff];
+      socket.write(Buffer.concat([Buffer.from([0x82, ...size, 0, 0, 0, 0]), chunk]), () => done());
+    },
+    destroy: (error, done) => {
+      socket.destroy();
+      done(error);
+    },
   });
+  const feed = (chunk: Buffer): void => {
+    pending = Buffer.concat([pending, chunk]);
+    while (pending.length >= 4) {
+      const isLong = (pending[1]! & 0x7f) === 126;
+      const [start, length] = isLong ? [4, pending.readUInt16BE(2)] : [2, pending[1]! & 0x7f];
+      if (pending.length < start + length) return;
+      if ((pending[0]! & 0x0f) === 2) tunnel.push(pending.subarray(start, start + length));
+      pending = pending.subarray(start + length);
+    }
+  };
+  socket.on('data', feed);
+  socket.on('close', () => tunnel.destroy());
+  feed(Buffer.alloc(0));
+  return { answer, client: new SpdyClient(tunnel, Buffer.alloc(0)) };
 }

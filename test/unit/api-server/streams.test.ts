@@ -8,7 +8,7 @@ import { resources } from '../../../kernel/machinery/resources.ts';
 import { startApi, type Api } from './api-harness.ts';
 import { fakeCluster, type FakeCluster } from './fake-cluster.ts';
 import { processNode, type ProcessNode } from './process-node.ts';
-import { upgradeSpdy } from './spdy-client.ts';
+import { upgradeSpdy, upgradeTunnelledSpdy } from './spdy-client.ts';
 
 const test = anyTest as TestFn<{ api: Api; cluster: FakeCluster; node: ProcessNode }>;
 
@@ -318,6 +318,21 @@ test('port-forward over SPDY: several connections, one that is refused', async (
     await client.open({ port, requestid: `bad${port}`, streamtype: 'data' });
     t.regex(await bad.done(), /is not valid/);
   }
+  client.close();
+});
+
+test('port-forward over SPDY in a WebSocket, as kubectl from 1.31 on and client-go ask for it', async (t) => {
+  const port = await echoServer(t);
+  const protocol = 'SPDY/3.1+portforward.k8s.io';
+  const { answer, client } = await upgradeTunnelledSpdy(t.context.api.socket, `${base}/p/portforward`, protocol);
+  t.regex(answer, /^HTTP\/1\.1 101 [^]*sec-websocket-protocol: SPDY\/3\.1\+portforward\.k8s\.io/i);
+  const headers = { port: String(port), requestid: '0' };
+  const error = await client.open({ ...headers, streamtype: 'error' }, { fin: true });
+  const data = await client.open({ ...headers, streamtype: 'data' });
+  data.write('through a tunnel');
+  data.end();
+  t.is(await data.done(), 'through a tunnel');
+  t.is(await error.done(), '');
   client.close();
 });
 

@@ -45,6 +45,8 @@ export async function acceptWebSocket(
     maxPayload: maxMessageBytes,
     handleProtocols: () => protocol,
   });
+  // Chosen already, and sent as it is: "SPDY/3.1+portforward.k8s.io" is no token of RFC 7230, which `ws` would insist on.
+  request.headers['sec-websocket-protocol'] = 'chosen';
   // RFC 6455 wants GET; older clients of the API use POST as for SPDY.
   if (request.method === 'POST') request.method = 'GET';
   return new Promise((resolve, reject) => {
