@@ -44,17 +44,14 @@ export function equalJson(left: unknown, right: unknown): boolean {
   );
 }
 
-/** True when no value lies deeper than `limit` levels. Iterative: safe on any input that JSON.parse accepts. */
+/** True when no value lies deeper than `limit` levels: as deep as that it goes itself, so that it is safe on any input. */
 export function isWithinDepth(value: unknown, limit: number): boolean {
-  let level: unknown[] = [value];
-  for (let depth = 0; level.length > 0; depth++) {
-    if (depth > limit) return false;
-    const next: unknown[] = [];
-    for (const item of level) {
-      if (typeof item !== 'object' || item === null) continue;
-      for (const child of Array.isArray(item) ? item : Object.values(item)) next.push(child);
-    }
-    level = next;
+  if (typeof value !== 'object' || value === null) return limit >= 0;
+  if (limit < 0) return false;
+  if (Array.isArray(value)) {
+    for (const item of value) if (!isWithinDepth(item, limit - 1)) return false;
+    return true;
   }
+  for (const key of Object.keys(value)) if (!isWithinDepth((value as JsonObject)[key], limit - 1)) return false;
   return true;
 }

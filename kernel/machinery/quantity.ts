@@ -122,14 +122,37 @@ export function byteCount(text: string | number): number {
   return Number(scaled(nano(mustParse(text)), -9));
 }
 
+/** The same few quantities are in all pods of a workload, and in each of their versions. */
+const canonical = new Map<string | number, string>();
+const milli = new Map<string | number, string>();
+const maxRemembered = 1_000;
+
+function remembered(known: Map<string | number, string>, text: string | number, make: () => string): string {
+  let printed = known.get(text);
+  if (printed === undefined) {
+    printed = make();
+    if (known.size >= maxRemembered) known.clear();
+    known.set(text, printed);
+  }
+  return printed;
+}
+
 /** As the Kubernetes API prints it: "1.5Gi" is "1536Mi", "0.1" is "100m", "1000" is "1k". Exact. Throws INVALID. */
 export function canonicalQuantity(text: string | number): string {
+  return remembered(canonical, text, () => canonicalOf(text));
+}
+
+function canonicalOf(text: string | number): string {
   const quantity = mustParse(text);
   return quantity.reusable ? String(text) : print(nano(quantity), quantity.form);
 }
 
 /** Canonical, with thousandths as the finest unit (rounded away from zero): how resource lists are kept. Throws INVALID. */
 export function milliQuantity(text: string | number): string {
+  return remembered(milli, text, () => milliOf(text));
+}
+
+function milliOf(text: string | number): string {
   const quantity = mustParse(text);
   if (quantity.reusable && quantity.exponent >= -3) return String(text);
   return print(scaled(nano(quantity), -6) * 1_000_000n, quantity.form);

@@ -107,10 +107,15 @@ function descend(value: unknown, type: FieldType): void {
 
 /** A new object; one whose shape has been checked. Applying it again changes nothing. */
 export function applyDefaults<T extends object>(typeKey: string, object: T): T {
-  const schema = schemaOf(typeKey);
-  if (!schema) throw new PintleError('INTERNAL', `the API table has no type ${JSON.stringify(typeKey)}`);
   checkDepth(object, 'the object');
   const copy = cloneJson(object);
-  complete(copy as JsonObject, schema);
+  fillInDefaults(typeKey, copy as JsonObject);
   return copy;
+}
+
+/** The same on the caller's own object, such as the copy that checkShape has just made. */
+export function fillInDefaults(typeKey: string, object: JsonObject): void {
+  const schema = schemaOf(typeKey);
+  if (!schema) throw new PintleError('INTERNAL', `the API table has no type ${JSON.stringify(typeKey)}`);
+  complete(object, schema);
 }

@@ -1,5 +1,5 @@
 /** One JSON value against one scalar type: the value in canonical form, or what was expected instead. */
-import { cloneJson } from '../json-value.ts';
+import { copyJson } from '../copy-json.ts';
 import { canonicalQuantity, isQuantity } from '../quantity.ts';
 import { formatDuration, parseDuration } from './duration.ts';
 import type { ScalarType } from './schema.ts';
@@ -26,7 +26,20 @@ function text(value: unknown, what: string): string {
   return value;
 }
 
+/** Most times of an object are in all that are written of it, and already as they are printed. */
+const knownTimes = new Set<string>();
+const maxKnownTimes = 1_000;
+
 function time(value: unknown, digits: 0 | 6): string {
+  if (digits === 6) return checkTime(value, digits);
+  if (typeof value === 'string' && knownTimes.has(value)) return value;
+  const checked = checkTime(value, digits);
+  if (knownTimes.size >= maxKnownTimes) knownTimes.clear();
+  knownTimes.add(checked);
+  return checked;
+}
+
+function checkTime(value: unknown, digits: 0 | 6): string {
   const expected = 'a time in RFC 3339 form such as "2026-01-31T12:00:00Z"';
   const match = timePattern.exec(text(value, expected));
   if (!match) throw new Mismatch(expected);
@@ -66,7 +79,7 @@ export function checkScalar(value: unknown, type: PlainScalar): unknown {
     case 'uint8':
       return integer(value ?? 0, 0, 255, type);
     case 'float64':
-      if (typeof (value ?? 0) !== 'number') throw new Mismatch('a number');
+      if (typeof (value ?? 0) !== 'number' || !Number.isFinite(value ?? 0)) throw new Mismatch('a number');
       return value ?? 0;
     case 'bytes': {
       const encoded = text(value ?? '', 'a string of base64').replaceAll(/[\r\n]/g, '');
@@ -93,6 +106,6 @@ export function checkScalar(value: unknown, type: PlainScalar): unknown {
       return integer(value ?? 0, -(2 ** 31), 2 ** 31 - 1, 'int32, or a string');
     case 'raw':
     case 'json':
-      return cloneJson(value);
+      return copyJson(value);
   }
 }

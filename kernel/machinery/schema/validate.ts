@@ -49,6 +49,7 @@ class ShapeCheck {
     if (!isObject(value)) throw this.#mismatch(path, value, 'an object');
     const copy: JsonObject = {};
     for (const key of Object.keys(value)) {
+      if (value[key] === undefined) continue;
       const field = schema.byName.get(key);
       const place: Path = { parent: path, step: key };
       if (!field) this.#unknown(place);
@@ -73,13 +74,14 @@ class ShapeCheck {
     if (type.kind === 'ref') return this.object(value ?? {}, schemaOfReference(type.ref), place, inStatus);
     if (type.kind === 'list') {
       if (!Array.isArray(value)) throw this.#mismatch(place, value, 'a list');
-      return value.map((item, step) => this.#value(item, type.of, { parent: place, step }, inStatus));
+      return value.map((item, step) => this.#value(item ?? null, type.of, { parent: place, step }, inStatus));
     }
     if (type.kind === 'map') {
       if (!isObject(value)) throw this.#mismatch(place, value, 'an object');
       const copy: JsonObject = {};
       for (const step of Object.keys(value))
-        setOwn(copy, step, this.#value(value[step], type.of, { parent: place, step }, inStatus));
+        if (value[step] !== undefined)
+          setOwn(copy, step, this.#value(value[step], type.of, { parent: place, step }, inStatus));
       return copy;
     }
     switch (type.scalar) {
@@ -99,7 +101,8 @@ class ShapeCheck {
         );
       default:
         try {
-          return checkScalar(value, type.scalar);
+          // Callers in this process may hand in a Date; from outside there is none.
+          return checkScalar(value instanceof Date ? value.toJSON() : value, type.scalar);
         } catch (error) {
           if (error instanceof Mismatch) throw this.#mismatch(place, value, error.expected);
           throw error;
@@ -173,7 +176,7 @@ function describe(value: unknown): string {
   if (value === null) return 'null';
   if (Array.isArray(value)) return 'a list';
   if (typeof value === 'object') return 'an object';
-  const text = JSON.stringify(value) ?? typeof value;
+  const text = typeof value === 'bigint' ? String(value) : (JSON.stringify(value) ?? typeof value);
   return `the ${typeof value} ${text.length > 80 ? `${text.slice(0, 80)}...` : text}`;
 }
 

@@ -1,7 +1,7 @@
 /** From what a client sent to a draft: the right kind, known fields only, right types, defaults filled in. */
 import type { Cause, KubernetesObject, WriteOptions } from '../../../kernel/contract/index.ts';
 import type { ManagedFieldsEntry } from '../../../kernel/contract/kubernetes.ts';
-import { applyDefaults } from '../../../kernel/machinery/schema/defaults.ts';
+import { fillInDefaults } from '../../../kernel/machinery/schema/defaults.ts';
 import { schemaOf } from '../../../kernel/machinery/schema/schema.ts';
 import { checkShape } from '../../../kernel/machinery/schema/validate.ts';
 import { badRequest, invalid } from './api-errors.ts';
@@ -49,7 +49,8 @@ function shapeBody(
   input: unknown,
   options: WriteOptions,
 ): Shaped {
-  const sent = copyJson(input) as KubernetesObject;
+  // With a schema, checking it makes the copy.
+  const sent = (type.schemaType ? input : copyJson(input)) as KubernetesObject;
   checkKind(type.apiVersion, type.kind, sent);
   const { apiVersion: _apiVersion, kind: _kind, metadata, ...rest } = sent;
   const named = { apiVersion: type.apiVersion, kind: type.kind, metadata: metadata ?? {}, ...rest };
@@ -58,7 +59,8 @@ function shapeBody(
   reportUnknown(type.kind, type.apiVersion, unknownFields, options);
   // Rules and defaults may count on what is required being there.
   const isIncomplete = causes.some((cause) => cause.reason === 'FieldValueRequired');
-  const draft = (isIncomplete ? object : applyDefaults(type.schemaType, object)) as unknown as KubernetesObject;
+  if (!isIncomplete) fillInDefaults(type.schemaType, object);
+  const draft = object as unknown as KubernetesObject;
   draft.metadata ??= {} as KubernetesObject['metadata'];
   return { object: draft, causes };
 }

@@ -1,7 +1,7 @@
 /** A request body as plain data: JSON, YAML or the API's protobuf envelope, by its content type. */
 import { isPintleError, PintleError } from '../../../kernel/contract/index.ts';
 import { decodeYaml } from './decode-yaml.ts';
-import { scanJson } from './scan-json.ts';
+import { countKeys, countSpelledKeys, maxDepth, scanJson } from './scan-json.ts';
 import { badRequest } from './status.ts';
 
 export interface DecodedBody {
@@ -56,17 +56,20 @@ function textOf(bytes: Buffer, expected: string): string {
 }
 
 export function decodeJson(text: string, expected: string): DecodedBody {
-  const duplicates = scanJson(text);
   let value: unknown;
   try {
     value = JSON.parse(text);
   } catch (error) {
+    // Refuses what is nested too deep, which is the better answer.
+    scanJson(text);
     // V8 quotes the text; a body may hold a Secret, so only the position is told.
     const position = /position (\d+)/.exec(String(error))?.[1];
     const where = position === undefined ? 'unexpected end of JSON input' : `invalid character at offset ${position}`;
     throw unrecognized(expected, `couldn't get version/kind; json parse error: ${where}`);
   }
-  return { value, strictProblems: duplicates.map((path) => `duplicate field "${path}"`) };
+  // Most bodies have as many keys as they spell, and need no closer look.
+  if (countKeys(value, maxDepth) === countSpelledKeys(text)) return { value, strictProblems: [] };
+  return { value, strictProblems: scanJson(text).map((path) => `duplicate field "${path}"`) };
 }
 
 async function decodeYamlBody(text: string, expected: string): Promise<DecodedBody> {

@@ -78,3 +78,33 @@ function parsedKey(literal: string): string {
     return literal;
   }
 }
+
+/** Keys of all objects in a parsed document; NaN when it is nested too deep. */
+export function countKeys(value: unknown, depth: number): number {
+  if (typeof value !== 'object' || value === null) return 0;
+  if (depth <= 0) return Number.NaN;
+  let count = 0;
+  if (Array.isArray(value)) {
+    for (const item of value) count += countKeys(item, depth - 1);
+    return count;
+  }
+  const keys = Object.keys(value);
+  count = keys.length;
+  for (const key of keys) count += countKeys((value as Record<string, unknown>)[key], depth - 1);
+  return count;
+}
+
+/** Strings of a valid document that a colon follows. */
+export function countSpelledKeys(text: string): number {
+  let count = 0;
+  for (let quote = text.indexOf('"'); quote >= 0;) {
+    const end = endOfString(text, quote);
+    if (end < 0) break;
+    let next = end + 1;
+    let code = text.charCodeAt(next);
+    while (code === 0x20 || code === 0x0a || code === 0x0d || code === 0x09) code = text.charCodeAt(++next);
+    if (code === 0x3a) count++;
+    quote = text.indexOf('"', end + 1);
+  }
+  return count;
+}

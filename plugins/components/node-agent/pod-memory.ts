@@ -1,5 +1,5 @@
 /** What the agent's parts share about pods: settings, services, and a memory of each pod that may be lost at any time. */
-import type { Pod } from '../../../kernel/contract/kubernetes.ts';
+import type { Pod, PodStatus } from '../../../kernel/contract/kubernetes.ts';
 import type { Attached, Attachment, Clock, Cluster, Logger, Runtime } from '../../../kernel/contract/index.ts';
 import type { SpecSources } from './container-spec.ts';
 import type { DnsSettings } from './pod-files.ts';
@@ -68,7 +68,7 @@ export interface PodMemory {
   /** Container id → what it wrote to its termination message file. */
   readonly lastWords: Map<string, string>;
   failure: Problem | undefined;
-  lastStatus: string | undefined;
+  lastStatus: PodStatus | undefined;
   lastPod: Pod | undefined;
   /** The pod as the last status write left it: often newer than what the informer has. */
   written: Pod | undefined;

@@ -2,6 +2,7 @@
 import { readFile } from 'node:fs/promises';
 import type { Pod } from '../../../kernel/contract/kubernetes.ts';
 import { isPintleError, type Container, type Sandbox } from '../../../kernel/contract/index.ts';
+import { equalJson } from '../../../kernel/machinery/json-value.ts';
 import { resources } from '../../../kernel/machinery/resources.ts';
 import { readLogs } from './log-reader.ts';
 import type { PodMemory, PodWorkerServices, PodWorkerSettings } from './pod-memory.ts';
@@ -9,15 +10,6 @@ import { allDefinitions, podStatus, type PodObservation } from './pod-status.ts'
 
 const maxMessageBytes = 4096;
 const maxLogTail = { tailLines: 80, limitBytes: 2048 };
-
-/** JSON that does not depend on the order of keys. */
-function canonical(value: unknown): string {
-  return JSON.stringify(value, (_, each: unknown) =>
-    each !== null && typeof each === 'object' && !Array.isArray(each)
-      ? Object.fromEntries(Object.entries(each).sort(([a], [b]) => (a < b ? -1 : 1)))
-      : each,
-  );
-}
 
 /** The newer of what the informer has and what the last write of this agent left. */
 export function newestPod(known: Pod, written: Pod | undefined): Pod {
@@ -80,8 +72,8 @@ export class StatusWriter {
       failure: memory.failure,
     };
     const status = podStatus(pod, observation);
-    const text = canonical(status);
-    if (text === memory.lastStatus || text === canonical(pod.status)) return pod.status?.phase;
+    const said = JSON.parse(JSON.stringify(status)) as typeof status;
+    if (equalJson(said, memory.lastStatus) || equalJson(said, pod.status)) return pod.status?.phase;
     const shown = this.#services.shownBy(pod);
     if (!shown) return pod.status?.phase;
     const { namespace, name, uid } = shown.metadata;
@@ -92,7 +84,7 @@ export class StatusWriter {
         { kind: 'merge', body: { metadata: { uid }, status } },
         { subresource: 'status' },
       );
-      memory.lastStatus = text;
+      memory.lastStatus = said;
       return status.phase;
     } catch (error) {
       // Gone, or replaced by a pod of the same name: the informer will say so.

@@ -1,5 +1,5 @@
 import test from 'ava';
-import { scanJson } from '../../../plugins/components/api-server/scan-json.ts';
+import { countKeys, countSpelledKeys, maxDepth, scanJson } from '../../../plugins/components/api-server/scan-json.ts';
 
 const duplicates: [text: string, expected: string[]][] = [
   ['{"a":1,"b":2}', []],
@@ -16,3 +16,18 @@ const duplicates: [text: string, expected: string[]][] = [
 for (const [text, expected] of duplicates) {
   test(`duplicates in ${text}`, (t) => t.deepEqual(scanJson(text), expected));
 }
+
+for (const [text, expected] of duplicates) {
+  test(`keys counted in ${text}`, (t) => {
+    const isAsMany = countKeys(JSON.parse(text), maxDepth) === countSpelledKeys(text);
+    t.is(isAsMany, expected.length === 0);
+  });
+}
+
+test('keys are counted whatever stands around and within them', (t) => {
+  const text = ' { "a" \n:\t"x: y", "b\\"" : [ "c", ":", {"d":{}} , [] ], "": "\\\\" , "e":null } ';
+  t.is(countSpelledKeys(text), 5);
+  t.is(countKeys(JSON.parse(text), maxDepth), 5);
+  t.is(countKeys(JSON.parse('['.repeat(20) + ']'.repeat(20)), 20), 0);
+  t.is(countKeys(JSON.parse('['.repeat(21) + ']'.repeat(21)), 20), Number.NaN);
+});

@@ -69,6 +69,8 @@ test('what JSON cannot say', async (t) => {
   for (const value of [() => 1, Symbol('x'), 10n, Number.NaN, Number.POSITIVE_INFINITY]) {
     const body = { metadata: { name: 'c', namespace: ns }, revision: 1, data: { value } };
     await refusal(t, cluster.create(types.controllerRevisions, body), 'BAD_REQUEST');
+    const typed = { ...body, data: {}, revision: value as number };
+    await refusal(t, cluster.create(types.controllerRevisions, typed), 'BAD_REQUEST');
   }
   const circle: Record<string, unknown> = {};
   circle['self'] = circle;

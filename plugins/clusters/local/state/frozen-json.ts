@@ -1,44 +1,7 @@
-/** Plain JSON values: copying, freezing and comparing them. Every own key is data, `__proto__` too. */
-import { PintleError } from '../../../../kernel/contract/index.ts';
+/** Plain JSON values: freezing, comparing and sharing them. Every own key is data, `__proto__` too. */
 import { setOwn } from '../../../../kernel/machinery/json-value.ts';
 
-/** Deeper than any real manifest, and shallow enough for every recursive walk over an object. */
-const maximumDepth = 256;
-
-/** A deep, mutable copy. Keys without a value are left out; what JSON cannot carry is refused. */
-export function copyJson<T>(value: T): T {
-  return copy(value, 0) as T;
-}
-
-function copy(value: unknown, depth: number): unknown {
-  if (typeof value !== 'object' || value === null) {
-    if (typeof value === 'number' && !Number.isFinite(value)) throw unusable(`the number ${value}`);
-    if (typeof value === 'function' || typeof value === 'symbol' || typeof value === 'bigint') {
-      throw unusable(`a ${typeof value}`);
-    }
-    return value;
-  }
-  if (depth >= maximumDepth) {
-    throw new PintleError('BAD_REQUEST', `The object is nested more than ${maximumDepth} levels deep.`);
-  }
-  if (Array.isArray(value)) {
-    const list: unknown[] = [];
-    // Holes and undefined become null, as JSON.stringify has it.
-    for (const part of value) list.push(copy(part ?? null, depth + 1));
-    return list;
-  }
-  if (value instanceof Date) return value.toJSON();
-  const result: Record<string, unknown> = {};
-  for (const key of Object.keys(value)) {
-    const part = (value as Record<string, unknown>)[key];
-    if (part !== undefined) setOwn(result, key, copy(part, depth + 1));
-  }
-  return result;
-}
-
-function unusable(what: string): PintleError {
-  return new PintleError('BAD_REQUEST', `The object holds ${what}, which JSON cannot carry.`);
-}
+export { copyJson } from '../../../../kernel/machinery/copy-json.ts';
 
 export function deepFreeze<T>(value: T): T {
   if (typeof value !== 'object' || value === null || Object.isFrozen(value)) return value;
@@ -68,4 +31,60 @@ export function sameJson(left: unknown, right: unknown): boolean {
   }
   for (const key of Object.keys(b)) if (b[key] !== undefined) count--;
   return count === 0;
+}
+
+/**
+ * `next` with every part that equals its counterpart in `former` replaced by it; `former` itself when all of it is equal. So
+ * the history keeps what a change has changed, not a whole copy of an object for each change. Parts of lists are found by
+ * their distance from the start or from the end: one that was added or taken away does not hide the others. `next` is changed.
+ */
+export function shareUnchanged<T>(next: T, former: T): T {
+  return share(next, former) as T;
+}
+
+function share(next: unknown, former: unknown): unknown {
+  if (typeof next !== 'object' || next === null || typeof former !== 'object' || former === null) return next;
+  if (next === former || Object.isFrozen(next)) return sameJson(next, former) ? former : next;
+  if (Array.isArray(next)) return Array.isArray(former) ? shareList(next, former) : next;
+  return Array.isArray(former) ? next : shareParts(next as Parts, former as Parts);
+}
+
+type Parts = Record<string, unknown>;
+
+function shareParts(next: Parts, former: Parts): Parts {
+  let isSame = true;
+  let count = 0;
+  for (const key of Object.keys(next)) {
+    const part = next[key];
+    if (part === undefined) continue;
+    count++;
+    if (!Object.hasOwn(former, key)) {
+      isSame = false;
+      continue;
+    }
+    const shared = share(part, former[key]);
+    if (shared !== part) setOwn(next, key, shared);
+    isSame &&= shared === former[key];
+  }
+  if (!isSame) return next;
+  for (const key of Object.keys(former)) if (former[key] !== undefined) count--;
+  return count === 0 ? former : next;
+}
+
+function shareList(next: unknown[], former: readonly unknown[]): readonly unknown[] {
+  let start = 0;
+  for (const shortest = Math.min(next.length, former.length); start < shortest; start++) {
+    const shared = (next[start] = share(next[start], former[start]));
+    if (shared !== former[start]) break;
+  }
+  if (start === next.length && start === former.length) return former;
+  const shift = former.length - next.length;
+  let end = next.length - 1;
+  for (; end >= start && end + shift >= start; end--) {
+    const shared = (next[end] = share(next[end], former[end + shift]));
+    if (shared !== former[end + shift]) break;
+  }
+  // Between the two the places may still agree: several that changed where they stood.
+  for (let at = start + 1; at < end && shift === 0; at++) next[at] = share(next[at], former[at]);
+  return next;
 }

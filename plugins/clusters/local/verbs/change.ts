@@ -6,10 +6,10 @@
 import type { Cause, KubernetesObject, WriteOptions } from '../../../../kernel/contract/index.ts';
 import { badRequest, conflict, invalid, notFound } from '../api-errors.ts';
 import type { Engine, Stored } from '../engine.ts';
-import { copyJson, deepFreeze, sameJson } from '../state/frozen-json.ts';
+import { copyJson, deepFreeze, sameJson, shareUnchanged } from '../state/frozen-json.ts';
 import { atRevision } from '../state/collection.ts';
 import type { Shaped } from '../shape.ts';
-import type { Reservation } from '../strategies/strategy.ts';
+import type { Reservation, Strategy } from '../strategies/strategy.ts';
 import { FieldErrors } from '../validation/field-errors.ts';
 import { validateMutableMeta } from '../validation/object-meta.ts';
 import { changedMeta, serverMeta } from './metadata.ts';
@@ -143,7 +143,7 @@ export async function change(
     );
     if (managedFields) draft.metadata.managedFields = managedFields;
     else delete draft.metadata.managedFields;
-    if (sameJson(draft, current)) return engine.catalog.shown(resource, current);
+    if (isUnchanged(draft, current, strategy)) return engine.catalog.shown(resource, current);
 
     const quota = scope === 'main' ? engine.quota.charge(storage, draft, current) : undefined;
     let reservation: Reservation | undefined;
@@ -167,6 +167,16 @@ export async function change(
     }
     if (tries >= maximumTries) throw conflict(served, name);
   }
+}
+
+/** Otherwise the draft shares with the current object what is the same in both. */
+function isUnchanged(draft: KubernetesObject, current: KubernetesObject, strategy: Strategy): boolean {
+  // A reservation still writes into the draft, and what is shared is frozen.
+  if (strategy.reserve) return sameJson(draft, current);
+  if (shareUnchanged(draft, current) === current) return true;
+  // It gets a resourceVersion of its own.
+  if (draft.metadata === current.metadata) draft.metadata = { ...current.metadata };
+  return false;
 }
 
 function checkSameName(wanted: KubernetesObject, current: KubernetesObject): void {
