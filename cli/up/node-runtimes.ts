@@ -1,14 +1,13 @@
 /**
  * The runtimes of a cluster's nodes, for what is done to them from beside their agents: images, and the removal of what
- * outlives the lab. Which they are is told by the folders that the agents made; how they are configured, by the config of
- * the cluster.
+ * outlives the lab. Which they are and how they are configured is told by what the agents put on record: the config of the
+ * cluster may name others by now.
  */
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { PintleError } from '../../kernel/contract/errors.ts';
+import { lastingPlugins } from '../../kernel/composition/former-plugins.ts';
 import type { Plugin, RuntimeOffline } from '../../kernel/contract/index.ts';
 import { Catalogue } from '../../kernel/registry/catalogue.ts';
-import { configure } from '../../kernel/registry/configure.ts';
 import { builtIns } from '../built-ins.ts';
 import { readConfig } from '../read-config.ts';
 import { clusterFiles } from './cluster-files.ts';
@@ -26,20 +25,14 @@ export async function* nodeRuntimes(folder: string): AsyncGenerator<NodeRuntime>
   const config = await clusterConfig(folder);
   const catalogue = await Catalogue.open(builtIns, config.plugins.load, config.directory);
   for (const node of existsSync(nodes) ? readdirSync(nodes).sort() : []) {
-    const runtimes = join(nodes, node, 'agent', 'runtime');
-    for (const name of existsSync(runtimes) ? readdirSync(runtimes) : []) {
-      const plugin = (await catalogue.get('runtime', name)?.plugin()) as Plugin<'runtime'> | undefined;
+    const agent = join(nodes, node, 'agent');
+    for (const { kind, name, config: options } of lastingPlugins(agent)) {
+      if (kind !== 'runtime') continue;
+      const plugin = (await catalogue.get(kind, name)?.plugin()) as Plugin<'runtime'> | undefined;
       if (plugin?.offline === undefined) continue;
-      const choice = config.plugins.use.runtime.find((one) => one.name === name) ?? { name, config: {} };
-      const configured = await configure(plugin as Plugin, choice, {});
-      if (!configured.ok)
-        throw new PintleError(
-          'CONFIG_INVALID',
-          `runtime/${name}: its config has changed since the cluster was started`,
-        );
       const offline = await plugin.offline({
-        config: configured.config as never,
-        stateDir: join(runtimes, name),
+        config: options as never,
+        stateDir: join(agent, kind, name),
         nodeName: node,
       });
       try {

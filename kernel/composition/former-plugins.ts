@@ -12,7 +12,7 @@ import type { Candidate } from '../registry/plan.ts';
 import { Report } from '../registry/report.ts';
 
 /** One that has run here, with its config as it was validated. */
-interface Lasting {
+export interface Lasting {
   readonly kind: Kind;
   readonly name: string;
   readonly config: unknown;
@@ -27,6 +27,9 @@ export interface Successors {
   readonly catalogue: Catalogue;
   readonly lifeCycle: Omit<LifeCycleOptions, 'report'>;
 }
+
+/** Those on record in the state folder of an agent: what runs there, and what could not be removed yet. */
+export const lastingPlugins = (stateDir: string): readonly Lasting[] => readRecord(join(stateDir, fileName));
 
 /** Never rejects for a former plugin's sake: one that cannot be asked any more is named in the log, and stays on record. */
 export async function leaveFormerPlugins(successors: Successors): Promise<void> {

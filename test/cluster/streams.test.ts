@@ -9,6 +9,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import test from 'ava';
 import { WebSocket } from 'ws';
+import { attachCases } from './support/attach-cases.ts';
 import { kubectls, run, TestCluster } from './support/cluster.ts';
 import { eventually, Pods, shell } from './support/pods.ts';
 
@@ -256,6 +257,11 @@ for (const [index, binary] of kubectls().entries()) {
     await pods.delete(name);
   });
 }
+
+for (const [index, binary] of kubectls().entries())
+  test.serial(`attach: ended containers, an input for one client and for many (kubectl ${index})`, (t) =>
+    attachCases(t, pods, { image: 'host', suffix: String(index), binary }),
+  );
 
 test.serial('what is said of a container that has not started, or has ended', async (t) => {
   await pods.create('no-image', { containers: [{ name: 'c', image: 'nobody/knows:1', command: ['true'] }] });

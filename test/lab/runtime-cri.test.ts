@@ -26,7 +26,7 @@ else {
   const containerd = await ContainerRuntime.start(join(folder, 'containerd'), rootfs);
   const image = `${registry.address}/kit:1`;
   const config = { endpoint: `unix://${containerd.socket}` };
-  installPlaceholder(containerd.cni);
+  installPlaceholder(containerd.cni, 'kit');
   await containerd.import(makeImageArchive(rootfs, image));
   await containerd.push(image);
   // What was imported has no digest of the registry's yet.

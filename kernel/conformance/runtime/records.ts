@@ -258,10 +258,13 @@ export const recordCases: readonly RuntimeCase[] = [
       const aborted = new AbortController();
       const seen: string[] = [];
       const reading = (async () => {
+        // Who looks because of it must see that it has ended.
         for await (const event of subject.runtime.events(aborted.signal))
-          if (event.type === 'container-exited') seen.push(event.containerId ?? '');
+          if (event.type === 'container-exited')
+            for (const { id, state } of await subject.runtime.listContainers()) if (state === 'exited') seen.push(id);
       })();
       const { spec } = await subject.started();
+      t.is((await subject.runtime.listContainers()).find(({ id }) => id === spec.id)?.state, 'running');
       await subject.runtime.stopContainer(spec.id, 0);
       await until('the event has come', () => seen.includes(spec.id) || undefined);
       aborted.abort();

@@ -14,6 +14,7 @@ import {
   type ResourceLimits,
   type SeccompChoice,
 } from '../../../kernel/contract/index.ts';
+import { isInputForOne } from './detach-at-end.ts';
 import type { TokenSource } from './service-account-tokens.ts';
 import { byteCount, cpuMillis } from '../../../kernel/machinery/quantity.ts';
 
@@ -262,7 +263,7 @@ export async function containerSpec(
     dropCapabilities: security.capabilities?.drop ?? [],
     tty: container.tty ?? false,
     stdin: container.stdin ?? false,
-    stdinOnce: container.stdinOnce ?? false,
+    stdinOnce: isInputForOne(container),
     limits: limitsOf(container),
     stopSignal: container.lifecycle?.stopSignal,
   };

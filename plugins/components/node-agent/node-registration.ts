@@ -5,7 +5,14 @@
 import { arch, cpus, totalmem } from 'node:os';
 import { readFile, statfs } from 'node:fs/promises';
 import type { Lease, Node, NodeCondition, NodeStatus } from '../../../kernel/contract/kubernetes.ts';
-import { isPintleError, type Clock, type Cluster, type Logger, type Runtime } from '../../../kernel/contract/index.ts';
+import {
+  isPintleError,
+  type Clock,
+  type Cluster,
+  type Image,
+  type Logger,
+  type Runtime,
+} from '../../../kernel/contract/index.ts';
 import { pause } from '../../../kernel/machinery/clock.ts';
 import { canonicalQuantity } from '../../../kernel/machinery/quantity.ts';
 import { resources } from '../../../kernel/machinery/resources.ts';
@@ -84,6 +91,8 @@ export class NodeRegistration {
   #lastWritten = '';
   #lastWrittenMs = 0;
   #lease: Lease | undefined;
+  /** As the runtime last told them. */
+  #images: readonly Image[] = [];
   #facts: NodeStatus['nodeInfo'];
   allocatable: Readonly<Record<string, string>> = {};
 
@@ -290,7 +299,8 @@ export class NodeRegistration {
       ),
     ];
     const ownTypes = new Set(own.map((each) => each.type));
-    const images = await runtime.listImages();
+    // A runtime that is away must not keep the node from saying so.
+    this.#images = await runtime.listImages().catch(() => this.#images);
     return {
       capacity,
       allocatable: this.allocatable,
@@ -300,7 +310,7 @@ export class NodeRegistration {
         { type: 'Hostname', address: nodeName },
       ],
       nodeInfo: { ...this.#facts!, containerRuntimeVersion: runtimeStatus.version },
-      images: images.slice(0, 50).map((image) => ({ names: [...image.names], sizeBytes: image.sizeBytes })),
+      images: this.#images.slice(0, 50).map((image) => ({ names: [...image.names], sizeBytes: image.sizeBytes })),
     } as NodeStatus;
   }
 

@@ -13,6 +13,7 @@ import {
   type Sandbox,
 } from '../../../kernel/contract/index.ts';
 import { attachFromStart } from './attach-from-start.ts';
+import { detachAtEnd, isInputForOne } from './detach-at-end.ts';
 import { readLogs, type LogSource } from './log-reader.ts';
 import { allDefinitions, attemptsOf } from './pod-status.ts';
 import { staticUidOf } from './static-pods.ts';
@@ -135,14 +136,15 @@ export function createNodeService(parts: NodeServiceParts): NodeService {
       const isYoung =
         latest?.state === 'running' && parts.clock.now() - (latest.startedMs ?? latest.createdMs) < youngMs;
       // An input for one client belongs to this one, who so far has seen nothing.
-      const isWhole = isFirst && (isYoung || (definition?.stdin === true && definition.stdinOnce === true));
+      const isWhole = isFirst && (isYoung || isInputForOne(definition));
       const container = isWhole ? latest : mustRun(request, latest);
       attached.add(container.id);
       if (attached.size > maxRemembered) await forgetGone();
       const streams = { stdin: request.stdin, tty: request.tty };
       const live = container.state === 'running' ? await runtime.attach(container.id, streams) : undefined;
-      if (!isWhole && live !== undefined) return live;
-      return attachFromStart(logSource(container), live, request, { tty: definition?.tty ?? false });
+      const whole = () => attachFromStart(logSource(container), live, request, { tty: definition?.tty ?? false });
+      const all = !isWhole && live !== undefined ? live : whole();
+      return isInputForOne(definition) ? all : detachAtEnd(all);
     },
     async portForward({ namespace, pod, port }) {
       const sandbox = (await sandboxesOf(namespace, pod)).find((each) => each.ready);

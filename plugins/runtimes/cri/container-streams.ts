@@ -4,6 +4,12 @@ import { startExitCode, startMessage } from '../../../kernel/machinery/engine/st
 import { codeOf, textOf, type CriClient } from './cri-client.ts';
 import { openRemoteCommand } from './remote-command.ts';
 
+export interface StreamingServer {
+  readonly client: CriClient;
+  /** Where its network namespace is kept; undefined: it is ours. */
+  readonly netns: string | undefined;
+}
+
 interface Place {
   readonly criId: string;
   readonly facts: { readonly name: string };
@@ -12,16 +18,16 @@ interface Place {
 const killedExitCode = 137;
 
 export async function execInContainer(
-  client: CriClient,
+  server: StreamingServer,
   place: Place,
   request: { readonly command: readonly string[]; readonly stdin: boolean; readonly tty: boolean },
 ): Promise<ProcessStreams> {
   if (request.command.length === 0) throw new PintleError('BAD_REQUEST', 'exec: no command given');
-  const url = await streamingUrl(client, 'Exec', place, {
+  const url = await streamingUrl(server.client, 'Exec', place, {
     cmd: request.command,
     ...{ tty: request.tty, stdin: request.stdin, stdout: true, stderr: !request.tty },
   });
-  const streams = await openRemoteCommand(url, request);
+  const streams = await openRemoteCommand(url, request, server.netns);
   const exited = streams.status.then((exit): ProcessExit => {
     if (exit === undefined) return { exitCode: killedExitCode };
     if (exit.message === undefined) return exit;
@@ -35,15 +41,15 @@ export async function execInContainer(
 }
 
 export async function attachToContainer(
-  client: CriClient,
+  server: StreamingServer,
   place: Place,
   request: { readonly stdin: boolean; readonly tty: boolean },
   exitCode: () => Promise<number>,
 ): Promise<ProcessStreams> {
-  const url = await streamingUrl(client, 'Attach', place, {
+  const url = await streamingUrl(server.client, 'Attach', place, {
     ...{ tty: request.tty, stdin: request.stdin, stdout: true, stderr: !request.tty },
   });
-  const streams = await openRemoteCommand(url, request);
+  const streams = await openRemoteCommand(url, request, server.netns);
   let isClosed = false;
   const exited = streams.status.then(async () => ({ exitCode: isClosed ? 0 : await exitCode() }));
   // The caller's to await; one that reads output only must not be ended by it.

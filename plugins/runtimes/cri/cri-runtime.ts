@@ -36,7 +36,7 @@ import { emptyStateFolder, openStateFolder } from '../../../kernel/machinery/eng
 import { EventStream } from '../../../kernel/machinery/event-stream.ts';
 import { containerConfig, sandboxConfig } from './container-config.ts';
 import { containerStats } from './container-stats.ts';
-import { attachToContainer, execInContainer } from './container-streams.ts';
+import { attachToContainer, execInContainer, type StreamingServer } from './container-streams.ts';
 import { CriClient, codeOf, isNotFound, textOf } from './cri-client.ts';
 import { findImage, listImages, pullImage, removeImage } from './images.ts';
 import { Inventory, type KnownContainer, type KnownSandbox } from './inventory.ts';
@@ -44,6 +44,8 @@ import { Inventory, type KnownContainer, type KnownSandbox } from './inventory.t
 export interface CriRuntimeOptions {
   readonly endpoint: string;
   readonly runtimeHandler: string;
+  /** Where the container runtime's network namespace is kept; undefined: it is ours. */
+  readonly netns: string | undefined;
   readonly stateDir: string;
   readonly nodeName: string;
   /** A CNI network was installed just now. */
@@ -253,11 +255,15 @@ export class CriRuntime implements Runtime, AsyncDisposable {
     return this.#events.subscribe(signal);
   }
 
+  get #streaming(): StreamingServer {
+    return { client: this.#client, netns: this.#options.netns };
+  }
+
   async exec(
     containerId: string,
     request: { readonly command: readonly string[]; readonly stdin: boolean; readonly tty: boolean },
   ): Promise<ProcessStreams> {
-    return execInContainer(this.#client, await this.#running(containerId), request);
+    return execInContainer(this.#streaming, await this.#running(containerId), request);
   }
 
   async attach(
@@ -273,7 +279,8 @@ export class CriRuntime implements Runtime, AsyncDisposable {
       }
     };
     const { facts } = known;
-    return attachToContainer(this.#client, known, { stdin: request.stdin && facts.stdin, tty: facts.tty }, exitCode);
+    const wants = { stdin: request.stdin && facts.stdin, tty: facts.tty };
+    return attachToContainer(this.#streaming, known, wants, exitCode);
   }
 
   async stats(

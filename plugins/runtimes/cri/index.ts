@@ -1,6 +1,8 @@
 /** Plugin runtime/cri: containers of containerd or CRI-O, in the pod network of Pintle. See README.md. */
 import { z } from 'zod';
 import { definePlugin } from '../../../kernel/contract/index.ts';
+import { ownerOf } from '../../../kernel/machinery/engine/engine-labels.ts';
+import { openStateFolder } from '../../../kernel/machinery/engine/state-folder.ts';
 import { installPlaceholder, removePlaceholder } from './cni-placeholder.ts';
 import { CriRuntime } from './cri-runtime.ts';
 
@@ -11,6 +13,11 @@ const config = z.strictObject({
     .default('unix:///run/containerd/containerd.sock')
     .describe('Where the container runtime listens'),
   runtimeHandler: z.string().default('').describe("Which of the runtime's handlers runs pods; empty: its default"),
+  netns: z
+    .string()
+    .startsWith('/')
+    .optional()
+    .describe("Where the container runtime's own network namespace is kept, if agents are in another one"),
   installCni: z
     .strictObject({ confDir: z.string().startsWith('/'), binDir: z.string().startsWith('/') })
     .optional()
@@ -24,10 +31,16 @@ export default definePlugin({
   summary: 'Containers of containerd or CRI-O, in the pod network of Pintle',
   config,
   capabilities: ['images', 'limits', 'tty', 'real', 'shared-pid'],
-  preflight: async (host, { endpoint }) => {
+  preflight: async (host, { endpoint, netns }) => {
     if (!host.isPrivileged)
       return { ok: false, reason: 'connecting pods to the network needs root', fix: 'run as root' };
     const socket = endpoint.slice('unix://'.length);
+    if (host.exists(socket) && netns !== undefined && !host.exists(netns))
+      return {
+        ok: false,
+        reason: `the network namespace of the container runtime is not at ${netns}`,
+        fix: 'keep it there before the agents start: touch PATH && mount --bind /proc/1/ns/net PATH',
+      };
     if (host.exists(socket)) return { ok: true };
     return {
       ok: false,
@@ -35,18 +48,19 @@ export default definePlugin({
       fix: 'start containerd (apt-get install containerd) or CRI-O, or name its socket as endpoint',
     };
   },
-  start: async ({ config: { endpoint, runtimeHandler, installCni }, stateDir, nodeName, log, clock }) => {
-    if (installCni !== undefined) installPlaceholder(installCni);
+  start: async ({ config, stateDir, nodeName, log, clock }) => {
+    const { endpoint, runtimeHandler, netns, installCni } = config;
+    if (installCni !== undefined) installPlaceholder(installCni, ownerOf(openStateFolder(stateDir)));
     return CriRuntime.open({
-      ...{ endpoint, runtimeHandler, stateDir, log, clock },
+      ...{ endpoint, runtimeHandler, netns, stateDir, log, clock },
       nodeName: nodeName ?? '',
       awaitsNetwork: installCni !== undefined,
       onPurge: () => {
-        if (installCni !== undefined) removePlaceholder(installCni);
+        if (installCni !== undefined) removePlaceholder(installCni, ownerOf(openStateFolder(stateDir)));
       },
     });
   },
-  offline: async ({ config: { endpoint, runtimeHandler, installCni }, stateDir, nodeName }) => {
+  offline: async ({ config: { endpoint, runtimeHandler, netns, installCni }, stateDir, nodeName }) => {
     const { offlineRuntime } = await import('./offline.ts');
     const log = { debug: () => {}, info: () => {}, warn: () => {}, error: () => {} };
     const clock = {
@@ -54,9 +68,9 @@ export default definePlugin({
       sleep: (ms: number) => new Promise<void>((done) => void setTimeout(done, ms)),
     };
     return offlineRuntime({
-      ...{ endpoint, runtimeHandler, stateDir, log, clock, nodeName: nodeName ?? '', awaitsNetwork: false },
+      ...{ endpoint, runtimeHandler, netns, stateDir, log, clock, nodeName: nodeName ?? '', awaitsNetwork: false },
       onPurge: () => {
-        if (installCni !== undefined) removePlaceholder(installCni);
+        if (installCni !== undefined) removePlaceholder(installCni, ownerOf(openStateFolder(stateDir)));
       },
     });
   },

@@ -4,9 +4,12 @@
  */
 import { request as httpRequest } from 'node:http';
 import { request as httpsRequest } from 'node:https';
+import type { Socket } from 'node:net';
 import type { Duplex, Readable } from 'node:stream';
+import { connect as connectTls } from 'node:tls';
 import { PintleError, type ProcessExit } from '../../../kernel/contract/index.ts';
 import { SpdyConnection } from '../../../kernel/machinery/spdy/spdy-connection.ts';
+import { connectInNetns } from '../../../netplugins/linux/connect.ts';
 
 export interface RemoteStreams {
   readonly stdin: Duplex | undefined;
@@ -24,8 +27,9 @@ const protocol = 'v4.channel.k8s.io';
 export async function openRemoteCommand(
   url: string,
   wants: { readonly stdin: boolean; readonly tty: boolean },
+  netns: string | undefined,
 ): Promise<RemoteStreams> {
-  const connection = new SpdyConnection(await upgrade(new URL(url)));
+  const connection = new SpdyConnection(await upgrade(new URL(url), netns));
   const open = (streamtype: string): Promise<Duplex> => connection.open({ streamtype });
   // In this order: the runtime begins when the last of them is there.
   const error = await open('error');
@@ -48,8 +52,24 @@ export async function openRemoteCommand(
   };
 }
 
-function upgrade(url: URL): Promise<Duplex> {
-  const request = url.protocol === 'https:' ? httpsRequest : httpRequest;
+const loopbacks: readonly string[] = ['127.0.0.1', 'localhost'];
+
+/** In the namespace only what listens on its loopback: other addresses are everybody's. */
+async function connectionTo(url: URL, netns: string | undefined): Promise<Socket | undefined> {
+  if (netns === undefined || !loopbacks.includes(url.hostname)) return undefined;
+  try {
+    return await connectInNetns(netns, Number(url.port));
+  } catch (error) {
+    throw unavailable(url, netns, (error as Error).message);
+  }
+}
+
+async function upgrade(url: URL, netns: string | undefined): Promise<Duplex> {
+  const isSecure = url.protocol === 'https:';
+  const socket = await connectionTo(url, netns);
+  const request = isSecure ? httpsRequest : httpRequest;
+  // The runtime's certificate is its own, and the address came from it over its socket.
+  const trust = isSecure ? { rejectUnauthorized: false } : {};
   return new Promise((resolve, reject) => {
     const call = request(url, {
       method: 'POST',
@@ -59,27 +79,34 @@ function upgrade(url: URL): Promise<Duplex> {
         'x-stream-protocol-version': protocol,
         'content-length': 0,
       },
-      // The runtime's certificate is its own, and the address came from it over its socket.
-      ...(url.protocol === 'https:' ? { rejectUnauthorized: false } : {}),
+      ...trust,
+      ...(socket === undefined
+        ? {}
+        : { createConnection: () => (isSecure ? connectTls({ socket, ...trust }) : socket) }),
     });
-    call.once('upgrade', (_answer, socket, head) => {
-      if (head.length > 0) socket.unshift(head);
-      resolve(socket);
+    call.once('upgrade', (_answer, connection, head) => {
+      if (head.length > 0) connection.unshift(head);
+      resolve(connection);
     });
     call.once('response', (answer) => {
       answer.resume();
-      reject(unavailable(url, `it answers ${answer.statusCode}`));
+      reject(unavailable(url, netns, `it answers ${answer.statusCode}`));
     });
-    call.once('error', (error) => reject(unavailable(url, error.message)));
+    call.once('error', (error) => reject(unavailable(url, netns, error.message)));
     call.end();
   });
 }
 
-const unavailable = (url: URL, why: string): PintleError =>
-  new PintleError(
+const unavailable = (url: URL, netns: string | undefined, why: string): PintleError => {
+  const advice =
+    netns === undefined
+      ? 'expected it in the network namespace of the agent; if it is in another one, say where that is kept (netns of runtime cri)'
+      : `expected it in the network namespace at ${netns}`;
+  return new PintleError(
     'UNAVAILABLE',
-    `the streaming server of the container runtime at ${url.host} cannot be used: ${why}; the agent must be in its network namespace`,
+    `the streaming server of the container runtime at ${url.host} cannot be used: ${why}; ${advice}`,
   );
+};
 
 interface Status {
   readonly status: string;

@@ -385,6 +385,7 @@ export class DockerRuntime implements Runtime, AsyncDisposable {
     if (Action === 'start' && container !== undefined)
       this.#events.push({ type: 'container-started', sandboxId: container.sandboxId, containerId: container.id });
     if (Action !== 'die') return;
+    this.#inventory.ended(Actor.ID);
     if (sandbox !== undefined) this.#events.push({ type: 'sandbox-stopped', sandboxId: sandbox.id });
     if (container !== undefined)
       this.#events.push({ type: 'container-exited', sandboxId: container.sandboxId, containerId: container.id });

@@ -25,6 +25,8 @@ export class Inventory {
   readonly #owner: string;
   /** By the engine's id; holds as long as the engine lists the same state. */
   readonly #inspected = new Map<string, ContainerInspectInfo>();
+  /** Told of as ended: the engine goes on to list them as running for a moment. */
+  readonly #ended = new Set<string>();
 
   constructor(engine: Engine, owner: string) {
     this.#engine = engine;
@@ -39,7 +41,8 @@ export class Inventory {
     const found = await this.#engine.call((docker) => docker.listContainers({ all: true, filters }));
     const infos = await Promise.all(found.map(({ Id, State }) => this.#inspect(Id, State)));
     const ids = new Set(found.map(({ Id }) => Id));
-    for (const id of this.#inspected.keys()) if (!ids.has(id)) this.#inspected.delete(id);
+    for (const known of [this.#inspected, this.#ended])
+      for (const id of known.keys()) if (!ids.has(id)) known.delete(id);
     const known = infos.filter((info) => info !== undefined);
     return {
       sandboxes: known.flatMap((info) => withFacts(info, sandboxFacts(info.Config.Labels))),
@@ -63,10 +66,16 @@ export class Inventory {
     return info === undefined ? undefined : withFacts(info, containerFacts(info.Config.Labels))[0];
   }
 
+  /** The engine has told that this container of its ended. */
+  ended(dockerId: string): void {
+    this.#ended.add(dockerId);
+  }
+
   /** What was learnt before holds while the state is the same: the engine starts nothing again by itself. */
   async #inspect(dockerId: string, state: string): Promise<ContainerInspectInfo | undefined> {
     const known = this.#inspected.get(dockerId);
-    if (known?.State.Status === state && state !== 'created') return known;
+    const isStale = known?.State.Running === true && this.#ended.has(dockerId);
+    if (known?.State.Status === state && state !== 'created' && !isStale) return known;
     const info = await this.#engine.find((docker) => docker.getContainer(dockerId).inspect());
     if (info !== undefined) this.#inspected.set(dockerId, info);
     return info;

@@ -1,5 +1,6 @@
 /** Ways into a test cluster from outside its pods. */
 import { spawn, type ChildProcess } from 'node:child_process';
+import { join } from 'node:path';
 import { kubectls, type TestCluster } from './cluster.ts';
 
 export interface Forward {
@@ -10,7 +11,7 @@ export interface Forward {
 
 /** `kubectl port-forward` to a pod or Service, once it listens. */
 export async function forward(cluster: TestCluster, target: string, port: number): Promise<Forward> {
-  const env = { PATH: process.env['PATH'], HOME: cluster.folder, KUBECONFIG: cluster.kubeconfig };
+  const env = { PATH: process.env['PATH'], HOME: join(cluster.folder, '..', 'home'), KUBECONFIG: cluster.kubeconfig };
   const child = spawn(kubectls()[0]!, ['port-forward', target, `:${port}`], {
     env,
     stdio: ['ignore', 'pipe', 'inherit'],

@@ -1,6 +1,7 @@
 /**
  * Debian's containerd, started privately: own socket, root, state and mount namespace (with a /run of its own, where shims
- * keep their sockets). It shares the pid and network namespaces of the test, which must be private ones.
+ * keep their sockets). Unless it is given a place, it shares the pid and network namespaces of the test, which must be
+ * private ones.
  */
 import { execFile, spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
@@ -8,7 +9,7 @@ import { closeSync, existsSync, mkdirSync, openSync, readFileSync, writeFileSync
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { makeImageArchive } from './image-archive.ts';
-import { OwnRun } from './own-run.ts';
+import { OwnRun, type EnginePlace } from './own-run.ts';
 
 export const containerdProgram = '/usr/bin/containerd';
 const sandboxImage = 'pintle.test/sandbox:1';
@@ -18,18 +19,18 @@ export class ContainerRuntime {
   readonly folder: string;
   readonly socket: string;
   readonly cni: { readonly confDir: string; readonly binDir: string };
-  readonly #run: OwnRun;
+  readonly #place: EnginePlace;
   #child: ChildProcess | undefined;
 
-  private constructor(folder: string, run: OwnRun) {
-    this.#run = run;
+  private constructor(folder: string, place: EnginePlace) {
+    this.#place = place;
     this.folder = folder;
     this.socket = join(folder, 'containerd.sock');
     this.cni = { confDir: join(folder, 'cni/net.d'), binDir: join(folder, 'cni/bin') };
   }
 
-  static async start(folder: string, rootfsTar: string): Promise<ContainerRuntime> {
-    const runtime = new ContainerRuntime(folder, await OwnRun.make());
+  static async start(folder: string, rootfsTar: string, place?: EnginePlace): Promise<ContainerRuntime> {
+    const runtime = new ContainerRuntime(folder, place ?? (await OwnRun.make()));
     for (const path of [runtime.cni.confDir, runtime.cni.binDir]) mkdirSync(path, { recursive: true });
     writeFileSync(join(folder, 'config.toml'), runtime.#config());
     await runtime.start();
@@ -59,7 +60,7 @@ state = "${join(this.folder, 'state')}"
   async start(): Promise<void> {
     const log = openSync(join(this.folder, 'containerd.log'), 'a');
     const argv = [containerdProgram, '--config', join(this.folder, 'config.toml')];
-    const [command, ...args] = this.#run.within(argv);
+    const [command, ...args] = this.#place.within(argv);
     const child = spawn(command, args, {
       stdio: ['ignore', log, log],
       env: { PATH: process.env['PATH'], HOME: this.folder },
@@ -94,14 +95,14 @@ state = "${join(this.folder, 'state')}"
 
   async stop(): Promise<void> {
     await this.#end('SIGTERM');
-    await this.#run.end();
+    await this.#place.end();
   }
 
   async #end(signal: NodeJS.Signals): Promise<void> {
     const child = this.#child;
     if (child === undefined || child.exitCode !== null || child.signalCode !== null) return;
     const ended = once(child, 'exit');
-    child.kill(signal);
+    process.kill(this.#place.pidOf(child)!, signal);
     await ended;
   }
 }

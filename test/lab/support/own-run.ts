@@ -7,7 +7,16 @@ import { once } from 'node:events';
 
 const hold = 'mkdir -p /run && mount -t tmpfs tmpfs /run && echo ready && exec sleep infinity';
 
-export class OwnRun {
+/** Where a private engine runs. */
+export interface EnginePlace {
+  /** The command line that runs `argv` there. */
+  within(argv: readonly string[]): readonly [string, ...string[]];
+  /** Of such a command line once it runs, the pid of the program itself. */
+  pidOf(child: ChildProcess): number | undefined;
+  end(): Promise<void>;
+}
+
+export class OwnRun implements EnginePlace {
   readonly #holder: ChildProcess;
 
   private constructor(holder: ChildProcess) {
@@ -28,6 +37,10 @@ export class OwnRun {
   /** The command line that runs `argv` in it, as the very process that it starts. */
   within(argv: readonly string[]): readonly [string, ...string[]] {
     return ['nsenter', '--mount', '--target', String(this.#holder.pid), '--', ...argv];
+  }
+
+  pidOf(child: ChildProcess): number | undefined {
+    return child.pid;
   }
 
   async end(): Promise<void> {

@@ -22,6 +22,7 @@ test('an idle node asks the server nothing; news and a status that grew old are 
   const clock = handClock();
   let images: readonly Image[] = [];
   let problem: string | undefined = 'waiting for a pod CIDR';
+  let isRuntimeAway = false;
   let known: Node | undefined;
   const quiet = () => undefined;
   const registration = new NodeRegistration(
@@ -35,8 +36,11 @@ test('an idle node asks the server nothing; news and a status that grew old are 
     {
       cluster: counted,
       runtime: {
-        status: () => ({ ready: true, version: 'fake://1', limitations: [] }),
-        listImages: async () => images,
+        status: () => ({ ready: !isRuntimeAway, reason: 'it does not answer', version: 'fake://1', limitations: [] }),
+        listImages: async () => {
+          if (isRuntimeAway) throw new Error('it does not answer');
+          return images;
+        },
       } as unknown as Runtime,
       clock,
       log: { debug: quiet, info: quiet, warn: quiet, error: quiet },
@@ -78,4 +82,9 @@ test('an idle node asks the server nothing; news and a status that grew old are 
   t.is(await writes(), 1);
   t.not(known!.metadata.resourceVersion, resourceVersion);
   t.is(await writes(), 0);
+  isRuntimeAway = true;
+  t.is(await writes(), 1, 'a runtime that cannot be asked does not keep the node from saying so');
+  t.is(readiness(known!)?.status, 'False');
+  t.regex(readiness(known!)?.message ?? '', /container runtime is not ready: it does not answer/);
+  t.is(known!.status?.images?.length, 1);
 });
