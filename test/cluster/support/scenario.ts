@@ -84,7 +84,8 @@ export const scenario = (node: string): readonly Step[] => [
   { line: 'scale deployment web --replicas=2' },
   rolledOut,
   { line: 'set image deployment/web web=nowhere/none:1', expect: /image updated/ },
-  { line: 'get pods', expect: /ImagePull|ErrImage/, until: true, lastLine: true },
+  // It goes to and fro between ErrImagePull and this.
+  { line: 'get pods', expect: /ImagePullBackOff/, until: true, lastLine: true },
   { line: 'rollout undo deployment/web', expect: /rolled back/ },
   rolledOut,
   { line: 'set env deployment/web ANSWER=two', expect: /env updated/ },
