@@ -23,7 +23,7 @@ export const efforts: Readonly<Record<Size, Effort>> = {
     packets: 30_000,
     repeats: 3,
     patienceMs: 2_000,
-    rollOutSteps: 10,
+    rollOutSteps: 6,
     requestsPerSecond: 500,
   },
   full: {

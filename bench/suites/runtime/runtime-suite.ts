@@ -22,7 +22,7 @@ import { select, type Selected, type SuiteContext } from '../selection.ts';
 import { type OwnEngine, ownEngines, type RunningEngine } from './own-engines.ts';
 import { containerSpec, type Program, sandboxSpec } from './pod-spec.ts';
 
-const podCounts: Readonly<Record<Size, number>> = { smoke: 2, standard: 6, full: 40 };
+const podCounts: Readonly<Record<Size, number>> = { smoke: 2, standard: 4, full: 40 };
 const width = 4;
 
 const metrics: readonly Metric[] = [
