@@ -8,6 +8,7 @@ import { sendJson } from './send-answer.ts';
 import { healthAnswer, healthRoots, type Check } from './health.ts';
 import { onBehalfOf, send, type Exchange } from './http-exchange.ts';
 import { answerNodeProxy, nodeProxyTarget } from './node-proxy/node-proxy.ts';
+import { answerPodProxy, podProxyTarget, podProxyVerb } from './pod-proxy/pod-proxy.ts';
 import { effectiveUser } from './impersonation.ts';
 import type { InFlight } from './in-flight.ts';
 import { openApi, openApiV2 } from './open-api.ts';
@@ -102,6 +103,15 @@ async function routeKnown(
     const access = { verb: 'get', group: '', resource: 'nodes', subresource: 'proxy', name: proxied.node };
     assertAllowed(context.server, user, access);
     return longRunning(context, () => answerNodeProxy(exchange, proxied, context));
+  }
+  const forwarded = podProxyTarget(segments);
+  if (forwarded !== undefined) {
+    const { resource, namespace, name } = forwarded;
+    const served = indexResources(servedResources(context.server)).get(`/v1/${resource}`);
+    Object.assign(label, { verb: 'connect', resource: served, subresource: 'proxy', scope: 'resource' });
+    const verb = podProxyVerb(exchange.request.method);
+    assertAllowed(context.server, user, { verb, group: '', resource, subresource: 'proxy', namespace, name });
+    return longRunning(context, () => answerPodProxy(exchange, forwarded, context));
   }
   const target =
     root === 'api' || root === 'apis'

@@ -1,4 +1,4 @@
-/** What the cluster serves, plus the subresources of pods and nodes that exist in the HTTP front alone. */
+/** What the cluster serves, plus the subresources of pods, services and nodes that exist in the HTTP front alone. */
 import type { ClusterServer, ServedResource, ServedSubresource } from '../../../kernel/contract/index.ts';
 
 const stream = (name: string, kind: string, verbs: readonly string[]): ServedSubresource => ({
@@ -13,9 +13,11 @@ const podStreams: readonly ServedSubresource[] = [
   stream('exec', 'PodExecOptions', ['create', 'get']),
   stream('log', 'Pod', ['get']),
   stream('portforward', 'PodPortForwardOptions', ['create', 'get']),
+  stream('proxy', 'PodProxyOptions', ['create', 'delete', 'get', 'patch', 'update']),
 ];
 const extras: ReadonlyMap<string, readonly ServedSubresource[]> = new Map([
   ['/v1/pods', podStreams],
+  ['/v1/services', [stream('proxy', 'ServiceProxyOptions', ['create', 'delete', 'get', 'patch', 'update'])]],
   ['/v1/nodes', [stream('proxy', 'NodeProxyOptions', ['get'])]],
 ]);
 
