@@ -112,7 +112,7 @@ test.serial('trace: a Service, every object on both nodes, and the process at th
   const shown = stepsOf(hop).map((step) => `${step.what} ${step.shown}`);
   for (const expected of [
     /^link 10\.244\.\d+\.\d+ on eth0 veth/,
-    /^service ip pintle-proxy services-\w \{ 10\.\S+ \. tcp \. 80 : goto pick-2-\w \}/,
+    /^service ip pintle-proxy slots-1-\w \{ 10\.\S+ \. tcp \. 80 : 10\.244\.\d+\.\d+ \. \d+ \}/,
     /^service \S+:80 is the cluster address of Service default\/web, 2 endpoints/,
     /^route 10\.244\.\d+\.0\/24 via 10\.244\.\d+\.0 dev flannel\.1 onlink/,
     /^fdb [0-9a-f:]+ dev flannel\.1 dst 192\.168\.77\.12 permanent/,

@@ -15,7 +15,7 @@ proxyConformance(test, {
       damages: [
         'nft flush ruleset',
         'nft delete table ip pintle-proxy',
-        'nft flush map ip pintle-proxy servicesLIVE',
+        'nft flush map ip pintle-proxy slots-0LIVE',
         'nft flush chain ip pintle-proxy nat-postrouting',
       ],
       fillIn: (node, command) => {

@@ -16,7 +16,7 @@ import { ProxyTable } from './proxy-table.ts';
 import {
   rejectNew,
   renderCommon,
-  renderMasqueradeChains,
+  renderFamilyChains,
   renderPort,
   stableOrder,
   type NftFamily,
@@ -137,7 +137,7 @@ export class NftablesProxy extends RepairingProxy {
     const common =
       state.context !== undefined && JSON.stringify(before) === basis
         ? state.common
-        : [renderCommon(context), renderMasqueradeChains(context)];
+        : [renderCommon(context), renderFamilyChains(context)];
     flows.note(change, context, before);
     // New claims come before old ones go: what both need does not change.
     if (common !== state.common) for (const fragment of common) wishes.claim(fragment);

@@ -1,7 +1,7 @@
 /** The text that the preflight loads: a small table with every feature that the proxy uses. */
 import type { ProxyPort } from '../../../kernel/contract/index.ts';
 import type { Context } from '../../linux/service-addresses.ts';
-import { renderCommon, renderMasqueradeChains, renderPort, type NftFamily } from './render-port.ts';
+import { renderCommon, renderFamilyChains, renderPort, type NftFamily } from './render-port.ts';
 import { renderDifference, renderSets, renderSwitch } from './render-table.ts';
 import { TableWishes } from './table-wishes.ts';
 
@@ -62,7 +62,7 @@ export function probeRules(family: NftFamily = 'ip'): string {
   const wishes = new TableWishes();
   for (const fragment of [
     renderCommon(context),
-    renderMasqueradeChains(context),
+    renderFamilyChains(context),
     renderPort(port, context),
     renderPort(sticky, context),
   ])

@@ -1,10 +1,14 @@
 /**
  * One port of one Service as map elements and chains. Pure; the semantics of the proxy are here.
  *
- * The usual case makes no chain of its own: the map `services` sends an address to the chain `pick-N`, which draws a number
- * n below N and goes to the chain `slot-n`, which finds the endpoint in the map `slots-n`. So a packet costs three look-ups
- * however many services there are, and a service costs elements only. Session affinity needs chains: one a service, one an
- * endpoint. (One map with the number in its key would do, but nft 1.0 mistakes its type when it reads it back.)
+ * The usual case is elements of sets and of maps of data, and nothing else: the n-th endpoint of an address is in the map
+ * `slots-n`. Rules that are the same for all draw one (see `drawRules`). No verdict is in a map there: for every verdict that
+ * is added the kernel walks all maps of verdicts anew, so its time would grow with the number of services.
+ *
+ * Addresses with more endpoints than `drawnSlots` are sent by the map `services` to the chain `pick-N`, which draws a number
+ * n below N and goes to the chain `slot-n`, which finds the endpoint in the map `slots-n`. Session affinity needs chains: one
+ * a service, one an endpoint. (One map with the number in its key would do, but nft 1.0 mistakes its type when it reads it
+ * back.)
  */
 import { createHash } from 'node:crypto';
 import type { ProxyEndpoint, ProxyPort } from '../../../kernel/contract/index.ts';
@@ -17,7 +21,7 @@ import {
   type Context,
   type IpFamily,
 } from '../../linux/service-addresses.ts';
-import type { AffinitySet, Chain, Element, Fragment, SlotMap } from './table-change.ts';
+import { drawnSlots, type AffinitySet, type Chain, type Element, type Fragment, type SlotMap } from './table-change.ts';
 
 export type NftFamily = IpFamily;
 
@@ -40,11 +44,32 @@ export function renderCommon({ clusterCidrs, serviceCidrs }: Context): Fragment 
   };
 }
 
+/** The rule that sends to the endpoint in a slot; it does not match when the address has none there. */
+const toSlot = (family: IpFamily, map: SlotMap): string =>
+  `dnat ${family} to ${family} daddr . meta l4proto . th dport map @${map}%`;
+
+/**
+ * From the last slot to the first, slot n is tried by one packet in n + 1. So of an address with N endpoints, whose slots from
+ * N on are empty, slot N - 1 takes one in N, the one before one in N - 1 of the rest, and so on: each is as likely.
+ */
+function drawRules(family: IpFamily, kind: 'slots' | 'local-slots'): string[] {
+  return Array.from({ length: drawnSlots }, (_, index) => drawnSlots - 1 - index).map(
+    (slot) => `${slot === 0 ? '' : `numgen random mod ${slot + 1} 0 `}${toSlot(family, `${kind}-${slot}`)}`,
+  );
+}
+
 /** Chains whose rules name the family. */
-export function renderMasqueradeChains({ family }: Context): Fragment {
+export function renderFamilyChains({ family }: Context): Fragment {
   return {
     elements: [],
     chains: [
+      { name: 'draw%', rules: drawRules(family, 'slots') },
+      { name: 'local-draw%', rules: [...drawRules(family, 'local-slots'), 'drop'] },
+      {
+        // Pods and the node itself are not "external": they reach all endpoints, as through the cluster address.
+        name: 'external-local%',
+        rules: [`${family} saddr @cluster-cidrs% goto draw%`, 'fib saddr type local goto draw%', 'goto local-draw%'],
+      },
       {
         name: 'masquerade-outside%',
         rules: [`${family} saddr @cluster-cidrs% return`, 'masquerade fully-random'],
@@ -79,6 +104,7 @@ class PortRenderer {
   readonly elements: Element[] = [];
   readonly chains = new Map<string, readonly string[]>();
   readonly affinity: AffinitySet[] = [];
+  readonly #keys = new Set<string>();
   readonly #port: ProxyPort;
   readonly #context: Context;
   readonly #protocol: string;
@@ -107,7 +133,7 @@ class PortRenderer {
       const key = this.#key(ip, port.port);
       this.#internal(key);
       // Without known pod ranges a pod cannot be told from an outsider: then every client keeps its address.
-      if (clusterCidrs.length > 0) this.#element('masquerade', key, 'goto masquerade-outside%');
+      if (clusterCidrs.length > 0) this.#element('masquerade-outside', key);
     }
     for (const ip of addressesOf(port.externalIps, family)) this.#external(this.#key(ip, port.port));
     for (const ip of addressesOf(port.loadBalancerIps, family)) {
@@ -126,22 +152,36 @@ class PortRenderer {
     this.elements.push({ set, key, data });
   }
 
+  /** Of two addresses of a port that are one, the first counts. */
+  #isTaken(key: string): boolean {
+    if (this.#keys.has(key)) return true;
+    this.#keys.add(key);
+    return false;
+  }
+
   #internal(key: string): void {
+    if (this.#isTaken(key)) return;
     const isLocal = this.#port.internalPolicy === 'Local';
     const list = isLocal ? this.#local : this.#all;
     if (this.#all.length === 0) this.#element('no-endpoints', key);
     else if (list.length === 0) this.#element('services', key, 'drop');
-    else this.#element('services', key, `goto ${this.#picker(key, isLocal ? 'internal' : 'all', list)}`);
+    else this.#send(key, isLocal ? 'internal' : 'all', list);
   }
 
   #external(key: string): void {
+    if (this.#isTaken(key)) return;
     if (this.#all.length === 0) return this.#element('no-endpoints', key);
     if (this.#port.externalPolicy === 'Cluster') {
-      this.#element('services', key, `goto ${this.#picker(key, 'all', this.#all)}`);
-      this.#element('masquerade', key, 'goto masquerade-always%');
-      return;
+      this.#send(key, 'all', this.#all);
+      return this.#element('masquerade-always', key);
     }
-    // Pods and the node itself are not "external": they reach all endpoints, as through the cluster address.
+    this.#element('masquerade-node', key);
+    if (this.#isDrawn(this.#all) && this.#isDrawn(this.#local)) {
+      this.#slots(key, 'slots', this.#all);
+      this.#slots(key, 'local-slots', this.#local);
+      return this.#element('external-local', key);
+    }
+    // As the chain `external-local`.
     const all = this.#picker(key, 'all', this.#all);
     const local = this.#local.length === 0 ? 'drop' : `goto ${this.#picker(key, 'local', this.#local)}`;
     const name = this.#hasAffinity
@@ -153,7 +193,19 @@ class PortRenderer {
       local,
     ]);
     this.#element('services', key, `goto ${name}`);
-    this.#element('masquerade', key, 'goto masquerade-node%');
+  }
+
+  #send(key: string, kind: 'all' | 'internal', list: readonly string[]): void {
+    if (this.#isDrawn(list)) this.#slots(key, 'slots', list);
+    else this.#element('services', key, `goto ${this.#picker(key, kind, list)}`);
+  }
+
+  #isDrawn(list: readonly string[]): boolean {
+    return !this.#hasAffinity && list.length <= drawnSlots;
+  }
+
+  #slots(key: string, kind: 'slots' | 'local-slots', list: readonly string[]): void {
+    for (const [index, slot] of list.entries()) this.#element(`${kind}-${index}`, key, slot);
   }
 
   get #hasAffinity(): boolean {
@@ -168,11 +220,11 @@ class PortRenderer {
     if (this.#hasAffinity) return this.#stickyPicker(kind, list);
     const { family } = this.#context;
     const prefix = kind === 'local' ? 'local-' : '';
-    const slots = list.map((slot, index) => {
+    const maps = kind === 'local' ? 'local-slots' : 'slots';
+    this.#slots(key, maps, list);
+    const slots = list.map((_, index) => {
       const chain = `${prefix}slot-${index}%`;
-      const map: SlotMap = kind === 'local' ? `local-slots-${index}` : `slots-${index}`;
-      this.chains.set(chain, [`dnat ${family} to ${family} daddr . meta l4proto . th dport map @${map}%`]);
-      this.#element(map, key, slot);
+      this.chains.set(chain, [toSlot(family, `${maps}-${index}`)]);
       return chain;
     });
     const name = `${prefix}pick-${list.length}%`;

@@ -28,8 +28,11 @@ function definitionOf(set: SetName, family: NftFamily): string {
   if (isSlotMap(set)) return `map NAME { type ${key} : ${address} . inet_service; }`;
   switch (set) {
     case 'services':
-    case 'masquerade':
       return `map NAME { type ${key} : verdict; }`;
+    case 'external-local':
+    case 'masquerade-outside':
+    case 'masquerade-always':
+    case 'masquerade-node':
     case 'no-endpoints':
     case 'restricted':
       return `set NAME { type ${key}; }`;
@@ -80,7 +83,9 @@ function hooksOf(family: NftFamily): readonly Hook[] {
   // A late packet of an endpoint that tracking no longer takes for part of its connection would pass untranslated; its
   // client does not know that sender, and ends the connection.
   const untracked = ['saddr', 'daddr'].map((end) => `ct state invalid ${family} ${end} @cluster-cidrs% drop`);
-  const dispatch = [`${service} vmap @services%`];
+  const dispatch = [`${service} vmap @services%`, `${service} @external-local% goto external-local%`, 'goto draw%'];
+  // The protocols are named because nft knows the size of proto-dst only then.
+  const asked = `ct status dnat meta l4proto { tcp, udp, sctp } ct original ${family} daddr . meta l4proto . ct original proto-dst`;
   return [
     { name: 'filter-prerouting', type: 'type filter hook prerouting priority -110', rules: filter },
     { name: 'filter-output', type: 'type filter hook output priority -110', rules: filter },
@@ -94,8 +99,7 @@ function hooksOf(family: NftFamily): readonly Hook[] {
       type: 'type nat hook postrouting priority 100',
       rules: [
         `ct status dnat ${family} saddr . ${family} daddr @hairpin% masquerade fully-random`,
-        // The protocols are named because nft knows the size of proto-dst only then.
-        `ct status dnat meta l4proto { tcp, udp, sctp } ct original ${family} daddr . meta l4proto . ct original proto-dst vmap @masquerade%`,
+        ...['outside', 'always', 'node'].map((when) => `${asked} @masquerade-${when}% goto masquerade-${when}%`),
       ],
     },
   ];

@@ -4,9 +4,12 @@
  * Names of maps, sets and chains end in "%": it stands for the generation (-a or -b). A rebuild makes everything anew under
  * the other generation and then switches the hooks over in one transaction, so that no packet meets half a table.
  */
-export const fixedSets = [
+const plainSets = [
   'services',
-  'masquerade',
+  'external-local',
+  'masquerade-outside',
+  'masquerade-always',
+  'masquerade-node',
   'no-endpoints',
   'hairpin',
   'cluster-ips',
@@ -17,10 +20,26 @@ export const fixedSets = [
 ] as const;
 /** The n-th endpoint of each service address is in the map `slots-<n>`, of its local ones in `local-slots-<n>`. */
 export type SlotMap = `slots-${number}` | `local-slots-${number}`;
-export type SetName = (typeof fixedSets)[number] | SlotMap;
+export type SetName = (typeof plainSets)[number] | SlotMap;
+
+/** The endpoints of an address with no more than these are drawn by rules that are the same for all. */
+export const drawnSlots = 16;
+/** What every table has. */
+export const fixedSets: readonly SetName[] = [
+  ...plainSets,
+  ...(['slots', 'local-slots'] as const).flatMap((kind) =>
+    Array.from({ length: drawnSlots }, (_, index): SlotMap => `${kind}-${index}`),
+  ),
+];
+const fixed: ReadonlySet<SetName> = new Set(fixedSets);
 
 export function isSlotMap(set: SetName): set is SlotMap {
   return set.startsWith('slots-') || set.startsWith('local-slots-');
+}
+
+/** One that the table has only when some address has as many endpoints. */
+export function isExtraSlotMap(set: SetName): set is SlotMap {
+  return isSlotMap(set) && !fixed.has(set);
 }
 
 export interface Element {
@@ -42,7 +61,10 @@ export interface AffinitySet {
   readonly seconds: number;
 }
 
-/** What one port of one Service needs. Fragments may share chains and elements; the first claim of a key wins. */
+/**
+ * What one port of one Service needs. Fragments may share chains and elements. Of two that have elements about one address,
+ * protocol and port, the first has all of them.
+ */
 export interface Fragment {
   readonly elements: readonly Element[];
   readonly chains: readonly Chain[];
@@ -122,7 +144,7 @@ export function sizeOf(change: Difference): number {
 }
 
 /** The address, protocol and port that an element is about; elements of one such key change in one transaction. */
-function groupOf({ set, key }: Element): string {
+export function groupOf({ set, key }: Element): string {
   if (set === 'hairpin' || set === 'cluster-ips' || isRangeSet(set)) return '';
   return key.split(' . ', 3).join(' . ');
 }

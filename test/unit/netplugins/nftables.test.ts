@@ -5,9 +5,10 @@ import { encodeElement } from '../../../netplugins/linux/nft-elements.ts';
 import { PortFragments } from '../../../netplugins/linux/port-fragments.ts';
 import { rangesOf, usable, type Context } from '../../../netplugins/linux/service-addresses.ts';
 import { affectedTargets, staleFlows, udpTargetsOf } from '../../../netplugins/linux/udp-flows.ts';
-import { renderPort, stableOrder } from '../../../netplugins/proxies/nftables/render-port.ts';
+import { renderFamilyChains, renderPort, stableOrder } from '../../../netplugins/proxies/nftables/render-port.ts';
 import { elementChanges, renderDifference, renderSwitch } from '../../../netplugins/proxies/nftables/render-table.ts';
 import {
+  drawnSlots,
   isElementsOnly,
   isShared,
   parts,
@@ -60,14 +61,52 @@ test('a cluster address with two endpoints: elements only', (t) => {
     'cluster-ips: 10.96.0.1',
     'slots-0: 10.96.0.1 . tcp . 80 = 10.244.1.2 . 8080',
     'slots-1: 10.96.0.1 . tcp . 80 = 10.244.2.2 . 8080',
-    'services: 10.96.0.1 . tcp . 80 = goto pick-2%',
-    'masquerade: 10.96.0.1 . tcp . 80 = goto masquerade-outside%',
+    'masquerade-outside: 10.96.0.1 . tcp . 80',
   ]);
-  t.deepEqual(renderPort(port(), context).chains, [
-    { name: 'slot-0%', rules: ['dnat ip to ip daddr . meta l4proto . th dport map @slots-0%'] },
-    { name: 'slot-1%', rules: ['dnat ip to ip daddr . meta l4proto . th dport map @slots-1%'] },
-    { name: 'pick-2%', rules: ['numgen random mod 2 vmap { 0 : goto slot-0%, 1 : goto slot-1% }'] },
-  ]);
+  t.deepEqual(renderPort(port(), context).chains, []);
+});
+
+const many = Array.from({ length: drawnSlots + 1 }, (_, index) => ({ ...remote, address: `10.244.3.${index}` }));
+
+test('as many endpoints as the rules for all draw from need no chain; one more has a chain for that number', (t) => {
+  const most = renderPort(port({ endpoints: many.slice(1) }), context);
+  t.deepEqual(most.chains, []);
+  t.false(most.elements.some(({ data }) => data.startsWith('goto')));
+  const more = renderPort(port({ endpoints: many }), context);
+  t.true(elements(port({ endpoints: many })).includes('services: 10.96.0.1 . tcp . 80 = goto pick-17%'));
+  t.is(more.chains.length, 18);
+  t.deepEqual(more.chains[0], {
+    name: 'slot-0%',
+    rules: ['dnat ip to ip daddr . meta l4proto . th dport map @slots-0%'],
+  });
+  t.regex(more.chains.at(-1)?.rules[0] ?? '', /^numgen random mod 17 vmap \{ 0 : goto slot-0%, 1 : goto slot-1%, /);
+  t.deepEqual(wishesOf(more).takeWhole().slotMaps, ['slots-16'], 'the others are there');
+});
+
+test('the rules for all draw each endpoint of an address as often, however many it has', (t) => {
+  const draw = renderFamilyChains(context).chains.find(({ name }) => name === 'draw%')?.rules ?? [];
+  const tries = draw.map((rule) => {
+    const [, odds = '1', slot = ''] = /^(?:numgen random mod (\d+) 0 )?dnat .* map @slots-(\d+)%$/.exec(rule) ?? [];
+    return { odds: 1 / Number(odds), slot: Number(slot) };
+  });
+  t.deepEqual(
+    tries.map(({ slot }) => slot),
+    [...tries.keys()].reverse(),
+  );
+  for (let count = 1; count <= drawnSlots; count += 1) {
+    let left = 1;
+    for (const { odds, slot } of tries) {
+      // A slot that the address does not have is passed over.
+      if (slot >= count) continue;
+      t.true(Math.abs(left * odds - 1 / count) < 1e-9, `slot ${slot} of ${count}`);
+      left -= left * odds;
+    }
+    t.true(Math.abs(left) < 1e-9, 'nobody is left over');
+  }
+});
+
+test('of two addresses of a port that are one, the first counts', (t) => {
+  t.deepEqual(elements(port({ externalIps: ['10.96.0.1'], externalPolicy: 'Local' })), elements(port()));
 });
 
 test('no endpoints: refused; none left by the local policy: dropped', (t) => {
@@ -81,15 +120,24 @@ test('no endpoints: refused; none left by the local policy: dropped', (t) => {
 test('an external local policy keeps the client, but not for pods and the node', (t) => {
   const one = port({ clusterIps: [], nodePort: 30080, externalPolicy: 'Local' });
   t.deepEqual(elements(one).slice(1), [
+    'masquerade-node: 192.168.0.1 . tcp . 30080',
     'slots-0: 192.168.0.1 . tcp . 30080 = 10.244.1.2 . 8080',
     'slots-1: 192.168.0.1 . tcp . 30080 = 10.244.2.2 . 8080',
     'local-slots-0: 192.168.0.1 . tcp . 30080 = 10.244.1.2 . 8080',
-    'services: 192.168.0.1 . tcp . 30080 = goto external-2-1%',
-    'masquerade: 192.168.0.1 . tcp . 30080 = goto masquerade-node%',
+    'external-local: 192.168.0.1 . tcp . 30080',
   ]);
-  t.deepEqual(renderPort(one, context).chains.find(({ name }) => name === 'external-2-1%')?.rules, [
-    'ip saddr @cluster-cidrs% goto pick-2%',
-    'fib saddr type local goto pick-2%',
+  const common = renderFamilyChains(context).chains;
+  t.deepEqual(common.find(({ name }) => name === 'external-local%')?.rules, [
+    'ip saddr @cluster-cidrs% goto draw%',
+    'fib saddr type local goto draw%',
+    'goto local-draw%',
+  ]);
+  t.is(common.find(({ name }) => name === 'local-draw%')?.rules.at(-1), 'drop', 'none is here');
+  const large = { ...one, endpoints: [local, ...many] };
+  t.true(elements(large).includes('services: 192.168.0.1 . tcp . 30080 = goto external-18-1%'));
+  t.deepEqual(renderPort(large, context).chains.find(({ name }) => name === 'external-18-1%')?.rules, [
+    'ip saddr @cluster-cidrs% goto pick-18%',
+    'fib saddr type local goto pick-18%',
     'goto local-pick-1%',
   ]);
 });
@@ -184,8 +232,13 @@ test('a difference is its own inverse, and nothing for equal fragments', (t) => 
   t.deepEqual(sorted(there.added), sorted(back.removed));
   t.deepEqual(sorted(there.removed), sorted(back.added));
   t.true(isShared('pick-3%') && isShared('external-2-1%') && !isShared('service-all-ab%') && !isShared('pick-500%'));
-  t.deepEqual([there.staleChains, back.chains, back.slotMaps], [[], [], []], 'shared chains and maps stay');
-  t.true(wishes.names().has('pick-1%'));
+  const large = renderPort(port({ endpoints: many }), context);
+  const grown = replace(wishes, one, large).takeChange();
+  t.deepEqual([grown.slotMaps, grown.chains.length], [['slots-16'], 18]);
+  t.deepEqual(replace(wishes, large, one).takeChange().staleChains, []);
+  const again = replace(wishes, one, large).takeChange();
+  t.deepEqual([again.chains, again.slotMaps], [[], []], 'shared chains and maps stay');
+  t.true(wishes.names().has('pick-17%'));
 });
 
 test('two services that claim one address: the first has it', (t) => {
@@ -197,6 +250,13 @@ test('two services that claim one address: the first has it', (t) => {
   t.deepEqual(slot(wishes.takeWhole()), ['10.244.1.2 . 8080']);
   wishes.release(first);
   t.deepEqual(slot(wishes.takeChange()), ['10.244.2.2 . 8080'], 'until it lets go');
+  const sets = (fragment: Fragment): string[] => {
+    const { added } = wishesOf(first, fragment).takeWhole();
+    return [...new Set(added.map(({ set }) => set))];
+  };
+  const alone = ['hairpin', 'cluster-ips', 'slots-0', 'masquerade-outside'];
+  t.deepEqual(sets(renderPort(port({ service: 'larger', endpoints: [local, remote] }), context)), alone);
+  t.deepEqual(sets(renderPort(port({ service: 'empty', endpoints: [] }), context)), alone);
 });
 
 test('of a list of ports only what changed is rendered; what they depend on changes all', (t) => {
@@ -245,8 +305,9 @@ test('what goes to the kernel as elements is laid out as nft lays it out', (t) =
 });
 
 test('elements alone need no nft; chains, new maps and plain ranges do', (t) => {
+  t.false(isElementsOnly(wishesOf(renderPort(port({ endpoints: many }), context)).takeWhole()), 'chains and a map');
   const wishes = wishesOf(renderPort(port(), context));
-  t.false(isElementsOnly(wishes.takeWhole()), 'chains');
+  t.true(isElementsOnly(wishes.takeWhole()));
   const more = renderPort(port({ service: 'more', clusterIps: ['10.96.0.2'] }), context);
   wishes.claim(more);
   const change = wishes.takeChange();
@@ -257,13 +318,8 @@ test('elements alone need no nft; chains, new maps and plain ranges do', (t) => 
       ['add', 'cluster-ips-b', ''],
       ['add', 'slots-0-b', '10.244.1.2 . 8080'],
       ['add', 'slots-1-b', '10.244.2.2 . 8080'],
-      ['add', 'services-b', 'goto pick-2-b'],
-      ['add', 'masquerade-b', 'goto masquerade-outside-b'],
-    ].sort(
-      ([, one = ''], [, other = '']) =>
-        change.added.findIndex(({ set }) => one.startsWith(set)) -
-        change.added.findIndex(({ set }) => other.startsWith(set)),
-    ),
+      ['add', 'masquerade-outside-b', ''],
+    ],
   );
   t.false(isElementsOnly({ ...change, added: [{ set: 'cluster-cidrs', key: '10.0.0.0/8', data: '' }] }));
 });
@@ -274,7 +330,7 @@ test('a change is made in steps: chains that nothing leads to, elements alone, c
   const made = [...steps(wishes.takeWhole())];
   t.deepEqual(made.map(isElementsOnly), [false, true]);
   t.true(made[0]!.chains.length > 0 && made[0]!.affinity.length > 0 && made[0]!.added.length === 0);
-  const change = replace(wishes, sticky, renderPort(port({ endpoints: [remote] }), context)).takeChange();
+  const change = replace(wishes, sticky, renderPort(port({ endpoints: many }), context)).takeChange();
   const taken = [...steps(change)];
   t.deepEqual(taken.map(isElementsOnly), [false, true, false]);
   t.deepEqual(taken[2]!.staleChains, change.staleChains);
@@ -287,10 +343,10 @@ test('a change is made in steps: chains that nothing leads to, elements alone, c
 });
 
 test('a large difference is cut between service addresses, never within one', (t) => {
-  const many = Array.from({ length: 100 }, (_, index) =>
+  const list = Array.from({ length: 100 }, (_, index) =>
     port({ service: `s${index}`, clusterIps: [`10.96.1.${index}`] }),
   );
-  const change = wishesOf(...many.map((one) => renderPort(one, context))).takeWhole();
+  const change = wishesOf(...list.map((one) => renderPort(one, context))).takeWhole();
   const cut = [...parts(change, 50)];
   t.true(cut.length > 4);
   t.is(
@@ -300,7 +356,7 @@ test('a large difference is cut between service addresses, never within one', (t
   const whereabouts = new Map<string, number>();
   for (const [index, part] of cut.entries())
     for (const { set, key } of part.added)
-      if (['services', 'slots-0', 'slots-1', 'masquerade'].includes(set)) {
+      if (['slots-0', 'slots-1', 'masquerade-outside'].includes(set)) {
         t.is(whereabouts.get(key) ?? index, index, key);
         whereabouts.set(key, index);
       }
@@ -315,15 +371,10 @@ test('the text of a change: removals before additions, one line a set', (t) => {
   const change = replace(wishes, before, renderPort(port({ endpoints: [remote] }), context)).takeChange();
   t.is(
     renderDifference(change, 'ip', '-b'),
-    `add chain ip pintle-proxy pick-1-b
-flush chain ip pintle-proxy pick-1-b
-add rule ip pintle-proxy pick-1-b goto slot-0-b
-delete element ip pintle-proxy hairpin-b { 10.244.1.2 . 10.244.1.2 }
+    `delete element ip pintle-proxy hairpin-b { 10.244.1.2 . 10.244.1.2 }
 delete element ip pintle-proxy slots-0-b { 10.96.0.1 . tcp . 80 }
 delete element ip pintle-proxy slots-1-b { 10.96.0.1 . tcp . 80 }
-delete element ip pintle-proxy services-b { 10.96.0.1 . tcp . 80 }
 add element ip pintle-proxy slots-0-b { 10.96.0.1 . tcp . 80 : 10.244.2.2 . 8080 }
-add element ip pintle-proxy services-b { 10.96.0.1 . tcp . 80 : goto pick-1-b }
 `,
   );
 });
