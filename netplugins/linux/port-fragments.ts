@@ -14,11 +14,50 @@ export interface FragmentChange<Fragment> {
   readonly gone: readonly PortFragment<Fragment>[];
 }
 
+/** How much of two lists of ports is the same: at the beginning, and of the rest at the end. */
+export interface CommonEnds {
+  readonly head: number;
+  readonly tail: number;
+}
+
+/** Compares lists of many thousand ports once, however many ask about the same two. */
+export class PortComparison {
+  #before: readonly ProxyPort[] = [];
+  #after: readonly ProxyPort[] = [];
+  #ends: CommonEnds = { head: 0, tail: 0 };
+
+  of(before: readonly ProxyPort[], after: readonly ProxyPort[]): CommonEnds {
+    if (before === this.#before && after === this.#after) return this.#ends;
+    const most = Math.min(before.length, after.length);
+    let head = 0;
+    // Unlike ===, this looks at no object that is the same, which after a pause is no longer in the processor's cache.
+    while (head < most && Object.is(before[head], after[head])) head += 1;
+    let tail = 0;
+    while (tail < most - head && Object.is(before[before.length - 1 - tail], after[after.length - 1 - tail])) tail += 1;
+    [this.#before, this.#after, this.#ends] = [before, after, { head, tail }];
+    return this.#ends;
+  }
+}
+
+/** Puts `replacement` in the place of `count` of `list` from `start` on. For a few the list is not copied. */
+function replaced<T>(list: T[], start: number, count: number, replacement: readonly T[]): T[] {
+  if (replacement.length > 1_000) return list.slice(0, start).concat(replacement, list.slice(start + count));
+  list.splice(start, count, ...replacement);
+  return list;
+}
+
 export class PortFragments<Fragment extends object> {
+  readonly #comparison: PortComparison;
+  /** The very list of the last time, which nobody changes. */
   #ports: readonly ProxyPort[] = [];
-  #fragments: readonly Fragment[] = [];
+  #fragments: Fragment[] = [];
   #basis: string | undefined;
 
+  constructor(comparison: PortComparison = new PortComparison()) {
+    this.#comparison = comparison;
+  }
+
+  /** Until the next update. */
   get list(): readonly Fragment[] {
     return this.#fragments;
   }
@@ -34,21 +73,15 @@ export class PortFragments<Fragment extends object> {
   update(ports: readonly ProxyPort[], basis: string, render: (port: ProxyPort) => Fragment): FragmentChange<Fragment> {
     const before = this.#ports;
     const isSameBasis = basis === this.#basis;
-    const most = isSameBasis ? Math.min(before.length, ports.length) : 0;
-    let head = 0;
-    while (head < most && before[head] === ports[head]) head += 1;
-    let tail = 0;
-    while (tail < most - head && before[before.length - 1 - tail] === ports[ports.length - 1 - tail]) tail += 1;
+    const { head, tail } = isSameBasis ? this.#comparison.of(before, ports) : { head: 0, tail: 0 };
     const oldPorts = before.slice(head, before.length - tail);
     const newPorts = ports.slice(head, ports.length - tail);
     const old = this.#fragments.slice(head, before.length - tail);
     const known = new Map<ProxyPort, Fragment>();
     if (isSameBasis) for (const [index, fragment] of old.entries()) known.set(oldPorts[index]!, fragment);
     const now = newPorts.map((port) => known.get(port) ?? render(port));
-    if (newPorts.length > 0 || oldPorts.length > 0) {
-      this.#fragments = [...this.#fragments.slice(0, head), ...now, ...this.#fragments.slice(before.length - tail)];
-      this.#ports = [...ports];
-    }
+    this.#fragments = replaced(this.#fragments, head, old.length, now);
+    this.#ports = ports;
     this.#basis = basis;
     return { came: missing(now, old, newPorts), gone: missing(old, now, oldPorts) };
   }

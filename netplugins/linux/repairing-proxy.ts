@@ -8,11 +8,13 @@ import {
   type Clock,
   type Logger,
   type Proxy,
+  type ProxyPort,
   type ProxyState,
   type ProxyStatus,
   type ServiceVerdict,
 } from '../../kernel/contract/index.ts';
 import { trackingProblem, unservedPorts } from './sctp-support.ts';
+import { PortComparison } from './port-fragments.ts';
 import { decide, type Decision, type ServiceFlow } from './service-decision.ts';
 
 export interface RepairingProxyOptions {
@@ -30,6 +32,8 @@ const retryMs = 1_000;
 
 export abstract class RepairingProxy implements Proxy, AsyncDisposable {
   readonly #frame: RepairingProxyOptions;
+  /** What all parts of the proxy compare the last list of ports with the next by. */
+  protected readonly comparison = new PortComparison();
   #desired: ProxyState | undefined;
   #stop: (() => void) | undefined;
   #timer: NodeJS.Timeout | undefined;
@@ -70,10 +74,11 @@ export abstract class RepairingProxy implements Proxy, AsyncDisposable {
       if (this.#closed) throw new PintleError('UNAVAILABLE', `Proxy ${name} is disposed: expected no sync any more`);
       try {
         const changed = await this.bring(desired);
+        const before = this.#desired;
         this.#desired = desired;
         this.#trouble = undefined;
         this.#lastSyncMs = clock.now();
-        this.#sayWhatIsUnserved(desired);
+        this.#sayWhatIsUnserved(desired, before);
         return { changed };
       } catch (error) {
         this.#trouble = messageOf(error);
@@ -151,8 +156,15 @@ export abstract class RepairingProxy implements Proxy, AsyncDisposable {
     });
   }
 
-  #sayWhatIsUnserved({ ports }: ProxyState): void {
-    const sctp = ports.filter(({ protocol }) => protocol === 'SCTP');
+  #sayWhatIsUnserved({ ports }: ProxyState, before: ProxyState | undefined): void {
+    const isSctp = ({ protocol }: ProxyPort): boolean => protocol === 'SCTP';
+    if (before !== undefined) {
+      // One of ten thousand ports has changed, usually, and none with SCTP.
+      const { head, tail } = this.comparison.of(before.ports, ports);
+      const changed = (of: readonly ProxyPort[]): readonly ProxyPort[] => of.slice(head, of.length - tail);
+      if (![...changed(before.ports), ...changed(ports)].some(isSctp)) return;
+    }
+    const sctp = ports.filter(isSctp);
     const why = sctp.length === 0 ? undefined : (this.#frame.sctpProblem ?? trackingProblem(this.#frame));
     const shortcoming = why === undefined ? undefined : `${unservedPorts(sctp)}: ${why}`;
     if (shortcoming !== undefined && shortcoming !== this.#shortcoming)

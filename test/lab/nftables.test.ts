@@ -344,6 +344,26 @@ test('endpoints come and go one by one, each sync as small as the change', async
   t.deepEqual(await answers(one.pod, vip, 8000, 40), ['node-0', 'node-1', 'node-2']);
 });
 
+test('one endpoint more than the rules for all draw from, and back: each is met, and no other', async (t) => {
+  const { members, proxy } = await setUp(t, 1);
+  const [one] = members as [Member];
+  const all = Array.from({ length: 17 }, (_, index) => ({ ...endpoints(one, one)[0]!, port: 8100 + index }));
+  for (const each of all) await one.pod.serve(each.port, `at-${each.port}`);
+  for (const count of [17, 16, 3, 17]) {
+    const list = all.slice(0, count);
+    await proxy.sync(state(0, port({ endpoints: list, nodePort: 30080, externalPolicy: 'Local' })));
+    for (const [host, to] of [
+      [vip, 8000],
+      [nodeAddress(0), 30080],
+    ] as const) {
+      const met = new Set<string>();
+      for (let draws = 0; draws < 2_000 && met.size < count; draws += 20)
+        for (const answer of await answers(one.node, host, to, 20)) met.add(answer);
+      t.deepEqual([...met].sort(), list.map((each) => `at-${each.port}`).sort(), `${count} at ${host}`);
+    }
+  }
+});
+
 test('a sticky Service can lose and regain endpoints and affinity without residue', async (t) => {
   const { members, proxy } = await setUp(t);
   const [one, two] = members as [Member, Member];

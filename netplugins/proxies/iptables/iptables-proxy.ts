@@ -112,7 +112,7 @@ export class IptablesProxy extends RepairingProxy {
       family,
       chains: this.#chainsOf(family, choice.backend),
       picture: undefined,
-      fragments: new PortFragments(),
+      fragments: new PortFragments(this.comparison),
       flows: new UdpFlows(family, this.#options),
       context: undefined,
     }));

@@ -65,7 +65,7 @@ export class NftablesProxy extends RepairingProxy {
       return {
         table: new ProxyTable(family, wishes, nft),
         wishes,
-        fragments: new PortFragments<Fragment>(),
+        fragments: new PortFragments<Fragment>(this.comparison),
         flows: new UdpFlows(family, options),
         common: [],
         context: undefined,
