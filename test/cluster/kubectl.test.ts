@@ -3,8 +3,10 @@ import { spawn } from 'node:child_process';
 import { writeFileSync } from 'node:fs';
 import { basename, join } from 'node:path';
 import { createInterface } from 'node:readline';
+import 'reflect-metadata';
 import test, { type ExecutionContext } from 'ava';
-import { kubectls, TestCluster } from './support/cluster.ts';
+import { kubectls, TestCluster, type Output } from './support/cluster.ts';
+import { forward } from './support/forward.ts';
 import { normalised, scenario } from './support/scenario.ts';
 import '../overdue-end.ts';
 
@@ -38,6 +40,19 @@ interface Told {
 
 const namespaceOf = (index: number): string => `everyday-${index}`;
 
+/** For a client certificate, as base64 of PEM. */
+async function certificateRequest(): Promise<string> {
+  const { Pkcs10CertificateRequestGenerator } = await import('@peculiar/x509');
+  const algorithm = { name: 'ECDSA', namedCurve: 'P-256', hash: 'SHA-256' };
+  const keys = await crypto.subtle.generateKey(algorithm, false, ['sign', 'verify']);
+  const request = await Pkcs10CertificateRequestGenerator.create({
+    name: 'CN=someone',
+    keys,
+    signingAlgorithm: algorithm,
+  });
+  return Buffer.from(request.toString('pem')).toString('base64');
+}
+
 /** Takes every step of the scenario. */
 async function take(t: ExecutionContext, binary: string, index: number): Promise<Told> {
   const { raw, ok } = tools(t, binary, namespaceOf(index));
@@ -45,17 +60,23 @@ async function take(t: ExecutionContext, binary: string, index: number): Promise
   const minor = Number.parseInt(client.clientVersion.minor, 10);
   const file = join(cluster.folder, '..', `said-${index}`);
   writeFileSync(file, 'of a file\n');
-  const names = { file, ns: namespaceOf(index), node: `node-${(index % 3) + 1}` };
-  const filled = (word: string) => word.replaceAll(/\{(ns|node|file)\}/g, (_, name: keyof typeof names) => names[name]);
+  const names = { csr: await certificateRequest(), file, ns: namespaceOf(index), node: `node-${(index % 3) + 1}` };
+  const throughPort = async ([, target, port]: readonly string[]): Promise<Output> => {
+    const way = await forward(cluster, target!, Number(port), { binary, namespace: names.ns });
+    const stdout = await (await fetch(way.url)).text().finally(() => way.close());
+    return { code: 0, stdout, stderr: '' };
+  };
+  const filled = (word: string) =>
+    word.replaceAll(/\{(ns|node|file|csr)\}/g, (_, name: keyof typeof names) => names[name]);
   await ok(['create', 'namespace', names.ns]);
   const outputs: (string | undefined)[] = [];
   const problems: string[] = [];
-  for (const { line, input, expect, code = 0, until, lastLine, since = 0 } of scenario(podNode)) {
+  for (const { line, input, expect, code = 0, until, lastLine, forwards, since = 0 } of scenario(podNode)) {
     const argv = line.split(' ').map((word) => filled(word.replaceAll('~', ' ')));
     let said = '';
     const limit = Date.now() + 60_000;
     for (let isDone = since > minor; !isDone;) {
-      const output = await raw(argv, input);
+      const output = forwards ? await throughPort(argv) : await raw(argv, input && filled(input));
       // Of what succeeds, hints and warnings are each version's own.
       said = output.code === 0 ? output.stdout : output.stdout + output.stderr;
       const isAsExpected = output.code === code && (expect === undefined || expect.test(said));

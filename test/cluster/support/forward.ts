@@ -10,9 +10,14 @@ export interface Forward {
 }
 
 /** `kubectl port-forward` to a pod or Service, once it listens. */
-export async function forward(cluster: TestCluster, target: string, port: number): Promise<Forward> {
+export async function forward(
+  cluster: TestCluster,
+  target: string,
+  port: number,
+  { binary = kubectls()[0]!, namespace = 'default' }: { readonly binary?: string; readonly namespace?: string } = {},
+): Promise<Forward> {
   const env = { PATH: process.env['PATH'], HOME: join(cluster.folder, '..', 'home'), KUBECONFIG: cluster.kubeconfig };
-  const child = spawn(kubectls()[0]!, ['port-forward', target, `:${port}`], {
+  const child = spawn(binary, ['-n', namespace, 'port-forward', target, `:${port}`], {
     env,
     stdio: ['ignore', 'pipe', 'inherit'],
   });

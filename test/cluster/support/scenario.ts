@@ -1,6 +1,7 @@
 /**
  * What a user does with kubectl, as data: each kubectl at hand takes the same steps in a namespace of its own, and they
- * must be told the same. `{ns}` and `{node}` stand for its namespace and a node; a blank within a word is written `~`.
+ * must be told the same. `{ns}` and `{node}` stand for its namespace and a node, `{csr}` for a certificate request; a blank
+ * within a word is written `~`.
  */
 export interface Step {
   readonly line: string;
@@ -16,6 +17,8 @@ export interface Step {
   readonly lastLine?: true;
   /** Why kubectl 1.20 and those from 1.27 on print different things here. That they do is tested as well. */
   readonly differs?: string;
+  /** `port-forward TARGET PORT`: the output is what answers through it, and then it ends. */
+  readonly forwards?: true;
   /** The minor version that brought the command. */
   readonly since?: number;
 }
@@ -55,6 +58,23 @@ const rolledOut: Step = {
   expect: /successfully rolled out/,
   lastLine: true,
 };
+
+const listener = `
+apiVersion: v1
+kind: Pod
+metadata: { name: listener }
+spec:
+  restartPolicy: Never
+  containers:
+  - { name: c, image: host, command: [sh, -c, cat; echo over], stdin: true, stdinOnce: true }
+`;
+
+const certificateRequest = (name: string): string => `
+apiVersion: certificates.k8s.io/v1
+kind: CertificateSigningRequest
+metadata: { name: ${name}-{ns} }
+spec: { request: '{csr}', signerName: kubernetes.io/kube-apiserver-client, usages: [client auth] }
+`;
 
 const talk = 'i=0;~while~:;~do~i=$((i+1));~echo~line~$i;~sleep~0.1;~done';
 const badPod = 'apiVersion: v1\nkind: Pod\nmetadata: {name: Bad_Name}\nspec: {containers: [{name: c, image: host}]}';
@@ -163,6 +183,18 @@ export const scenario = (node: string): readonly Step[] => [
   { line: 'exec talker -- sh -c exit~7', code: 7, expect: /exit code 7/ },
   { line: 'logs talker --limit-bytes=14', expect: /^line 1\nline 2\n$/ },
   { line: 'logs talker --tail=1', expect: /^line \d+\n$/, lastLine: true },
+  { line: 'create -f -', input: listener, expect: /pod\/listener created/ },
+  { line: 'wait --for=condition=Ready pod/listener --timeout=60s', expect: /condition met/ },
+  { line: 'attach -i listener', input: 'heard\n', expect: /^heard\nover\n$/ },
+  { line: 'wait --for=jsonpath={.status.phase}=Succeeded pod/listener --timeout=60s', expect: /met/, since: 23 },
+  { line: 'get pod listener', expect: /listener +0\/1 +Completed +0 /, until: true },
+  {
+    line: 'attach listener',
+    code: 1,
+    expect: /cannot attach a container in a completed pod; current phase is Succeeded/,
+  },
+  { line: 'port-forward service/web 80', forwards: true, expect: /^three web-/ },
+  { line: 'port-forward deployment/web 8080', forwards: true, expect: /^three web-/ },
   { line: 'cp {file} talker:/tmp/copied' },
   { line: 'exec talker -- cat /tmp/copied', expect: /^of a file/ },
   { line: 'run -i --rm --quiet one --image=host --restart=Never -- cat', input: 'said\n', expect: /^said\n/ },
@@ -171,6 +203,15 @@ export const scenario = (node: string): readonly Step[] => [
   { line: 'debug talker --image=host --target=talker --container=look -- true', expect: /./, since: 23 },
   { line: 'auth whoami', expect: /pintle-admin/, since: 27 },
   { line: 'create token bot', expect: /^ey/, since: 24 },
+  { line: 'create -f -', input: certificateRequest('good'), expect: /\/good-\S+ created/ },
+  { line: 'create -f -', input: certificateRequest('bad'), expect: /\/bad-\S+ created/ },
+  { line: 'get csr good-{ns}', expect: /kubernetes\.io\/kube-apiserver-client +pintle-admin .* Pending/ },
+  { line: 'certificate approve good-{ns}', expect: /\/good-\S+ approved/ },
+  { line: 'certificate deny bad-{ns}', expect: /\/bad-\S+ denied/ },
+  { line: 'get csr good-{ns} bad-{ns}', expect: / Approved\n.* Denied\n/ },
+  { line: 'get csr good-{ns} -o jsonpath={.status.conditions[*].reason}', expect: /^KubectlApprove$/ },
+  { line: 'certificate deny good-{ns}', code: 1, expect: /./ },
+  { line: 'delete csr good-{ns} bad-{ns}', expect: /"bad-\S+" deleted/ },
   { line: 'cordon {node}', expect: /cordoned/ },
   { line: 'get node {node}', expect: /SchedulingDisabled/ },
   {
