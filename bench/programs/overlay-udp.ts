@@ -219,7 +219,8 @@ function report(condition: Condition, asked: readonly Mode[], samples: ReadonlyM
   );
   const base = samples.get(`${condition} vxlan`);
   for (const mode of asked) {
-    const own = samples.get(`${condition} ${mode}`) ?? [];
+    const own = samples.get(`${condition} ${mode}`);
+    if (own === undefined) continue;
     const ratio = (pick: (sample: Sample) => number): string =>
       base === undefined
         ? ''

@@ -48,7 +48,9 @@ export interface ShortcutPlace {
 }
 
 export const sentIndex = 0;
+/** One by one, or many in one. */
 export const receivedIndex = 1;
+/** Those that went to be gathered. */
 export const gatheredIndex = 2;
 /** Not counted: the index of the link behind which packets are gathered (gathering-link.ts); 0: there is none yet. */
 export const gatheringIndex = 3;
@@ -261,10 +263,10 @@ export function receiverProgram(place: ShortcutPlace): Buffer {
     .storeValue('u16', 7, 12, ipv6)
     .label('typed');
   countDown(program, frame);
-  count(program, counters, receivedIndex);
   program.jumpIf(9, 'equal', 0, 'deliver');
   count(program, counters, gatheredIndex);
   program.copy(1, 9).set(2, 0).call(bpfHelpers.redirect).exit().label('deliver');
+  count(program, counters, receivedIndex);
   program.set(1, device).set(2, BPF_F_INGRESS).call(bpfHelpers.redirect).exit();
 
   // Not all of the headers are where they can be read.

@@ -140,7 +140,8 @@ export class Shortcut {
 
   counters(): { readonly sent: number; readonly received: number; readonly gathered: number } {
     const read = (index: number): number => Number(this.#counters.get(keyOf(index))?.readBigUInt64LE() ?? 0n);
-    return { sent: read(sentIndex), received: read(receivedIndex), gathered: read(gatheredIndex) };
+    const gathered = read(gatheredIndex);
+    return { sent: read(sentIndex), received: read(receivedIndex) + gathered, gathered };
   }
 }
 
