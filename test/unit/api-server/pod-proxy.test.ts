@@ -21,14 +21,16 @@ async function opened(
   t: ExecutionContext,
 ): Promise<{ readonly api: Api; readonly port: number; readonly heard: Heard[] }> {
   const heard: Heard[] = [];
-  const web = createServer(async (request, response) => {
+  const web = createServer((request, response) => {
     let body = '';
-    for await (const chunk of request) body += String(chunk);
-    heard.push({ method: request.method, url: request.url, headers: request.headers, body });
-    if (request.url === '/moved') response.setHeader('location', '/there?x=1');
-    response.statusCode = request.url === '/moved' ? 302 : 200;
-    response.setHeader('content-type', 'text/x-web');
-    response.end('from the pod');
+    request.on('data', (chunk: Buffer) => (body += chunk.toString()));
+    request.on('end', () => {
+      heard.push({ method: request.method, url: request.url, headers: request.headers, body });
+      if (request.url === '/moved') response.setHeader('location', '/there?x=1');
+      response.statusCode = request.url === '/moved' ? 302 : 200;
+      response.setHeader('content-type', 'text/x-web');
+      response.end('from the pod');
+    });
   });
   web.listen(0, '127.0.0.1');
   await once(web, 'listening');
