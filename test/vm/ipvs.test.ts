@@ -3,14 +3,16 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import test from 'ava';
 import { proxyConformance } from '../../kernel/conformance/proxy.ts';
-import type { ProxyCapability, ProxyEndpoint, ProxyPort, ProxyState } from '../../kernel/contract/index.ts';
+import type { Proxy, ProxyCapability, ProxyEndpoint, ProxyPort, ProxyState } from '../../kernel/contract/index.ts';
 import { isRefused } from '../../netplugins/linux/libc.ts';
 import { openIpvs } from '../../netplugins/linux/ipvs.ts';
 import plugin from '../../netplugins/proxies/ipvs/index.ts';
 import { probeIpvs } from '../../netplugins/proxies/ipvs/probe.ts';
 import { openHostedProxy } from '../lab/support/hosted-proxy.ts';
 import { killUnderLoad } from '../lab/support/kill-under-load.ts';
+import { openIptablesProxy } from '../lab/support/iptables-place.ts';
 import { ipvsTraces, openIpvsProxy } from '../lab/support/ipvs-place.ts';
+import { openNftablesProxy } from '../lab/support/nftables-place.ts';
 import { openProxyBed } from '../lab/support/proxy-bed.ts';
 import { checkServiceRange } from '../lab/support/service-range.ts';
 import { nodeAddress, until, type Place } from '../lab/support/topology.ts';
@@ -130,6 +132,38 @@ test.serial(
   },
 );
 
+test.serial('a client that uses its port again never meets an endpoint that takes no new connections', async (t) => {
+  const { one, two, proxy } = await setUp(t);
+  // A port can be used again a second after its connection has ended.
+  one.pod.run('sysctl', '-w', 'net.ipv4.tcp_tw_reuse=1');
+  const met = async (): Promise<string> => {
+    let name = '';
+    await until(
+      'the port is free',
+      async () => {
+        const options = { localPort: 41_000, timeoutMs: 10_000 };
+        const { answer, error } = await one.pod.tcp(vip, 8000, options);
+        name = error ?? answer?.split(' ')[0] ?? '';
+        return error !== 'EADDRNOTAVAIL' && error !== 'EADDRINUSE';
+      },
+      patienceMs,
+    );
+    return name;
+  };
+  const [first, second] = [endpoint(one.ip, { local: true }), endpoint(two.ip)];
+  for (const [stays, leaves, name] of [
+    [second, first, 'node-1'],
+    [first, second, 'node-0'],
+  ] as const) {
+    await proxy.sync(state(port({ endpoints: [leaves] })));
+    t.is(await met(), name === 'node-0' ? 'node-1' : 'node-0');
+    await proxy.sync(state(port({ endpoints: [stays, { ...leaves, ready: false, terminating: true }] })));
+    // IPVS remembers the connection for two minutes more, and with it the endpoint.
+    t.regex(one.node.run('cat', '/proc/net/ip_vs_conn'), /\bA028\b/, 'the connection is remembered');
+    t.is(await met(), name, 'the endpoint only serves what it has');
+  }
+});
+
 test.serial(
   'a new instance changes nothing that is right, mends what is not, and leaves what is another’s',
   async (t) => {
@@ -174,6 +208,97 @@ test.serial('kill -9 under load fails no connection, and UDP flows keep their en
       await last[Symbol.asyncDispose]();
     },
   });
+});
+
+test.serial(
+  'nftables to ipvs to iptables on one node: each works, leaves nothing, and takes nothing foreign along',
+  async (t) => {
+    const { one, two } = await network();
+    const { node, pod } = one;
+    const foreign = ['-t', '192.168.99.1:9999', '-s', 'wlc'];
+    node.run('ipvsadm', '-A', ...foreign);
+    node.run('ipset', 'create', 'theirs', 'hash:ip');
+    node.run('nft', 'add table inet theirs; add chain inet theirs c { type filter hook input priority 5; }');
+    t.teardown(() => {
+      node.run('ipvsadm', '-D', '-t', '192.168.99.1:9999');
+      node.run('ipset', 'destroy', 'theirs');
+      node.run('nft', 'delete', 'table', 'inet', 'theirs');
+    });
+    const services = state(
+      port({ nodePort: 30080, endpoints: [endpoint(one.ip, { local: true }), endpoint(two.ip)] }),
+      port({ service: 'empty', port: 9000 }),
+    );
+    const before = ipvsTraces(node);
+    // Each begins where the one before has gone, as with an agent whose config names another.
+    const modes: readonly (readonly [string, () => Proxy & AsyncDisposable])[] = [
+      ['nftables', () => openNftablesProxy(node, ['ip'])],
+      ['ipvs', () => openIpvsProxy(node, 'nft', { families: ['ip'] })],
+      ['iptables', () => openIptablesProxy(node, 'nft', ['ip'])],
+    ];
+    for (const [mode, open] of modes) {
+      const proxy = open();
+      t.teardown(() => proxy[Symbol.asyncDispose]());
+      await proxy.sync(services);
+      for (const [host, to] of [
+        [vip, 8000],
+        [nodeAddress(0), 30080],
+      ] as const)
+        t.regex((await pod.tcp(host, to, { timeoutMs: 10_000 })).answer ?? '', /^node-/, `${mode}: ${host}`);
+      t.is((await pod.tcp(vip, 9000, { timeoutMs: 10_000 })).error, 'ECONNREFUSED', mode);
+      await proxy.purge();
+      t.is(ipvsTraces(node), before, `${mode} is gone`);
+    }
+  },
+);
+
+test.serial('a packet is explained: virtual service, destinations, and why it ends', async (t) => {
+  const { one, two } = await network();
+  const stateDir = mkdtempSync(join(tmpdir(), 'pintle-ipvs-'));
+  t.teardown(() => rmSync(stateDir, { recursive: true, force: true }));
+  const proxy = openHostedProxy(one.node, { mode: 'ipvs', stateDir });
+  t.teardown(async () => {
+    await proxy.purge();
+    await proxy[Symbol.asyncDispose]();
+  });
+  const ask = (number: number) =>
+    proxy.trace({
+      pods: [{ id: 'one', ip: one.ip, netns: one.pod.netns }],
+      ...{ peers: [two.peer], podCidrs: one.peer.podCidrs },
+      question: {
+        ask: 'trace',
+        from: { kind: 'pod', address: one.ip },
+        flow: { protocol: 'TCP', destination: vip, port: number },
+      },
+    });
+  await proxy.sync(
+    state(
+      port({ endpoints: [endpoint(one.ip, { local: true }), endpoint(two.ip)] }),
+      port({ service: 'empty', port: 9000 }),
+    ),
+  );
+  const { onNode, paths } = await ask(8000);
+  const shown = onNode.map(({ what, shown: text }) => `${what} ${text}`);
+  for (const expected of [
+    `service ipvs tcp ${vip} 8000 rr`,
+    `service ipvs tcp ${vip} 8000 -> ${one.ip} 80`,
+    `service ipvs tcp ${vip} 8000 -> ${two.ip} 80`,
+  ])
+    t.true(shown.includes(expected), `${expected} in ${shown.join('\n')}`);
+  t.deepEqual(
+    onNode.filter(({ problem }) => problem !== undefined),
+    [],
+  );
+  t.deepEqual(
+    paths.map(({ end }) => end.kind),
+    ['pod', 'leaves'],
+  );
+  t.like(paths[1]?.end, { kind: 'leaves', node: 'node-1' });
+  const refused = await ask(9000);
+  t.regex(
+    refused.onNode.flatMap(({ problem }) => problem?.text ?? []).join(),
+    /rejected: the Service has no endpoints/,
+  );
+  t.deepEqual(refused.paths, []);
 });
 
 test.serial('a link of the same name that is another’s is left alone', async (t) => {

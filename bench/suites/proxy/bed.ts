@@ -186,6 +186,7 @@ export class ProxyBed implements Bed {
     await this.#changes(effort, record, signal);
     await this.#rollOut(effort, record, signal);
     record('memory', residentBytesOf(this.#process.pid) / 2 ** 20);
+    record('purge', (await this.#process.call('proxy', 'purge')).ms);
   }
 
   async #changes({ repeats, patienceMs }: Effort, record: Recorder, signal: AbortSignal): Promise<void> {

@@ -68,6 +68,7 @@ export const proxyMetrics: readonly Metric[] = [
     group: 'programming cpu',
     leastChange: 0.2,
   }),
+  metric({ id: 'purge', title: 'removal of all', unit: 'ms', better: 'less', group: 'removal', leastChange: 0.3 }),
   metric({
     id: 'add-service',
     title: 'one Service more',

@@ -1,14 +1,16 @@
 /** A proxy on a test's node, in a process there, seen as a Proxy. */
 import { fork } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
-import type { Proxy, ProxyStatus, ServiceVerdict } from '../../../kernel/contract/index.ts';
+import type { Proxy, ProxyStatus, ServiceVerdict, TraceAnswer } from '../../../kernel/contract/index.ts';
 import { runInNetns } from '../../../netplugins/linux/namespaces.ts';
-import type { Call, ProxySpec, Reply } from './proxy-process.ts';
+import type { Call, ProxySpec, Reply, TraceCall } from './proxy-process.ts';
 import type { Place } from './topology.ts';
 
 export interface HostedProxy extends Proxy, AsyncDisposable {
   /** kill -9 */
   kill(): Promise<void>;
+  /** As the node's agent answers `pintle trace`. */
+  trace(asked: TraceCall): Promise<TraceAnswer>;
 }
 
 export function openUserspaceProxy(
@@ -56,6 +58,7 @@ export function openHostedProxy(node: Place, spec: ProxySpec, path?: string): Ho
     sync: async (desired) => (await ask({ verb: 'sync', desired })) as { changed: number },
     status: () => status,
     explain: async (...args) => (await ask({ verb: 'explain', args })) as ServiceVerdict | undefined,
+    trace: async (asked) => (await ask({ verb: 'trace', asked })) as TraceAnswer,
     purge: async () => void (await ask({ verb: 'purge' })),
     kill: async () => {
       child.kill('SIGKILL');

@@ -8,7 +8,8 @@ import { IptablesProxy } from '../../../netplugins/proxies/iptables/iptables-pro
 import { IpvsProxy } from '../../../netplugins/proxies/ipvs/ipvs-proxy.ts';
 import { NftablesProxy } from '../../../netplugins/proxies/nftables/nftables-proxy.ts';
 import { UserspaceProxy } from '../../../netplugins/proxies/userspace/userspace-proxy.ts';
-import type { Proxy, ProxyState, ProxyStatus } from '../../../kernel/contract/index.ts';
+import type { Peer, Proxy, ProxyState, ProxyStatus, TraceAnswer } from '../../../kernel/contract/index.ts';
+import { trace } from '../../../plugins/components/node-agent/network/tracer.ts';
 import { quiet } from './topology.ts';
 
 export type ProxySpec =
@@ -22,7 +23,15 @@ export type ProxySpec =
     };
 
 export type ExplainArgs = Parameters<NonNullable<Proxy['explain']>>;
+/** The pods that the node's other plugins would name, and what is asked. */
+export interface TraceCall {
+  readonly pods: readonly { readonly id: string; readonly ip: string; readonly netns: string }[];
+  readonly peers: readonly Peer[];
+  readonly podCidrs: readonly string[];
+  readonly question: Parameters<typeof trace>[1];
+}
 export type Call =
+  | { readonly verb: 'trace'; readonly asked: TraceCall }
   | { readonly verb: 'sync'; readonly desired: ProxyState }
   | { readonly verb: 'explain'; readonly args: ExplainArgs }
   | { readonly verb: 'purge' | 'dispose' };
@@ -66,7 +75,15 @@ const tell = (): void => {
 };
 setInterval(tell, 10);
 
+function traceHere({ pods, peers, podCidrs, question }: TraceCall): Promise<TraceAnswer> {
+  const runtime = { listSandboxes: async () => pods };
+  const attachment = { list: async () => pods.map(({ id, ip }) => ({ sandboxId: id, ips: [ip] })) };
+  const view = { podCidrs: () => podCidrs, peers: () => peers };
+  return trace({ nodeName: 'node-0', runtime, attachment, proxy, ...view }, question);
+}
+
 async function run(call: Call): Promise<unknown> {
+  if (call.verb === 'trace') return traceHere(call.asked);
   if (call.verb === 'sync') return proxy.sync(call.desired);
   if (call.verb === 'explain') return proxy.explain?.(...call.args);
   return call.verb === 'purge' ? proxy.purge() : proxy[Symbol.asyncDispose]();

@@ -1,5 +1,5 @@
 /** What is wrong with this node's network, or about to be: each check reads the live kernel and changes nothing. */
-import type { Finding, Overlay } from '../../../../kernel/contract/index.ts';
+import type { Attachment, Finding, Overlay, Runtime } from '../../../../kernel/contract/index.ts';
 import { openRtnetlink } from '../../../../netplugins/linux/rtnetlink.ts';
 import { readSysctl } from '../../../../netplugins/linux/sysctl.ts';
 import { forwardChains, mixedBackends } from '../../../../netplugins/linux/trace/firewall.ts';
@@ -9,6 +9,8 @@ import type { NetworkParts } from './tracer.ts';
 const fullShare = 0.8;
 
 export interface FindingParts extends NetworkParts {
+  readonly runtime: Runtime;
+  readonly attachment: Attachment;
   readonly overlay: Overlay;
 }
 

@@ -1,11 +1,11 @@
 /** Answers `pintle trace` for this node: pod, Service, routes, tunnel, pod. */
 import {
   PintleError,
-  type Attachment,
+  type Attached,
   type NetworkQuestion,
   type Peer,
   type Proxy,
-  type Runtime,
+  type Sandbox,
   type ServiceVerdict,
   type TraceAnswer,
   type TraceFlow,
@@ -23,8 +23,8 @@ import { wayFrom, type NodeView } from '../../../../netplugins/linux/trace/walk.
 
 export interface NetworkParts {
   readonly nodeName: string;
-  readonly runtime: Runtime;
-  readonly attachment: Attachment;
+  readonly runtime: { listSandboxes(): Promise<readonly Pick<Sandbox, 'id' | 'netns'>[]> };
+  readonly attachment: { list(): Promise<readonly Pick<Attached, 'sandboxId' | 'ips'>[]> };
   readonly proxy: Proxy;
   podCidrs(): readonly string[];
   peers(): readonly Peer[];
