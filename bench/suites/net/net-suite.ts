@@ -39,7 +39,10 @@ export async function netSuite(context: SuiteContext): Promise<Suite> {
     const id = `docker overlay${suffix}`;
     beds.set(id, async () => (await import('./docker-bed.ts')).DockerBed.open({ ...variant, size }));
     const factors = { overlay: 'docker', attachment: '', family: variant.family };
-    const skip = variant.family === 'ipv4' ? dockerProblem() : 'Docker gives its overlay no IPv6 unless told to';
+    const skip =
+      variant.family === 'ipv4'
+        ? dockerProblem()
+        : 'a swarm of Docker allocates no IPv6 addresses: containers on both nodes have the same one';
     return {
       ...{ id, factors: { ...factors, offload: variant.hasOffloads ? 'on' : 'off' }, baseline, isBaseline: false },
       ...{ contest: `${variant.family}${suffix}`, skip },
