@@ -14,8 +14,9 @@ import {
   type V1Status,
 } from '@kubernetes/client-node';
 import test from 'ava';
-import { labMainPid, processesLike } from '../../cli/up/lab-processes.ts';
+import { labMainPid } from '../../cli/up/lab-processes.ts';
 import { hasEnded, identify } from '../../lab/index.ts';
+import { agentPid } from './support/agents.ts';
 import { TestCluster } from './support/cluster.ts';
 import { eventually } from './support/pods.ts';
 
@@ -144,8 +145,7 @@ test.serial('an agent that is killed comes back to its running containers', asyn
     return ready(pods) ? pods : undefined;
   });
   const labPid = labMainPid(cluster.record().lab.pid);
-  const inLab = processesLike(labPid);
-  const agent = inLab.find((pid) => commandLine(pid)[2] === 'agent' && commandLine(pid).includes('node-1'))!;
+  const agent = agentPid(labPid, 'node-1')!;
   t.truthy(agent);
   const argv = commandLine(agent);
   // A container runs before its shell has become the program that it names.

@@ -9,6 +9,27 @@ import type { TestCluster } from './cluster.ts';
 
 export { commandLine };
 
+/** An agent's child that has not become its own program yet has the agent's command line: the agent is nobody's child of these. */
+export function agentPid(labPid: number, node: string): number | undefined {
+  const found = processesLike(labPid).filter((pid) => {
+    const words = commandLine(pid);
+    return words[2] === 'agent' && words.includes(node);
+  });
+  return found.find((pid) => {
+    const parent = parentOf(pid);
+    return parent !== undefined && !found.includes(parent);
+  });
+}
+
+/** Undefined: it has ended. */
+function parentOf(pid: number): number | undefined {
+  try {
+    return Number(/^PPid:\s+(\d+)/m.exec(readFileSync(`/proc/${pid}/status`, 'latin1'))?.[1]);
+  } catch {
+    return undefined;
+  }
+}
+
 /** Agents are parts of the lab; one that a test starts stands outside, in a node's namespaces. */
 export class Agent {
   readonly #cluster: TestCluster;
@@ -26,10 +47,7 @@ export class Agent {
   }
 
   get pid(): number | undefined {
-    return processesLike(this.#labPid).find((pid) => {
-      const words = commandLine(pid);
-      return words[2] === 'agent' && words.includes(this.node);
-    });
+    return agentPid(this.#labPid, this.node);
   }
 
   async kill(): Promise<void> {
