@@ -43,6 +43,7 @@ export async function startPlugin<Result>(
     readonly uses?: object;
     readonly clock?: Clock | undefined;
     readonly facts?: Partial<ClusterFacts>;
+    readonly nodeName?: string;
   } = {},
 ): Promise<Result & AsyncDisposable> {
   const checked = await plugin.config['~standard'].validate(given.config ?? {});
@@ -54,7 +55,7 @@ export async function startPlugin<Result>(
     log: quiet,
     clock: given.clock ?? systemClock,
     stateDir: '',
-    nodeName: undefined,
+    nodeName: given.nodeName,
     processMetrics: async () => '',
   };
   const start = plugin.start as (context: unknown, signal: AbortSignal) => Promise<Result & AsyncDisposable>;
