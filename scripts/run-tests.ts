@@ -14,13 +14,17 @@ import { failedFiles } from './failed-files.ts';
 import { judgeLane, type LaneRun, summary } from './judge-lane.ts';
 import type { TapResult } from './tap.ts';
 
+/** Lab; whole clusters; another Node, another kernel and the benchmark. */
+const tracks = ['lab', 'cluster', 'others'] as const;
+type Track = (typeof tracks)[number];
+
 interface Lane {
   readonly name: string;
   readonly argv: readonly string[];
   /** A tool that reports by its exit code counts as one check; the others speak TAP. */
   readonly isTool: boolean;
   /** Lanes with a track leave much of the machine idle: the tracks run at the same time, each its lanes in their order. */
-  readonly track?: 'network' | 'cluster' | 'other-node';
+  readonly track?: Track;
   /** Why this host cannot run it; undefined: it can. */
   problem?(): string | undefined;
   /** The lane with one file of `folder` only, for a second hearing. Absent: what fails has failed. */
@@ -43,17 +47,18 @@ const lanes: readonly Lane[] = [
   { name: 'lint', argv: ['node_modules/.bin/oxlint', '--type-aware', '--deny-warnings'], isTool: true },
   { name: 'format', argv: ['node_modules/.bin/prettier', '--check', '.'], isTool: true },
   { name: 'unit', argv: ava('ava.config.js'), isTool: false },
-  { ...testLane('lab', inPrivateNamespaces), track: 'network' },
+  { ...testLane('lab', inPrivateNamespaces), track: 'lab' },
+  { ...testLane('cluster', (argv) => argv), track: 'cluster' },
+  ...otherNode(process.env['PINTLE_TEST_NODE']),
   {
     ...testLane('vm', (argv) => [process.execPath, 'out/lab/kernels/run-on.js', '--target', 'vm', '--', ...argv]),
-    track: 'network',
+    track: 'others',
     problem: () => {
       const problem = kernelProblem('vm');
       return problem === undefined ? undefined : `${problem.reason}; ${problem.fix}`;
     },
   },
-  { ...testLane('cluster', (argv) => argv), track: 'cluster' },
-  ...otherNode(process.env['PINTLE_TEST_NODE']),
+  { ...testLane('bench', (argv) => argv), track: 'others' },
 ];
 
 /** Tests of out/test/NAME under ava.NAME.config.js, started by `inside`. */
@@ -70,12 +75,12 @@ function otherNode(node: string | undefined): readonly Lane[] {
   if (node === undefined || node === '') return [];
   const scenario = 'out/test/cluster/kubectl.test.js';
   return [
-    { name: 'unit-other-node', argv: ava('ava.config.js', node), isTool: false, track: 'other-node' },
+    { name: 'unit-other-node', argv: ava('ava.config.js', node), isTool: false, track: 'others' },
     {
       name: 'cluster-other-node',
       argv: ava('ava.cluster.config.js', node, scenario),
       isTool: false,
-      track: 'other-node',
+      track: 'others',
     },
   ];
 }
@@ -196,12 +201,12 @@ if (unknown.length > 0) {
   removeOrphans();
   const heard: (readonly [Lane, TapResult])[] = [];
   const chosen = lanes.filter(({ name }) => wanted.length === 0 || wanted.includes(name));
-  const runTrack = async (track: Lane['track']): Promise<void> => {
+  const runTrack = async (track: Track | undefined): Promise<void> => {
     for (const lane of chosen.filter((one) => one.track === track))
       if (!isInterrupted) heard.push([lane, await runLane(lane)]);
   };
   await runTrack(undefined);
-  await Promise.all((['network', 'cluster', 'other-node'] as const).map(runTrack));
+  await Promise.all(tracks.map(runTrack));
   const results = isInterrupted ? heard.map(([, result]) => result) : await hearAgain(heard);
   const total: TapResult = {
     passed: results.reduce((sum, { passed }) => sum + passed, 0),

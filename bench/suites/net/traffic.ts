@@ -47,6 +47,8 @@ export const efforts: Readonly<Record<Size, Effort>> = {
 
 export const warmUpMs = 100;
 const probesPerSecond = 2_000;
+/** Processors are accounted for in ticks of 10 ms. */
+const restMs = 500;
 const gigabyte = 1e9;
 
 export const netTools: readonly Tool[] = ['iperf3'];
@@ -64,7 +66,7 @@ export async function measureAcross(
   const target = { host, port: echoPort };
   const load = { ...target, durationMs: effort.latencyMs, warmUpMs };
 
-  if (agents.length > 0) record('agent-idle-cpu', await agentShare(agents, () => pause(effort.latencyMs, signal)));
+  if (agents.length > 0) record('agent-idle-cpu', await agentShare(agents, () => pause(restMs, signal)));
   // Warm-up: caches of neighbours and routes, the JIT of the pods.
   await tcpStream(client.place, host, { streams: 1, bytes: 5_000_000 }, signal);
 

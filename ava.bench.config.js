@@ -1,0 +1,8 @@
+// `pintle bench` itself. One file at a time: they measure.
+export default {
+  files: ['out/test/bench/**/*.test.js'],
+  workerThreads: false,
+  concurrency: 1,
+  serial: true,
+  timeout: '6m',
+};
