@@ -8,6 +8,7 @@ import { mkdirSync, openSync, readFileSync, rmSync, writeFileSync } from 'node:f
 import { fileURLToPath } from 'node:url';
 import type { Lease, Node } from '../../kernel/contract/kubernetes.ts';
 import { PintleError } from '../../kernel/contract/errors.ts';
+import { hostFacts } from '../../kernel/host/host-facts.ts';
 import type { ClusterFacts } from '../../kernel/contract/index.ts';
 import {
   enterLab,
@@ -127,6 +128,7 @@ export async function upCluster(options: UpOptions, progress: Progress, signal: 
     const reports = new LabReports();
     let stderr = '';
     const lab = await progress.step('checks of this host', async () => {
+      checkCommands();
       await checkPort(options.endpoint);
       const problem = await labProblem(isRoot);
       if (problem) throw new PintleError('PLUGIN_UNSUPPORTED', `${problem.reason}\nfix: ${problem.fix}`);
@@ -206,6 +208,15 @@ export async function upCluster(options: UpOptions, progress: Progress, signal: 
     await stop();
     throw error;
   }
+}
+
+/** What starts the processes, and locks the store. The plugins of the nodes say in the lab what else is missing. */
+function checkCommands(): void {
+  const { command } = hostFacts();
+  const missing = ['unshare', 'setpriv', 'flock'].filter((name) => command(name) === undefined);
+  if (missing.length === 0) return;
+  const what = missing.length === 1 ? `the command ${missing[0]} is` : `the commands ${missing.join(', ')} are`;
+  throw new PintleError('PLUGIN_UNSUPPORTED', `${what} missing on this host\nfix: apt-get install util-linux`);
 }
 
 function startServer(files: ClusterFiles, options: UpOptions, flags: readonly string[]): ChildProcess {

@@ -4,6 +4,7 @@
  * The same event again (object, type, reason, message) raises `count` and `lastTimestamp` of the first.
  */
 import { isPintleError, type Clock, type Cluster, type KubernetesObject, type Logger } from '../contract/index.ts';
+import type { ObjectReference } from '../contract/kubernetes.ts';
 import { apiTime } from './clock.ts';
 import { resources } from './resources.ts';
 
@@ -26,7 +27,8 @@ interface Entry {
   readonly namespace: string;
   readonly name: string;
   readonly event: {
-    readonly object: KubernetesObject;
+    /** Not the object itself: thousands of entries would keep as many that are gone. */
+    readonly about: ObjectReference;
     readonly type: EventType;
     readonly reason: string;
     readonly message: string;
@@ -71,17 +73,17 @@ class EventWriter {
 
   record(object: KubernetesObject, type: EventType, reason: string, text: string): void {
     const message = text.length > maxMessageLength ? `${text.slice(0, maxMessageLength - 3)}...` : text;
-    const about = object.metadata.uid || `${object.metadata.namespace ?? ''}/${object.metadata.name}`;
+    const identity = object.metadata.uid || `${object.metadata.namespace ?? ''}/${object.metadata.name}`;
     const now = this.#options.clock.now();
-    if (!this.#mayRecord(about, now)) return;
-    const id = `${object.kind}\0${about}\0${type}\0${reason}\0${message}`;
+    if (!this.#mayRecord(identity, now)) return;
+    const id = `${object.kind}\0${identity}\0${type}\0${reason}\0${message}`;
     let entry = this.#entries.get(id);
     if (entry === undefined) {
       const suffix = `${(now * 1000 + (this.#serial++ % 1000)).toString(16)}`;
       entry = {
         namespace: object.metadata.namespace ?? 'default',
         name: `${object.metadata.name.slice(0, 230)}.${suffix}`,
-        event: { object, type, reason, message },
+        event: { about: referenceTo(object), type, reason, message },
         firstAt: now,
         lastAt: now,
         count: 0,
@@ -101,12 +103,12 @@ class EventWriter {
     return new Promise((resolve) => this.#idle.add(resolve));
   }
 
-  #mayRecord(about: string, now: number): boolean {
-    let budget = this.#budgets.get(about);
+  #mayRecord(identity: string, now: number): boolean {
+    let budget = this.#budgets.get(identity);
     if (budget === undefined) {
       keepNewest(this.#budgets, maxEntries);
       budget = { tokens: burst, at: now };
-      this.#budgets.set(about, budget);
+      this.#budgets.set(identity, budget);
     }
     budget.tokens = Math.min(burst, budget.tokens + (now - budget.at) / refillMs);
     budget.at = now;
@@ -164,19 +166,11 @@ class EventWriter {
         if (!isPintleError(error, 'NOT_FOUND')) throw error;
       }
     }
-    const { object, type, reason, message } = entry.event;
+    const { about, type, reason, message } = entry.event;
     const { component, host } = this.#options;
-    const { namespace, name, uid, resourceVersion } = object.metadata;
     await this.#cluster.create(resources.events, {
       metadata: { name: entry.name, namespace: entry.namespace },
-      involvedObject: {
-        apiVersion: object.apiVersion,
-        kind: object.kind,
-        name,
-        uid,
-        ...(namespace === undefined ? {} : { namespace }),
-        ...(resourceVersion === undefined ? {} : { resourceVersion }),
-      },
+      involvedObject: about,
       type,
       reason,
       message,
@@ -189,6 +183,15 @@ class EventWriter {
     });
     entry.writtenCount = count;
   }
+}
+
+function referenceTo({ apiVersion, kind, metadata }: KubernetesObject): ObjectReference {
+  const { namespace, name, uid, resourceVersion } = metadata;
+  return {
+    ...{ apiVersion, kind, name, uid },
+    ...(namespace === undefined ? {} : { namespace }),
+    ...(resourceVersion === undefined ? {} : { resourceVersion }),
+  };
 }
 
 /** Drops the oldest entry of a map that is full. */

@@ -69,6 +69,35 @@ test('without nft: what is missing and the Debian command, before anything start
   return t.false(existsSync(join(base, 's', 'up.json')));
 });
 
+test('without setpriv and flock: both are named before anything starts', async (t) => {
+  if (process.getuid?.() !== 0) return t.log('skipped: hiding a command needs root');
+  const base = folder(t);
+  for (const name of ['upper', 'work']) mkdirSync(join(base, name));
+  const hide = `mount -t overlay -o lowerdir=/usr/bin,upperdir=${base}/upper,workdir=${base}/work overlay /usr/bin && rm /usr/bin/setpriv /usr/bin/flock && exec "$@"`;
+  const state = join(base, 's');
+  const argv = [process.execPath, program, 'up', '--nodes', '1', '--state-dir', state, '--listen', '127.0.0.1:0'];
+  const view = ['--mount', '--propagation', 'private', 'sh', '-c', hide, 'hide', ...argv];
+  const { code, stdout, stderr } = await run('unshare', view);
+  t.is(code, 1, stdout);
+  t.regex(stdout + stderr, /setpriv, flock are missing[^]*apt-get install util-linux/);
+  t.notRegex(stdout, /network of the lab/);
+  return t.false(existsSync(join(state, 'up.json')));
+});
+
+test('a state folder where no folder can be made, as in /proc', async (t) => {
+  for (const command of ['up', 'server']) {
+    const { code, stdout, stderr } = await pintle([
+      command,
+      '--state-dir',
+      '/proc/pintle/deep',
+      '--listen',
+      '127.0.0.1:0',
+    ]);
+    t.is(code, 1);
+    t.regex(stdout + stderr, /state folder \/proc\/pintle\/deep cannot be made.*--state-dir/s);
+  }
+});
+
 test('a state folder that cannot be written', async (t) => {
   const base = folder(t);
   const state = join(base, 'ro');

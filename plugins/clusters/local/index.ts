@@ -34,8 +34,8 @@ const config = z
           .number()
           .positive()
           .max(4_096)
-          .default(16)
-          .describe('Size of such changes of one resource together, at most'),
+          .default(8)
+          .describe('Size of such changes of one resource together, at most; or half of what there is of it, if more'),
         seconds: z.number().positive().max(86_400).default(300).describe('How long such changes are kept'),
       })
       .prefault({}),
@@ -50,7 +50,7 @@ const config = z
       .int()
       .min(100)
       .max(1_000_000)
-      .default(10_000)
+      .default(5_000)
       .describe('How many Events are kept; the oldest go first, looked at every 30 seconds'),
   })
   .prefault({});

@@ -42,6 +42,7 @@ function projectedEvent(resource: Resource, selection: Selection, change: Change
 }
 
 function sharedEvent(resource: Resource, change: Change, type: ObjectEventType): ObjectEvent {
+  if (!resource.view && type === change.type) return (change.event ??= Object.freeze({ type, object: change.object }));
   const name = resource.view ? `${type} ${resource.view.name}` : type;
   change.events ??= new Map();
   let event = change.events.get(name);

@@ -27,6 +27,7 @@ import type { ResourceTarget } from './request-target.ts';
 import { sendJson, sendList, sendObject } from './send-answer.ts';
 import { badRequest, deletedStatus, isUnexpected, methodNotAllowed } from './status.ts';
 import { includeObjectOf } from './table.ts';
+import type { WatchBacklog } from './watch-backlog.ts';
 import { streamWatch } from './watch-stream.ts';
 
 export interface ResourceContext {
@@ -37,6 +38,7 @@ export interface ResourceContext {
   /** Aborts when the server stops: watches end then. */
   readonly stopping: AbortSignal;
   readonly server: ClusterServer;
+  readonly watchBacklog: WatchBacklog;
   readonly onWatchEvents: (resource: ServedResource, count: number) => void;
 }
 
@@ -154,6 +156,7 @@ async function watchAll(
       output,
       include,
       now: context.now,
+      backlog: context.watchBacklog,
       onEvents: (count) => context.onWatchEvents(resource, count),
       onFailure: (error) => {
         if (!isUnexpected(error)) return;

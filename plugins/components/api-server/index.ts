@@ -35,6 +35,14 @@ const config = z.strictObject({
     .min(0)
     .default(4000)
     .describe('Reading, and writing, requests that wait for their turn; more are refused with 429'),
+  watchBacklogMegabytes: z
+    .number()
+    .positive()
+    .max(4096)
+    .default(32)
+    .describe(
+      'What may wait for all clients of watches together; above it, those that are behind for the longest are cut',
+    ),
   bodyTimeoutSeconds: z.int().min(1).default(30).describe('Time for a request body to arrive'),
   headersTimeoutSeconds: z.int().min(1).default(15).describe('Time for request headers to arrive'),
 });
@@ -74,6 +82,7 @@ export default definePlugin({
         nodes: options.nodes,
       },
       limits: { reads: options.maxReads, writes: options.maxWrites, waiting: options.maxWaiting },
+      watchBacklogBytes: options.watchBacklogMegabytes * 2 ** 20,
       bodyTimeoutMs: options.bodyTimeoutSeconds * 1000,
       headersTimeoutMs: options.headersTimeoutSeconds * 1000,
       processMetrics: context.processMetrics,

@@ -20,6 +20,7 @@ type Prometheus = typeof import('prom-client');
 export interface RequestMetrics {
   observe(facts: RequestFacts): void;
   watchEvents(group: string, version: string, kind: string, count: number): void;
+  watcherCut(): void;
   text(): Promise<string>;
 }
 
@@ -48,6 +49,7 @@ export function createRequestMetrics(gauges: {
   return {
     observe: (facts) => tell((current) => current.observe(facts)),
     watchEvents: (group, version, kind, count) => tell((current) => current.watchEvents(group, version, kind, count)),
+    watcherCut: () => tell((current) => current.watcherCut()),
     text: async () => (await load()).text(),
   };
 }
@@ -55,6 +57,7 @@ export function createRequestMetrics(gauges: {
 interface Recorder {
   observe(facts: RequestFacts): void;
   watchEvents(group: string, version: string, kind: string, count: number): void;
+  watcherCut(): void;
   text(): Promise<string>;
 }
 
@@ -78,6 +81,11 @@ function createRecorder(prometheus: Prometheus, gauges: Parameters<typeof create
     name: 'apiserver_watch_events_total',
     help: 'Events sent to watchers.',
     labelNames: ['group', 'version', 'kind'],
+    registers: [registry],
+  });
+  const cut = new prometheus.Counter({
+    name: 'apiserver_terminated_watchers_total',
+    help: 'Watches that were cut because too much waited for clients that did not read.',
     registers: [registry],
   });
   new prometheus.Gauge({
@@ -108,6 +116,7 @@ function createRecorder(prometheus: Prometheus, gauges: Parameters<typeof create
       if (facts.verb !== 'WATCH' && facts.verb !== 'CONNECT') duration.observe(labels, seconds);
     },
     watchEvents: (group, version, kind, count) => events.inc({ group, version, kind }, count),
+    watcherCut: () => cut.inc(),
     async text() {
       // What other parts of this process have put into prom-client's own registry belongs to this process too.
       const others = await prometheus.register.metrics();

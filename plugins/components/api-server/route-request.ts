@@ -18,6 +18,7 @@ import { servedResources } from './served-resources.ts';
 import { badRequest, isUnexpected, methodNotAllowed, noSuchPath, statusOf } from './status.ts';
 import { sendLogs } from './streams/logs.ts';
 import { versionInfo } from './version.ts';
+import type { WatchBacklog } from './watch-backlog.ts';
 
 export interface RouterContext {
   readonly cluster: Cluster;
@@ -27,6 +28,7 @@ export interface RouterContext {
   readonly bodyTimeoutMs: number;
   readonly stopping: AbortSignal;
   readonly inFlight: InFlight;
+  readonly watchBacklog: WatchBacklog;
   readonly metrics: RequestMetrics;
   /** Of every plugin in this process, this one's included. */
   readonly processMetrics: () => Promise<string>;

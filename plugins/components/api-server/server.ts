@@ -20,6 +20,7 @@ import { createRequestMetrics } from './request-metrics.ts';
 import { routeRequest, type RouterContext } from './route-request.ts';
 import { statusOf } from './status.ts';
 import { handleUpgrade } from './streams/handle-upgrade.ts';
+import { WatchBacklog } from './watch-backlog.ts';
 
 /** How often certificates are looked at. */
 const renewalCheckMs = 60 * 60_000;
@@ -43,6 +44,8 @@ export interface ApiServerOptions {
   readonly publish: boolean;
   readonly certificates: Omit<CertificateOptions, 'stateDir' | 'now'>;
   readonly limits: InFlightLimits;
+  /** What may wait for all clients of watches together. */
+  readonly watchBacklogBytes: number;
   readonly bodyTimeoutMs: number;
   readonly headersTimeoutMs: number;
   /** What GET /metrics answers; default: this server's own. */
@@ -87,6 +90,7 @@ export async function startApiServer(options: ApiServerOptions): Promise<Running
     bodyTimeoutMs: options.bodyTimeoutMs,
     stopping: stopping.signal,
     inFlight,
+    watchBacklog: new WatchBacklog(options.watchBacklogBytes, () => metrics.watcherCut()),
     longRunning,
     metrics,
     processMetrics: options.processMetrics ?? (() => metrics.text()),

@@ -9,9 +9,10 @@ import { warningHeaders } from './http-exchange.ts';
 import type { Output } from './negotiation.ts';
 import { statusOf } from './status.ts';
 import { partialMetadata, tableOf, type IncludeObject } from './table.ts';
+import type { SlowClient, WatchBacklog } from './watch-backlog.ts';
 
-/** What may wait for a client before the watch stops reading from the cluster, which holds its place in a bounded log. */
-const highWaterBytes = 1024 * 1024;
+/** What may wait for a client before its watch goes on, which until then is a place in a bounded log and costs nothing. */
+const highWaterBytes = 256 * 1024;
 /** A client that takes nothing for so long is gone, or of no use: its connection is cut. */
 const stuckClientMs = 60_000;
 
@@ -79,6 +80,8 @@ export interface WatchStreamOptions {
   readonly output: Output;
   readonly include: IncludeObject;
   readonly now: () => number;
+  /** Shared by all watches of the server. */
+  readonly backlog: WatchBacklog;
   /** Called once with the number of events, for metrics. */
   readonly onEvents?: (count: number) => void;
   /** The watch broke while its client was there; the client is told, too. */
@@ -100,15 +103,20 @@ export async function streamWatch(
   // A bad selector is refused in this tick, with an HTTP status; what comes later is an event of a stream that has begun.
   await refusedAtOnce(first);
   startStream(exchange, options.output);
-  const writer = new LineWriter(response);
+  const writer = new LineWriter(response, options.backlog);
+  const stuckMs = options.stuckMs ?? stuckClientMs;
   let next: IteratorResult<readonly WatchEvent<KubernetesObject>[]> | undefined;
   try {
     next = await first;
-    while (next.done !== true) {
+    let isThere = true;
+    while (next.done !== true && isThere) {
       options.onEvents?.(next.value.length);
-      for (const event of next.value) writer.add(line(event));
-      if (!(await writer.hasRoom(options.stuckMs ?? stuckClientMs))) break;
-      next = await iterator.next();
+      for (const event of next.value) {
+        writer.add(line(event));
+        if (writer.isFull && !(isThere = await writer.hasRoom(stuckMs))) break;
+      }
+      if (isThere && !response.destroyed) next = await iterator.next();
+      else break;
     }
   } catch (error) {
     if (!exchange.signal.aborted) {
@@ -117,8 +125,7 @@ export async function streamWatch(
     }
   }
   if (next?.done !== true) await iterator.return?.();
-  writer.flush();
-  response.end();
+  writer.end();
 }
 
 async function refusedAtOnce(first: Promise<unknown>): Promise<void> {
@@ -142,14 +149,18 @@ function startStream(exchange: Exchange, output: Output): void {
 }
 
 /** Gathers lines and writes them once a tick, or sooner when they are many. */
-class LineWriter {
+class LineWriter implements SlowClient {
   readonly #response: HttpResponse;
+  readonly #backlog: WatchBacklog;
   #pending: Buffer[] = [];
   #pendingBytes = 0;
   #isScheduled = false;
 
-  constructor(response: HttpResponse) {
+  constructor(response: HttpResponse, backlog: WatchBacklog) {
     this.#response = response;
+    this.#backlog = backlog;
+    const onRead = (): void => backlog.note(this, 0);
+    response.on('drain', onRead).once('close', onRead);
   }
 
   add(line: Buffer): void {
@@ -170,15 +181,31 @@ class LineWriter {
     const bytes = joined(this.#pending, this.#pendingBytes);
     this.#pending = [];
     this.#pendingBytes = 0;
-    if (!this.#response.destroyed && !this.#response.writableEnded) this.#response.write(bytes);
+    const response = this.#response;
+    if (response.destroyed || response.writableEnded) return;
+    if (!response.write(bytes)) this.#backlog.note(this, response.writableLength);
+  }
+
+  end(): void {
+    this.flush();
+    this.#response.end();
+  }
+
+  cut(): void {
+    this.#pending = [];
+    this.#pendingBytes = 0;
+    this.#response.destroy();
+  }
+
+  get isFull(): boolean {
+    return this.#pendingBytes + this.#response.writableLength >= highWaterBytes;
   }
 
   /** Waits until the client has taken enough. False: it is gone, or has taken nothing for `stuckMs`. */
   async hasRoom(stuckMs: number): Promise<boolean> {
     const response = this.#response;
-    if (response.destroyed) return false;
-    if (this.#pendingBytes + response.writableLength < highWaterBytes) return true;
     this.flush();
+    if (response.destroyed) return false;
     return new Promise((resolve) => {
       const settle = (hasRoom: boolean): void => {
         clearTimeout(timer);
@@ -189,7 +216,7 @@ class LineWriter {
       const onClose = (): void => settle(false);
       const timer = setTimeout(() => {
         settle(false);
-        response.destroy();
+        this.cut();
       }, stuckMs);
       response.on('drain', onDrain).on('close', onClose);
       if (!response.writableNeedDrain) settle(!response.destroyed);

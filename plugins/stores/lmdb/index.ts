@@ -14,13 +14,13 @@ const config = z
           .number()
           .positive()
           .max(86_400)
-          .default(300)
+          .default(60)
           .describe('How long old revisions stay readable and watchable'),
-        keepRevisions: z.int().nonnegative().default(1_000).describe('Revisions that stay, however old they are'),
+        keepRevisions: z.int().nonnegative().default(5_000).describe('Revisions that stay, however old they are'),
         maxRevisions: z
           .int()
           .positive()
-          .default(200_000)
+          .default(50_000)
           .describe('Revisions that stay at most, however young they are'),
       })
       .prefault({}),

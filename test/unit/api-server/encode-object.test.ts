@@ -1,18 +1,32 @@
 import test from 'ava';
-import { encodeObject, forgetEncoded } from '../../../plugins/components/api-server/encode-object.ts';
+import { encodeList, encodeObject, forgetEncoded } from '../../../plugins/components/api-server/encode-object.ts';
 
-test.serial('bytes of a frozen object are shared, kept while somebody reads them, and let go when nobody does', (t) => {
+const head = { kind: 'ConfigMapList', apiVersion: 'v1', resourceVersion: '1' };
+
+test.serial('bytes of a frozen object that passes by are shared, and let go when others have followed', (t) => {
   const object = Object.freeze({ a: 1 });
-  const other = Object.freeze({ b: 2 });
-  const [bytes, others] = [encodeObject(object), encodeObject(other)];
+  const bytes = encodeObject(object);
   t.is(bytes.toString(), '{"a":1}');
   t.is(encodeObject(object), bytes);
+  const large = 'x'.repeat(400_000);
+  for (let count = 0; count < 8; count++) encodeObject(Object.freeze({ count, large }));
+  t.not(encodeObject(object), bytes);
+  t.deepEqual(encodeObject(object), bytes);
+});
+
+test.serial('what a list holds is kept while lists ask for it, and let go when none does', (t) => {
+  let encoded = 0;
+  const object = Object.freeze({ toJSON: () => ({ encoded: ++encoded }) });
+  const listed = (): string => encodeList(head, [object]).toString();
+  t.regex(listed(), /"items":\[\{"encoded":1\}\]\}\n$/);
+  for (let turn = 0; turn < 3; turn++) {
+    forgetEncoded();
+    t.regex(listed(), /"encoded":1/, 'asked for since');
+  }
+  t.is(encodeObject(object).toString(), '{"encoded":1}', 'one and the same for a single reader');
   forgetEncoded();
-  t.is(encodeObject(object), bytes, 'read since');
   forgetEncoded();
-  t.is(encodeObject(object), bytes);
-  t.not(encodeObject(other), others, 'not read for two turns');
-  t.deepEqual(encodeObject(other), others);
+  t.regex(listed(), /"encoded":2/, 'not asked for in two turns');
 });
 
 test.serial('what may still change is encoded each time', (t) => {

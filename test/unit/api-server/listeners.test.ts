@@ -162,6 +162,7 @@ test('a running server takes up its renewed certificate by itself', async (t) =>
     publish: false,
     certificates: { lifetimeMs: 10_000, extraNames: [], nodes: [] },
     limits: { reads: 10, writes: 10, waiting: 0 },
+    watchBacklogBytes: 2 ** 20,
     bodyTimeoutMs: 1000,
     headersTimeoutMs: 1000,
   });

@@ -1,6 +1,7 @@
 /**
- * The objects of one stored resource: the tree of now, and a bounded log of the changes that led to it. Each change keeps
- * the tree as it was after it, so every revision inside the log can still be listed; the trees share nearly everything.
+ * The objects of one stored resource: the tree of now, and a bounded log of the changes that led to it. Every revision inside
+ * the log can still be listed: now and then a change keeps the tree as it was after it, and the changes since then lead to
+ * those between. (A tree shares nearly everything with the one before; what it does not is more than many an object.)
  */
 import type { KubernetesObject, WatchEvent } from '../../../../kernel/contract/index.ts';
 import { OrderedTree } from './ordered-tree.ts';
@@ -16,16 +17,21 @@ export interface Change {
   /** As it is after the change; of a deletion the last state, with the deletion's resourceVersion. */
   readonly object: KubernetesObject;
   readonly previous: KubernetesObject | undefined;
-  readonly tree: ObjectTree;
+  /** The state right after it; undefined for most. */
+  readonly tree: ObjectTree | undefined;
   /** Size of the object in the store; 0 for a deletion, which keeps nothing new. */
   readonly bytes: number;
-  /** Watch events made from this change so far, shared by all watchers. */
+  /** What whoever follows everything is told, and others by name: made when first needed, shared by all watchers. */
+  event: WatchEvent<KubernetesObject> | undefined;
   events: Map<string, WatchEvent<KubernetesObject>> | undefined;
 }
 
+/** Changes from one kept tree to the next: so many are done again, at most, to find the state between. */
+const treeEvery = 64;
+
 export interface HistoryLimits {
   readonly maxChanges: number;
-  /** Of all objects in the history of one resource; as objects they take several times as much. */
+  /** Of all objects in the history of one resource, or half of what its objects are now when that is more. */
   readonly maxBytes: number;
   readonly maxAgeMs: number;
 }
@@ -175,6 +181,7 @@ export class Collection {
     if (!object && !previous) return undefined;
     this.#tree = object ? this.#tree.with(key, object) : this.#tree.without(key);
     this.#index(key, previous, object);
+    const sequence = this.end;
     const change: Change = {
       type: !object ? 'DELETED' : previous ? 'MODIFIED' : 'ADDED',
       revision,
@@ -182,11 +189,11 @@ export class Collection {
       key,
       object: object ?? atRevision(previous!, revision),
       previous,
-      tree: this.#tree,
+      tree: sequence % treeEvery === 0 ? this.#tree : undefined,
       bytes,
+      event: undefined,
       events: undefined,
     };
-    const sequence = this.end;
     this.#log.push(change);
     this.#logBytes += bytes;
     this.#keepWithinLimits();
@@ -196,7 +203,9 @@ export class Collection {
 
   /** Forgets a fifth at a time: the log is copied for it. */
   #keepWithinLimits(): void {
-    const { maxChanges, maxBytes } = this.#limits;
+    const { maxChanges } = this.#limits;
+    // Who falls out of the history reads all objects again: the more there are, the later that shall be.
+    const maxBytes = Math.max(this.#limits.maxBytes, (this.#tree.size / 2) * (this.#logBytes / this.#log.length));
     let count = this.#log.length > maxChanges * 1.25 ? this.#log.length - maxChanges : 0;
     if (this.#logBytes > maxBytes * 1.25) {
       let bytes = 0;
@@ -217,9 +226,8 @@ export class Collection {
   }
 
   #forget(count: number): void {
-    const last = this.#log[count - 1]!;
-    this.#baseTree = last.tree;
-    this.#baseRevision = last.revision;
+    this.#baseTree = this.#treeAfter(count);
+    this.#baseRevision = this.#log[count - 1]!.revision;
     this.#first += count;
     for (let at = 0; at < count; at++) this.#logBytes -= this.#log[at]!.bytes;
     this.#log = this.#log.slice(count);
@@ -228,8 +236,20 @@ export class Collection {
   /** The state right after this revision; undefined when it is no longer known. `revision` must not be in the future. */
   treeAt(revision: number): ObjectTree | undefined {
     if (revision < this.#baseRevision) return undefined;
-    const index = this.#indexAfter(revision);
-    return index === 0 ? this.#baseTree : this.#log[index - 1]!.tree;
+    return this.#treeAfter(this.#indexAfter(revision));
+  }
+
+  /** The state after the first `count` changes of the log. */
+  #treeAfter(count: number): ObjectTree {
+    if (count === this.#log.length) return this.#tree;
+    let from = count;
+    while (from > 0 && this.#log[from - 1]!.tree === undefined) from--;
+    let tree = from === 0 ? this.#baseTree : this.#log[from - 1]!.tree!;
+    for (; from < count; from++) {
+      const { type, key, object } = this.#log[from]!;
+      tree = type === 'DELETED' ? tree.without(key) : tree.with(key, object);
+    }
+    return tree;
   }
 
   /** Sequence number of the first change after `revision`; undefined when changes after it have been forgotten. */
