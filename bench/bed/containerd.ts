@@ -8,6 +8,7 @@ import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { PintleError } from '../../kernel/contract/errors.ts';
 import { sandboxArchive, sandboxProgram } from '../../plugins/runtimes/docker/sandbox-image.ts';
+import { containerdConfig, type CniFolders } from './containerd-config.ts';
 import { ownEngineProblem, waitingImage } from './docker-engine.ts';
 import type { Place } from './place.ts';
 
@@ -22,7 +23,7 @@ export const containerdProblem = (): string | undefined =>
 export class Containerd {
   readonly socket: string;
   /** Folders for its CNI network. */
-  readonly cni: { readonly confDir: string; readonly binDir: string };
+  readonly cni: CniFolders;
   readonly #folder: string;
   readonly #place: Place;
   readonly #child: ChildProcess;
@@ -33,7 +34,9 @@ export class Containerd {
     this.socket = join(folder, 'socket');
     this.cni = { confDir: join(folder, 'cni/net.d'), binDir: join(folder, 'cni/bin') };
     for (const path of Object.values(this.cni)) mkdirSync(path, { recursive: true });
-    writeFileSync(join(folder, 'config.toml'), this.#config());
+    const sandboxImage = `docker.io/library/${waitingImage}`;
+    const config = containerdConfig({ folder, socket: this.socket, sandboxImage, cni: this.cni });
+    writeFileSync(join(folder, 'config.toml'), config);
     this.#child = place.spawn('unshare', [
       ...['--mount', '--propagation', 'private', 'sh', '-c', script],
       ...[join(folder, 'log'), join(folder, 'config.toml')],
@@ -101,25 +104,6 @@ export class Containerd {
       throw this.#failure('containerd took no image', error);
     }
     rmSync(folder, { recursive: true });
-  }
-
-  #config(): string {
-    // restrict_oom_score_adj: not every machine that measures lets its value be lowered.
-    return `version = 2
-root = "${join(this.#folder, 'root')}"
-state = "${join(this.#folder, 'state')}"
-[grpc]
-  address = "${this.socket}"
-[plugins."io.containerd.internal.v1.opt"]
-  path = "${join(this.#folder, 'opt')}"
-[plugins."io.containerd.grpc.v1.cri"]
-  sandbox_image = "docker.io/library/${waitingImage}"
-  restrict_oom_score_adj = true
-  netns_mounts_under_state_dir = true
-  [plugins."io.containerd.grpc.v1.cri".cni]
-    conf_dir = "${this.cni.confDir}"
-    bin_dir = "${this.cni.binDir}"
-`;
   }
 
   /** With its own last words. */

@@ -1,17 +1,22 @@
 import test from 'ava';
 import { proxyConformance } from '../../kernel/conformance/proxy.ts';
-import type { ProxyCapability } from '../../kernel/contract/index.ts';
 import plugin from '../../netplugins/proxies/iptables/index.ts';
 import { iptablesTraces, lockFile, openIptablesProxy } from './support/iptables-place.ts';
-import { openProxyBed } from './support/proxy-bed.ts';
+import { askedIn, openProxyBed } from './support/proxy-bed.ts';
 
-for (const backend of ['nft', 'legacy'] as const) {
-  const iptables = `env XTABLES_LOCKFILE=${lockFile} iptables-${backend} -t`;
+for (const [backend, family] of [
+  ['nft', 'ip'],
+  ['legacy', 'ip'],
+  ['nft', 'ip6'],
+] as const) {
+  const isSix = family === 'ip6';
+  const iptables = `env XTABLES_LOCKFILE=${lockFile} ip${isSix ? '6' : ''}tables-${backend} -t`;
   proxyConformance(test, {
-    name: `iptables (${backend})`,
-    capabilities: plugin.capabilities as readonly ProxyCapability[],
+    name: `iptables (${backend}${isSix ? ', IPv6' : ''})`,
+    capabilities: askedIn(family, plugin.capabilities),
     open: (t) =>
       openProxyBed(t, {
+        family,
         open: async (node) => openIptablesProxy(node, backend),
         damages: [
           `${iptables} nat -F`,
@@ -19,7 +24,7 @@ for (const backend of ['nft', 'legacy'] as const) {
           `${iptables} nat -F PINTLE-SERVICES`,
           `${iptables} nat -D OUTPUT 1`,
           `${iptables} nat -F PINTLE-POSTROUTING`,
-          ...(backend === 'nft' ? ['nft flush ruleset', 'nft delete table ip nat'] : []),
+          ...(backend === 'nft' ? ['nft flush ruleset', `nft delete table ${family} nat`] : []),
         ],
         traces: iptablesTraces,
       }),

@@ -1,28 +1,32 @@
 import test from 'ava';
 import { proxyConformance } from '../../kernel/conformance/proxy.ts';
-import type { ProxyCapability } from '../../kernel/contract/index.ts';
 import plugin from '../../netplugins/proxies/nftables/index.ts';
 import { openNftablesProxy } from './support/nftables-place.ts';
-import { openProxyBed } from './support/proxy-bed.ts';
+import { askedIn, openProxyBed } from './support/proxy-bed.ts';
 import { snapshot } from './support/topology.ts';
 
-proxyConformance(test, {
-  name: 'nftables',
-  capabilities: plugin.capabilities as readonly ProxyCapability[],
-  open: (t) =>
-    openProxyBed(t, {
-      open: async (node) => openNftablesProxy(node),
-      damages: [
-        'nft flush ruleset',
-        'nft delete table ip pintle-proxy',
-        'nft flush map ip pintle-proxy slots-0LIVE',
-        'nft flush chain ip pintle-proxy nat-postrouting',
-      ],
-      fillIn: (node, command) => {
-        if (!command.includes('LIVE')) return command;
-        const dispatch = node.run('nft', 'list', 'chain', 'ip', 'pintle-proxy', 'nat-prerouting');
-        return command.replace('LIVE', /vmap @services(-[ab])/.exec(dispatch)?.[1] ?? '');
-      },
-      traces: snapshot,
-    }),
-});
+for (const [family, name] of [
+  ['ip', 'nftables'],
+  ['ip6', 'nftables, IPv6'],
+] as const)
+  proxyConformance(test, {
+    name,
+    capabilities: askedIn(family, plugin.capabilities),
+    open: (t) =>
+      openProxyBed(t, {
+        family,
+        open: async (node) => openNftablesProxy(node),
+        damages: [
+          'nft flush ruleset',
+          `nft delete table ${family} pintle-proxy`,
+          `nft flush map ${family} pintle-proxy slots-0LIVE`,
+          `nft flush chain ${family} pintle-proxy nat-postrouting`,
+        ],
+        fillIn: (node, command) => {
+          if (!command.includes('LIVE')) return command;
+          const dispatch = node.run('nft', 'list', 'chain', family, 'pintle-proxy', 'nat-prerouting');
+          return command.replace('LIVE', /vmap @services(-[ab])/.exec(dispatch)?.[1] ?? '');
+        },
+        traces: snapshot,
+      }),
+  });

@@ -1,33 +1,34 @@
 import test from 'ava';
 import { proxyConformance } from '../../kernel/conformance/proxy.ts';
-import type { ProxyCapability } from '../../kernel/contract/index.ts';
 import plugin from '../../netplugins/proxies/userspace/index.ts';
 import { iptablesTraces, lockFile } from './support/iptables-place.ts';
-import { openProxyBed } from './support/proxy-bed.ts';
-import { openUserspaceProxy } from './support/hosted-proxy.ts';
+import { askedIn, openProxyBed } from './support/proxy-bed.ts';
+import { openHostedProxy } from './support/hosted-proxy.ts';
 
+const iptables = `env XTABLES_LOCKFILE=${lockFile} iptables-nft -t nat`;
 const damages = {
-  nft: [
+  nft: (family: 'ip' | 'ip6') => [
     'nft flush ruleset',
-    'nft delete table ip pintle-userspace',
-    'nft flush map ip pintle-userspace inside',
-    'nft flush chain ip pintle-userspace nat-output',
+    `nft delete table ${family} pintle-userspace`,
+    `nft flush map ${family} pintle-userspace inside`,
+    `nft flush chain ${family} pintle-userspace nat-output`,
   ],
-  iptables: [
-    `env XTABLES_LOCKFILE=${lockFile} iptables-nft -t nat -F`,
-    `env XTABLES_LOCKFILE=${lockFile} iptables-nft -t nat -D OUTPUT 1`,
-    'nft flush ruleset',
-  ],
+  iptables: () => [`${iptables} -F`, `${iptables} -D OUTPUT 1`, 'nft flush ruleset'],
 };
 
-for (const redirect of ['nft', 'iptables'] as const)
+for (const [redirect, family] of [
+  ['nft', 'ip'],
+  ['iptables', 'ip'],
+  ['nft', 'ip6'],
+] as const)
   proxyConformance(test, {
-    name: `userspace (${redirect})`,
-    capabilities: plugin.capabilities as readonly ProxyCapability[],
+    name: `userspace (${redirect}${family === 'ip6' ? ', IPv6' : ''})`,
+    capabilities: askedIn(family, plugin.capabilities),
     open: (t) =>
       openProxyBed(t, {
-        open: async (node) => openUserspaceProxy(node, redirect),
-        damages: damages[redirect],
+        family,
+        open: async (node) => openHostedProxy(node, { mode: 'userspace', redirect, families: [family] }),
+        damages: damages[redirect](family),
         traces: iptablesTraces,
       }),
   });

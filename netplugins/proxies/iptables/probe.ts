@@ -6,27 +6,9 @@ import type { ProxyPort } from '../../../kernel/contract/index.ts';
 import type { IptablesBackend } from '../../linux/iptables.ts';
 import { runInNetns, withScratchNetns } from '../../linux/namespaces.ts';
 import { OwnedChains } from '../../linux/owned-chains.ts';
+import { sampleAddresses } from '../../linux/sample-addresses.ts';
 import type { Context, IpFamily } from '../../linux/service-addresses.ts';
 import { compose, prefix, renderPort } from './render.ts';
-
-const addresses = {
-  ip: {
-    services: '10.96.0.0/12',
-    service: '10.96.0.1',
-    balancer: '192.0.2.1',
-    pod: '10.244.1.2',
-    pods: '10.244.0.0/16',
-    node: '192.0.2.9',
-  },
-  ip6: {
-    services: 'fd96::/108',
-    service: 'fd96::1',
-    balancer: 'fd02::1',
-    pod: 'fd44::2',
-    pods: 'fd44::/48',
-    node: 'fd02::9',
-  },
-} as const;
 
 /** Undefined: works. Otherwise the reason why not. */
 export async function probeIptables(
@@ -53,7 +35,7 @@ export async function probeIptables(
 }
 
 function sample(family: IpFamily): ReturnType<typeof compose> {
-  const of = addresses[family];
+  const of = sampleAddresses[family];
   const endpoint = { address: of.pod, port: 8080, local: true, ready: true, serving: true, terminating: false };
   const port: ProxyPort = {
     namespace: 'probe',

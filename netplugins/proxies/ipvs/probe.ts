@@ -10,6 +10,7 @@ import { isRefused } from '../../linux/libc.ts';
 import { withScratchNetns } from '../../linux/namespaces.ts';
 import { OwnedChains } from '../../linux/owned-chains.ts';
 import { openRtnetlink } from '../../linux/rtnetlink.ts';
+import { sampleAddresses } from '../../linux/sample-addresses.ts';
 import type { IpFamily } from '../../linux/service-addresses.ts';
 import { prefix, rulesPicture } from './rules.ts';
 import { definitionOf, setNames } from './sets.ts';
@@ -19,9 +20,6 @@ export interface Missing {
   readonly reason: string;
   readonly fix: string;
 }
-
-const podRange = { ip: '10.244.0.0/16', ip6: 'fd44::/48' } as const;
-const serviceRange = { ip: '10.96.0.0/12', ip6: 'fd96::/108' } as const;
 
 /** Each part of the kernel with the module that has it. */
 function probeKernel(netns: string, families: readonly IpFamily[], schedulers: readonly string[]): Missing | undefined {
@@ -97,13 +95,11 @@ export async function probeIpvs(
     for (const backend of backends) {
       try {
         for (const family of families) {
+          const { pods, services } = sampleAddresses[family];
           const options = { family, backend, netns, lockFile: join(folder, 'lock') };
           const chains = new OwnedChains(prefix, { ...options, tables: ['mangle', 'filter', 'nat'] });
           await chains.apply(
-            rulesPicture(
-              { family, nodeAddresses: [], clusterCidrs: [podRange[family]], serviceCidrs: [serviceRange[family]] },
-              12,
-            ),
+            rulesPicture({ family, nodeAddresses: [], clusterCidrs: [pods], serviceCidrs: [services] }, 12),
           );
         }
         return undefined;

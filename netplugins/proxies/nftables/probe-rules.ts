@@ -1,33 +1,13 @@
 /** The text that the preflight loads: a small table with every feature that the proxy uses. */
 import type { ProxyPort } from '../../../kernel/contract/index.ts';
+import { sampleAddresses } from '../../linux/sample-addresses.ts';
 import type { Context } from '../../linux/service-addresses.ts';
 import { renderCommon, renderFamilyChains, renderPort, type NftFamily } from './render-port.ts';
 import { renderDifference, renderSets, renderSwitch } from './render-table.ts';
 import { TableWishes } from './table-wishes.ts';
 
-const addresses = {
-  ip: {
-    services: '10.96.0.0/12',
-    service: '10.96.0.1',
-    sticky: '10.96.0.2',
-    balancer: '192.0.2.1',
-    pod: '10.244.1.2',
-    pods: '10.244.0.0/16',
-    node: '192.0.2.9',
-  },
-  ip6: {
-    services: 'fd96::/108',
-    service: 'fd96::1',
-    sticky: 'fd96::2',
-    balancer: 'fd02::1',
-    pod: 'fd44::2',
-    pods: 'fd44::/48',
-    node: 'fd02::9',
-  },
-} as const;
-
 export function probeRules(family: NftFamily = 'ip'): string {
-  const of = family === 'ip' ? addresses.ip : addresses.ip6;
+  const of = sampleAddresses[family];
   const endpoint = { port: 8080, local: true, ready: true, serving: true, terminating: false };
   const port: ProxyPort = {
     namespace: 'probe',

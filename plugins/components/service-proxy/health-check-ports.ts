@@ -1,7 +1,7 @@
 /**
  * Answers load balancers that ask whether this node has endpoints of a Service: externalTrafficPolicy Local sends outsiders to
  * no other node's. Owns one HTTP listener a `healthCheckNodePort`, at all addresses of the node. 200 with ready endpoints
- * here, 503 without; endpoints that terminate do not count, so that balancers turn away in time.
+ * here, 503 without, and while the proxy is not well; endpoints that terminate do not count, so that balancers turn away in time.
  */
 import { createServer, type Server } from 'node:http';
 import type { Logger } from '../../../kernel/contract/index.ts';
@@ -22,10 +22,13 @@ interface Listener {
 
 export class HealthCheckPorts implements AsyncDisposable {
   readonly #log: Logger;
+  /** Whether the rules of this node are what they should be. */
+  readonly #isHealthy: () => boolean;
   readonly #listeners = new Map<number, Listener>();
 
-  constructor(log: Logger) {
+  constructor(log: Logger, isHealthy: () => boolean) {
     this.#log = log;
+    this.#isHealthy = isHealthy;
   }
 
   /** Listens for exactly these. */
@@ -48,8 +51,9 @@ export class HealthCheckPorts implements AsyncDisposable {
     const server = createServer((request, response) => {
       request.resume();
       const { namespace, name, localEndpoints } = listener.checked;
-      const body = { service: { namespace, name }, localEndpoints, serviceProxyHealthy: true };
-      response.writeHead(localEndpoints > 0 ? 200 : 503, {
+      const serviceProxyHealthy = this.#isHealthy();
+      const body = { service: { namespace, name }, localEndpoints, serviceProxyHealthy };
+      response.writeHead(localEndpoints > 0 && serviceProxyHealthy ? 200 : 503, {
         'content-type': 'application/json',
         'x-content-type-options': 'nosniff',
         'x-load-balancing-endpoint-weight': String(localEndpoints),

@@ -1,16 +1,17 @@
-import { networkInterfaces } from 'node:os';
 import { z } from 'zod';
 import type { EndpointSlice, Service } from '../../../kernel/contract/kubernetes.ts';
 import { definePlugin } from '../../../kernel/contract/index.ts';
 import { informersFor } from '../../../kernel/machinery/informer.ts';
 import { resources } from '../../../kernel/machinery/resources.ts';
 import { HealthCheckPorts } from './health-check-ports.ts';
+import { hasRange, isAddressOrRange, nodePortAddresses, ownAddresses } from './node-port-addresses.ts';
 import { ProxyMetrics } from './proxy-metrics.ts';
 import { ServicePorts } from './proxy-state.ts';
 import { startSyncLoop } from './sync-loop.ts';
 
 const serviceName = 'kubernetes.io/service-name';
 const zoneLabel = 'topology.kubernetes.io/zone';
+const lookMs = 2_000;
 
 export default definePlugin({
   kind: 'component',
@@ -19,8 +20,10 @@ export default definePlugin({
   role: 'node',
   summary: 'Keeps the proxy in step with Services and EndpointSlices',
   config: z.strictObject({
-    /** Addresses at which NodePorts answer; empty: the node's InternalIP addresses. */
-    nodePortAddresses: z.array(z.string()).default([]),
+    /** Addresses, and ranges of addresses of the node, at which NodePorts answer; empty: its InternalIP addresses. */
+    nodePortAddresses: z
+      .array(z.string().refine(isAddressOrRange, 'expected an IP address, or a range such as 192.0.2.0/24'))
+      .default([]),
     /** Changes within this time after a sync are made together. */
     minSyncIntervalMs: z.int().min(0).default(50),
   }),
@@ -45,15 +48,13 @@ export default definePlugin({
     const stop = new AbortController();
 
     const nodeAddresses = () => {
-      if (config.nodePortAddresses.length > 0) return config.nodePortAddresses;
+      if (config.nodePortAddresses.length > 0) return nodePortAddresses(config.nodePortAddresses, ownAddresses());
       const published = nodes.get(nodeName)?.status?.addresses ?? [];
       const internal = published.filter((each) => each.type === 'InternalIP').map((each) => each.address);
-      if (internal.length > 0) return internal;
-      const own = Object.values(networkInterfaces()).flatMap((each) => each ?? []);
-      return own.filter((each) => !each.internal && !each.address.startsWith('fe80')).map((each) => each.address);
+      return internal.length > 0 ? internal : ownAddresses();
     };
 
-    const healthChecks = new HealthCheckPorts(log);
+    const healthChecks = new HealthCheckPorts(log, () => loop.failure() === undefined && proxy.status().ready);
     const metrics = new ProxyMetrics(proxy, clock);
     const loop = startSyncLoop(
       async (signal) => {
@@ -83,13 +84,19 @@ export default definePlugin({
       for (const slice of [object, previous]) if (slice !== undefined) ports.touch(serviceKey(slice));
       loop.request();
     });
-    nodes.onChange(({ key }) => {
+    const lookAround = (): void => {
       const now = `${zone()} ${String(nodeAddresses())}`;
-      if (key !== nodeName || now === whereabouts) return;
+      if (now === whereabouts) return;
       whereabouts = now;
       ports.touchAll();
       loop.request();
+    };
+    nodes.onChange(({ key }) => {
+      if (key === nodeName) lookAround();
     });
+    // What addresses are in a range nobody says.
+    const look = hasRange(config.nodePortAddresses) ? setInterval(lookAround, lookMs) : undefined;
+    look?.unref();
     startSignal.throwIfAborted();
     return {
       status: () => {
@@ -100,6 +107,7 @@ export default definePlugin({
       },
       metrics: async () => metrics.text(),
       [Symbol.asyncDispose]: async () => {
+        clearInterval(look);
         stop.abort(new Error('the service proxy stops'));
         await loop.ended;
         await healthChecks[Symbol.asyncDispose]();

@@ -8,6 +8,7 @@ import { once } from 'node:events';
 import { closeSync, existsSync, mkdirSync, openSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
+import { containerdConfig, type CniFolders } from '../../../bench/bed/containerd-config.ts';
 import { makeImageArchive } from './image-archive.ts';
 import { OwnRun, type EnginePlace } from './own-run.ts';
 
@@ -18,7 +19,7 @@ const execute = promisify(execFile);
 export class ContainerRuntime {
   readonly folder: string;
   readonly socket: string;
-  readonly cni: { readonly confDir: string; readonly binDir: string };
+  readonly cni: CniFolders;
   readonly #place: EnginePlace;
   #child: ChildProcess | undefined;
 
@@ -32,29 +33,11 @@ export class ContainerRuntime {
   static async start(folder: string, rootfsTar: string, place?: EnginePlace): Promise<ContainerRuntime> {
     const runtime = new ContainerRuntime(folder, place ?? (await OwnRun.make()));
     for (const path of [runtime.cni.confDir, runtime.cni.binDir]) mkdirSync(path, { recursive: true });
-    writeFileSync(join(folder, 'config.toml'), runtime.#config());
+    const { socket, cni } = runtime;
+    writeFileSync(join(folder, 'config.toml'), containerdConfig({ folder, socket, sandboxImage, cni }));
     await runtime.start();
     await runtime.import(makeImageArchive(rootfsTar, sandboxImage, { Entrypoint: ['/bin/sleep', '1000000'] }));
     return runtime;
-  }
-
-  #config(): string {
-    // restrict_oom_score_adj: the machines that tests run on may not have the capability to lower it.
-    return `version = 2
-root = "${join(this.folder, 'root')}"
-state = "${join(this.folder, 'state')}"
-[grpc]
-  address = "${this.socket}"
-[plugins."io.containerd.internal.v1.opt"]
-  path = "${join(this.folder, 'opt')}"
-[plugins."io.containerd.grpc.v1.cri"]
-  sandbox_image = "${sandboxImage}"
-  restrict_oom_score_adj = true
-  netns_mounts_under_state_dir = true
-  [plugins."io.containerd.grpc.v1.cri".cni]
-    conf_dir = "${this.cni.confDir}"
-    bin_dir = "${this.cni.binDir}"
-`;
   }
 
   async start(): Promise<void> {

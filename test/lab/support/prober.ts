@@ -69,7 +69,7 @@ function listenTcp(port: number, name: string, address: string | undefined): Pro
 function listenUdp(port: number, name: string, address: string | undefined): Promise<Answer> {
   return new Promise((resolve) => {
     const isV4 = address === undefined || !address.includes(':');
-    const socket = dgram.createSocket(isV4 ? 'udp4' : 'udp6');
+    const socket = dgram.createSocket(isV4 ? { type: 'udp4' } : { type: 'udp6', ipv6Only: true });
     socket.on('error', (error: NodeJS.ErrnoException) => resolve({ error: error.code ?? 'UNKNOWN' }));
     socket.on('message', (_, from) => socket.send(`${name} ${plain(from.address)}`, from.port, from.address));
     socket.bind({ port, ...(address === undefined ? {} : { address }) }, () => resolve({ answer: 'listening' }));

@@ -1,16 +1,31 @@
-/** The proxy kit's network on real nodes: two of them, one pod each, the underlay as the outside. */
+/** The proxy kit's network on real nodes, of either family: two of them, one pod each, the underlay as the outside. */
 import { availableParallelism, loadavg } from 'node:os';
 import type { ProxyAnswer, ProxyBed } from '../../../kernel/conformance/proxy.ts';
-import type { Proxy } from '../../../kernel/contract/index.ts';
+import type { Proxy, ProxyCapability } from '../../../kernel/contract/index.ts';
+import type { IpFamily } from '../../../netplugins/linux/service-addresses.ts';
 import { clusterCidrs, createCluster, serviceCidrs, type Member } from './cluster.ts';
-import { nodeAddress, underlayAddress, type Place } from './topology.ts';
+import { nodeAddress, nodeAddress6, underlayAddress, type Place } from './topology.ts';
 
 interface Scope {
   teardown(undo: () => unknown): void;
 }
 
-const external = '198.51.100.1';
-const balancer = '198.51.100.2';
+/** `routed`: external and balancer addresses are of it, and the underlay sends them to the node. */
+const addresses = {
+  ip: {
+    ...{ node: nodeAddress(0), outside: underlayAddress, services: ['10.96.0.1', '10.96.0.2'] as const },
+    ...{ routed: '198.51.100.0/24', external: '198.51.100.1', balancer: '198.51.100.2' },
+  },
+  ip6: {
+    ...{ node: nodeAddress6(0), outside: 'fd99::ffff', services: ['fd96::1', 'fd96::2'] as const },
+    ...{ routed: 'fd51::/64', external: 'fd51::1', balancer: 'fd51::2' },
+  },
+} as const;
+
+/** What does not depend on the family is asked in one. */
+const askedOnce: readonly string[] = ['sctp', 'affinity-time-out', 'outlives-agent'] satisfies ProxyCapability[];
+export const askedIn = (family: IpFamily, capabilities: readonly string[] = []): ProxyCapability[] =>
+  capabilities.filter((one) => family === 'ip' || !askedOnce.includes(one)) as ProxyCapability[];
 
 export interface ProxyBedOptions {
   open(node: Place): Promise<Proxy & AsyncDisposable>;
@@ -20,32 +35,51 @@ export interface ProxyBedOptions {
   fillIn?(node: Place, command: string): string;
   traces(node: Place): string;
   readonly slowdown?: number;
+  /** Default: IPv4. */
+  readonly family?: IpFamily;
 }
 
 export interface ProxyBedNetwork {
   readonly one: Member;
   readonly two: Member;
   readonly underlay: Place;
+  readonly family: IpFamily;
   /** Why SCTP is not sent here; undefined: the pods listen for it on port 80 too. */
   readonly sctpProblem: string | undefined;
 }
 
-export async function createProxyBedNetwork(t: Scope): Promise<ProxyBedNetwork> {
-  const { members, topology } = await createCluster(t, 2);
+export async function createProxyBedNetwork(t: Scope, family: IpFamily = 'ip'): Promise<ProxyBedNetwork> {
+  const { members, topology } = await createCluster(t, 2, { dual: family === 'ip6' });
   const [one, two] = members as [Member, Member];
-  topology.underlay.run('ip', 'route', 'add', '198.51.100.0/24', 'via', nodeAddress(0));
+  const { node, routed } = addresses[family];
+  topology.underlay.run('ip', 'route', 'add', routed, 'via', node);
+  if (family === 'ip6') return { ...(await inSix(one, two)), underlay: topology.underlay };
   const sctp = await Promise.all(
     [one, two].map(({ pod, peer }) => pod.ask({ verb: 'listenSctp', port: 80, name: peer.name })),
   );
   const error = sctp.find((answer) => answer.error !== undefined)?.error;
   if (error !== undefined && error !== 'EPROTONOSUPPORT') throw new Error(`the pods cannot listen for SCTP: ${error}`);
   const sctpProblem = error === undefined ? undefined : `this kernel has no SCTP sockets (${error})`;
-  return { one, two, underlay: topology.underlay, sctpProblem };
+  return { one, two, underlay: topology.underlay, family, sctpProblem };
+}
+
+/** The same nodes and pods by their IPv6 addresses. */
+async function inSix(one: Member, two: Member): Promise<Omit<ProxyBedNetwork, 'underlay'>> {
+  one.node.run('ip', 'route', 'add', 'default', 'via', addresses.ip6.outside);
+  const six = async (member: Member, index: number): Promise<Member> => {
+    const { pod, peer } = member;
+    const { error } = await pod.ask({ verb: 'listenUdp', port: 80, name: peer.name, address: '::' });
+    if (error !== undefined) throw new Error(`${peer.name} cannot listen by IPv6: ${error}`);
+    return { ...member, ip: `fd44:0:0:${index + 1}::2` };
+  };
+  const sctpProblem = 'tests send SCTP by IPv4 alone';
+  return { one: await six(one, 0), two: await six(two, 1), family: 'ip6', sctpProblem };
 }
 
 /** On a network of its own, or on one that other cases have used before: then the proxy is purged at the end. */
 export async function openProxyBed(t: Scope, options: ProxyBedOptions, shared?: ProxyBedNetwork): Promise<ProxyBed> {
-  const { one, two, underlay, sctpProblem } = shared ?? (await createProxyBedNetwork(t));
+  const { one, two, underlay, family, sctpProblem } = shared ?? (await createProxyBedNetwork(t, options.family));
+  const { node, outside, services, external, balancer } = addresses[family];
   let running = await options.open(one.node);
   t.teardown(async () => {
     await running[Symbol.asyncDispose]();
@@ -80,12 +114,12 @@ export async function openProxyBed(t: Scope, options: ProxyBedOptions, shared?: 
     },
     localAddress: one.ip,
     remoteAddress: two.ip,
-    nodeAddress: nodeAddress(0),
-    outsideAddress: underlayAddress,
+    nodeAddress: node,
+    outsideAddress: outside,
     clusterCidrs,
     sctpProblem,
     serviceCidrs,
-    serviceAddresses: ['10.96.0.1', '10.96.0.2'],
+    serviceAddresses: services,
     externalAddress: external,
     balancerAddress: balancer,
     traces: async () => options.traces(one.node),

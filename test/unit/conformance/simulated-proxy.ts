@@ -33,6 +33,9 @@ export type ProxyFlaw =
   | 'keeps deleted Services'
   | 'UDP flows stay for ever'
   | 'UDP flows always move'
+  | 'UDP flows that met nobody stay lost'
+  | 'one affinity for all clients'
+  | 'source ranges forget the node'
   | 'dispose flushes'
   | 'restart flushes first'
   | 'never repairs'
@@ -76,6 +79,8 @@ const localAddress = '10.244.1.2';
 const remoteAddress = '10.244.2.2';
 const nodeAddress = '192.168.0.1';
 const outsideAddress = '192.168.0.254';
+/** Where a flow goes that the kernel has remembered as nobody's. */
+const nobody = 'nobody';
 
 class SimulatedProxy implements Proxy, AsyncDisposable {
   readonly #kernel: Kernel;
@@ -146,8 +151,8 @@ class SimulatedProxy implements Proxy, AsyncDisposable {
     this.#syncedMs = Date.now();
     for (const [key, address] of this.#kernel.flows) {
       const isThere = desired.ports.some(({ endpoints }) => endpoints.some((endpoint) => endpoint.address === address));
-      if (this.#flaw === 'UDP flows always move' || (!isThere && this.#flaw !== 'UDP flows stay for ever'))
-        this.#kernel.flows.delete(key);
+      const isKept = this.#flaw === 'UDP flows stay for ever' || address === nobody;
+      if (this.#flaw === 'UDP flows always move' || (!isThere && !isKept)) this.#kernel.flows.delete(key);
     }
     return { changed: isSame && this.#flaw !== 'always changes' ? 0 : 1 };
   }
@@ -191,12 +196,21 @@ class Simulation {
     if (this.#unknown.has(address) && this.#flaw === 'remembers addresses as unknown') return 'refused';
     const asked = protocol === 'SCTP' && this.#flaw === 'SCTP of TCP endpoints' ? 'TCP' : protocol;
     const found = this.#kernel.state?.ports.find((one) => this.#claims(one, address, port, asked));
+    const flow = to.sourcePort === undefined ? undefined : `${from} ${to.sourcePort}`;
+    if (flow !== undefined && this.#flaw === 'UDP flows that met nobody stay lost') {
+      if (this.#kernel.flows.get(flow) === nobody) return 'dropped';
+      if (found === undefined) this.#kernel.flows.set(flow, nobody);
+    }
     if (found === undefined) return this.#unserved(from, address);
     const isInternal = found.clusterIps.includes(address);
     const isBalancer = found.loadBalancerIps.includes(address) || this.#flaw === 'source ranges for NodePorts';
     const ranges = found.loadBalancerSourceRanges;
     if (!isInternal && isBalancer && ranges.length > 0 && this.#flaw !== 'ignores source ranges')
-      if (!ranges.includes(`${sourceOf(from)}/32`)) return 'dropped';
+      if (
+        !ranges.includes(`${sourceOf(from)}/32`) ||
+        (from === 'node' && this.#flaw === 'source ranges forget the node')
+      )
+        return 'dropped';
     const isLocalOnly = this.#isLocalOnly(found, from, isInternal);
     const all = this.#usable(found.endpoints);
     const local = found.endpoints.filter((one) => one.local);
@@ -259,7 +273,7 @@ class Simulation {
       return byAddress(address) ?? { ...drawn, address, local: address === localAddress };
     }
     if (port.affinitySeconds === undefined || this.#flaw === 'no affinity') return drawn;
-    const key = `${port.service} ${from}`;
+    const key = `${port.service} ${port.port} ${this.#flaw === 'one affinity for all clients' ? '' : from}`;
     const held = this.#kernel.sticky.get(key);
     const isHeld = held !== undefined && (held.until > Date.now() || this.#flaw === 'affinity for ever');
     const isGone = isHeld && byAddress(held.address) === undefined;

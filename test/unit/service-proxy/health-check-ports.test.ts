@@ -30,20 +30,24 @@ async function until<T>(act: () => Promise<T | undefined>): Promise<T> {
   }
 }
 
-test('a node with ready endpoints answers 200, without 503; a Service that is gone is not answered for', async (t) => {
+test('a node with ready endpoints and a sound proxy answers 200, else 503; a Service that is gone is not answered for', async (t) => {
   const warnings: string[] = [];
   const log = { debug() {}, info() {}, error() {}, warn: (text: string) => warnings.push(text) } as unknown as Logger;
-  const ports = new HealthCheckPorts(log);
+  let serviceProxyHealthy = true;
+  const ports = new HealthCheckPorts(log, () => serviceProxyHealthy);
   t.teardown(() => ports[Symbol.asyncDispose]());
   const port = await freePort();
   const service = { namespace: 'a', name: 'web', port };
   const body = (localEndpoints: number) => ({
     service: { namespace: 'a', name: 'web' },
     localEndpoints,
-    serviceProxyHealthy: true,
+    serviceProxyHealthy,
   });
   ports.update([{ ...service, localEndpoints: 2 }]);
   t.deepEqual(await until(() => ask(port)), [200, body(2)]);
+  serviceProxyHealthy = false;
+  t.deepEqual(await ask(port), [503, body(2)], 'its rules may be wrong');
+  serviceProxyHealthy = true;
   ports.update([{ ...service, localEndpoints: 0 }]);
   t.deepEqual(await ask(port), [503, body(0)]);
   ports.update([]);
