@@ -197,6 +197,12 @@ export const builtIns: readonly CatalogueEntry[] = [
     load: () => import('../plugins/controllers/resource-quota/index.ts'),
   },
   {
+    kind: 'controller',
+    name: 'certificate-signing',
+    summary: "Signs approved CertificateSigningRequests of Kubernetes' own signers with the cluster's CA",
+    load: () => import('../plugins/controllers/certificate-signing/index.ts'),
+  },
+  {
     kind: 'attachment',
     name: 'bridge',
     summary: 'Pods on a bridge of the node, every packet routed by the node',

@@ -31,6 +31,7 @@ export const defaults: ConfigDefaults = {
       'volume-protection',
       'ephemeral-volume',
       'storage-class',
+      'certificate-signing',
     ),
     runtime: named('process'),
     attachment: named('bridge'),

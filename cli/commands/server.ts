@@ -1,5 +1,7 @@
 import { join, resolve } from 'node:path';
 import { Command, Option } from 'commander';
+import type { ClusterConfiguration } from '../../kernel/config/cluster-configuration.ts';
+import type { Settings } from '../../kernel/registry/configure.ts';
 import { configOption, type LogFlags, logOptions, parseHostPort, splitHostPort, stateDirOption } from '../options.ts';
 import { applicable } from '../settings.ts';
 import { defaultStateDir } from '../state-dir.ts';
@@ -34,15 +36,26 @@ export function serverCommand(cli: Cli): Command {
       };
       // a flag must not be ignored in silence; the default socket matters only where there is an api-server
       const isAsked = flags.listen !== undefined || flags.unixSocket !== undefined;
-      const settings = isAsked ? asked : applicable(config, asked);
+      const apiSettings = isAsked ? asked : applicable(config, asked);
       return runKernel(cli, {
         config,
         role: 'server',
         stateDir,
         logFlags: flags,
-        settings,
-        ready: `pintle server is ready${Object.keys(settings).length === 0 ? '' : ` on unix:${socket}`}`,
+        settings: { ...apiSettings, ...signingSettings(config, stateDir) },
+        ready: `pintle server is ready${Object.keys(apiSettings).length === 0 ? '' : ` on unix:${socket}`}`,
       });
     }),
   );
+}
+
+/** The CA that signs is the one of this server's API, as long as the config names no other. */
+function signingSettings(config: ClusterConfiguration, stateDir: string): Settings {
+  const id = 'controller/certificate-signing';
+  const choice = config.plugins.use.controller.find(({ name }) => name === 'certificate-signing');
+  const hasApi = config.plugins.use.component.some(({ name }) => name === 'api-server');
+  if (!choice || !hasApi || choice.config['certFile'] !== undefined || choice.config['keyFile'] !== undefined)
+    return {};
+  const pki = join(stateDir, 'component', 'api-server', 'pki');
+  return { [id]: { certFile: join(pki, 'ca.crt'), keyFile: join(pki, 'ca.key') } };
 }

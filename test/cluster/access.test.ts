@@ -2,7 +2,9 @@
  * The API as a pod sees it: found by its Service and its name, trusted by the CA, asked with the pod's own token, and
  * answered as far as roles allow. Beside it what admission and the scheduler decide: quotas, limits, preemption.
  */
-import { basename, dirname } from 'node:path';
+import 'reflect-metadata';
+import { writeFile } from 'node:fs/promises';
+import { basename, dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { CoreV1Api, KubeConfig } from '@kubernetes/client-node';
 import test from 'ava';
@@ -168,6 +170,38 @@ test.serial('a token is worth nothing once its pod is gone', async (t) => {
   t.is(await answer(), 403, 'known, but without a role');
   await ok(['-n', 'team', 'delete', 'pod', name]);
   t.is(await answer(), 401);
+});
+
+test.serial('a certificate that was asked for, approved and signed is worth what roles give its name', async (t) => {
+  const { Pkcs10CertificateRequestGenerator } = await import('@peculiar/x509');
+  const algorithm = { name: 'ECDSA', namedCurve: 'P-256', hash: 'SHA-256' };
+  const keys = await crypto.subtle.generateKey(algorithm, true, ['sign', 'verify']);
+  const name = 'CN=ada,O=readers';
+  const request = await Pkcs10CertificateRequestGenerator.create({ name, keys, signingAlgorithm: algorithm });
+  const base64 = (text: string) => Buffer.from(text).toString('base64');
+  const spec = {
+    ...{ request: base64(request.toString('pem')), signerName: 'kubernetes.io/kube-apiserver-client' },
+    ...{ usages: ['client auth'], expirationSeconds: 3600 },
+  };
+  const kind = { apiVersion: 'certificates.k8s.io/v1', kind: 'CertificateSigningRequest' };
+  await ok(['create', '-f', '-'], JSON.stringify({ ...kind, metadata: { name: 'ada' }, spec }));
+  await ok(['certificate', 'approve', 'ada']);
+  const certificate = ['get', 'csr/ada', '-o=jsonpath={.status.certificate}'];
+  const certData = await eventually('its certificate', async () => (await ok(certificate)) || undefined);
+  t.regex(await ok(['get', 'csr/ada']), /Approved,Issued/);
+
+  const key = Buffer.from(await crypto.subtle.exportKey('pkcs8', keys.privateKey)).toString('base64');
+  const keyData = base64(`-----BEGIN PRIVATE KEY-----\n${key}\n-----END PRIVATE KEY-----\n`);
+  const config = new KubeConfig();
+  config.loadFromFile(cluster.kubeconfig);
+  config.users = config.users.map((user) => ({ name: user.name, certData, keyData }));
+  const file = join(cluster.folder, 'ada.kubeconfig');
+  await writeFile(file, config.exportConfig(), { mode: 0o600 });
+  const asAda = (...argv: readonly string[]) => cluster.kubectl(newest, ['--kubeconfig', file, ...argv]);
+  t.regex((await asAda('get', 'pods')).stderr, /User "ada" cannot list resource "pods"/);
+  await ok(['create', 'rolebinding', 'readers', '--clusterrole=view', '--group=readers']);
+  const { code, stderr } = await asAda('get', 'pods');
+  t.is(code, 0, stderr);
 });
 
 for (const [index, binary] of kubectls().entries())

@@ -104,9 +104,14 @@ else
         }),
       );
     await runsOn('web\n');
+    await pods.create('once', { restartPolicy: 'Never', containers: [shell('c', 'exec sleep 1000000', more)] });
+    await pods.ready('once');
     await own.restartAgents({ name: 'process' });
     // On the file system of the machine.
     await runsOn('');
+    const once = await pods.phase('once', 'Failed');
+    t.is(once.status!.containerStatuses![0]!.state!.terminated!.reason, 'ContainerStatusUnknown');
+    t.is(once.status!.containerStatuses![0]!.restartCount, 0);
     t.deepEqual(await containers(), [], 'the engine still has containers of the cluster');
     t.notRegex((await images('ls')).stdout, /pintle\.test/);
     const left = () => own.agents.map((agent) => agent.inventory());

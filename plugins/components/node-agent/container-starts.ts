@@ -12,7 +12,7 @@ import { hookName, runHook } from './lifecycle-hooks.ts';
 import { etcHosts } from './pod-files.ts';
 import { ImagePulls } from './image-pulls.ts';
 import { retryDelay, type PodMemory, type PodWorkerServices, type PodWorkerSettings } from './pod-memory.ts';
-import { attemptsOf, isSidecar, restarts } from './pod-status.ts';
+import { attemptsOf, isSidecar, lostReason, restarts } from './pod-status.ts';
 import type { PreparedVolume } from './volumes.ts';
 
 interface StartPlace {
@@ -71,7 +71,8 @@ export class ContainerStarts {
         return;
       }
       const backoff = this.#backoffFor(memory, definition.name, latest);
-      const waitMs = backoff.untilMs - this.#services.clock.now();
+      // One that was lost with its runtime has not crashed.
+      const waitMs = latest.reason === lostReason ? 0 : backoff.untilMs - this.#services.clock.now();
       if (waitMs > 0) {
         memory.problems.set(definition.name, {
           reason: 'CrashLoopBackOff',

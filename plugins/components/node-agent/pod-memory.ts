@@ -1,6 +1,14 @@
 /** What the agent's parts share about pods: settings, services, and a memory of each pod that may be lost at any time. */
 import type { Pod, PodStatus } from '../../../kernel/contract/kubernetes.ts';
-import type { Attached, Attachment, Clock, Cluster, Logger, Runtime } from '../../../kernel/contract/index.ts';
+import type {
+  Attached,
+  Attachment,
+  Clock,
+  Cluster,
+  Container,
+  Logger,
+  Runtime,
+} from '../../../kernel/contract/index.ts';
 import type { SpecSources } from './container-spec.ts';
 import type { DnsSettings } from './pod-files.ts';
 import type { Problem } from './pod-status.ts';
@@ -67,6 +75,8 @@ export interface PodMemory {
   readonly tried: Set<string>;
   /** Container id → what it wrote to its termination message file. */
   readonly lastWords: Map<string, string>;
+  /** Containers that the API knows and the runtime does not; undefined before the runtime was asked. */
+  lost: readonly Container[] | undefined;
   failure: Problem | undefined;
   lastStatus: PodStatus | undefined;
   lastPod: Pod | undefined;
@@ -85,6 +95,7 @@ export function newPodMemory(): PodMemory {
     starting: new Map(),
     tried: new Set(),
     lastWords: new Map(),
+    lost: undefined,
     failure: undefined,
     lastStatus: undefined,
     lastPod: undefined,

@@ -87,6 +87,35 @@ export function unreportedStarts(pod: Pod, containers: readonly Container[]): re
   );
 }
 
+/** Of a container that was there, as the API knows, and that no runtime of this node has on record any more. */
+export const lostReason = 'ContainerStatusUnknown';
+
+/**
+ * The pod's containers as the API knows them, for a node that has no record of any: its runtime is another one now, or was
+ * emptied. Those that ran have ended nobody knows how, so that the pod goes on, or ends, by its restart policy.
+ */
+export function lostContainers(pod: Pod, nowMs: number): readonly Container[] {
+  return reportedStatuses(pod).flatMap((status): readonly Container[] => {
+    const { name, restartCount, containerID, image, imageID, state, lastState } = status;
+    const [, id] = /^pintle:\/\/(.+)$/.exec(containerID ?? '') ?? [];
+    if (id === undefined) return [];
+    const ended = state?.terminated ?? (state?.waiting ? lastState?.terminated : undefined);
+    const startedMs = Date.parse(ended?.startedAt ?? state?.running?.startedAt ?? '') || nowMs;
+    return [
+      {
+        ...{ id, name, attempt: restartCount, image, imageId: imageID, sandboxId: '', labels: {}, logPath: '' },
+        state: 'exited',
+        createdMs: startedMs,
+        startedMs,
+        finishedMs: Date.parse(ended?.finishedAt ?? '') || nowMs,
+        exitCode: ended?.exitCode ?? 137,
+        reason: ended ? ended.reason : lostReason,
+        message: ended ? ended.message : 'The container could not be located when the pod was terminated',
+      },
+    ];
+  });
+}
+
 const iso = (ms: number) => new Date(ms).toISOString().replace(/\.\d+Z$/, 'Z');
 
 function terminated(container: Container): ContainerState {

@@ -23,6 +23,7 @@ import {
   isOver,
   isSidecar,
   isTerminalPhase,
+  lostContainers,
   reportedStatuses,
   unreportedStarts,
   type Problem,
@@ -77,7 +78,7 @@ export class PodWorker {
     const refusal =
       hasEnded || sandboxes.length > 0 ? undefined : admissionProblem(pod, this.#settings.allowedUnsafeSysctls);
     if (refusal && !memory.failure) this.fail(pod, refusal);
-    if (!hasEnded) containers = await this.#forgetLostStarts(pod, memory, containers);
+    if (!hasEnded) containers = await this.#forgetLostStarts(pod, memory, this.#withLost(pod, memory, containers));
     if (!hasEnded) this.#refuse(pod, memory, sandboxes);
     if (hasEnded || memory.failure || this.#isPastDeadline(pod, memory) || isOver(pod, containers)) {
       const graceSeconds = graceSecondsOf(pod);
@@ -118,6 +119,24 @@ export class PodWorker {
     const containers: Container[] = [];
     for (const sandbox of sandboxes) containers.push(...(await this.#services.runtime.listContainers(sandbox.id)));
     return containers;
+  }
+
+  /** Containers of the runtime that this node had before count as ended: who shall run once does not run once more. */
+  #withLost(pod: Pod, memory: PodMemory, containers: readonly Container[]): readonly Container[] {
+    if (memory.lost === undefined) {
+      memory.lost = containers.length > 0 ? [] : lostContainers(pod, this.#services.clock.now());
+      if (memory.lost.length > 0)
+        this.#services.record(
+          pod,
+          'Normal',
+          'SandboxChanged',
+          'Pod sandbox changed, it will be killed and re-created.',
+        );
+    }
+    // As the attempt before: of a name that has two on record they are past.
+    const isCurrent = ({ id, name }: Container) =>
+      containers.every((each) => each.id !== id) && attemptsOf(containers, name).length < 2;
+    return memory.lost.length === 0 ? containers : [...containers, ...memory.lost.filter(isCurrent)];
   }
 
   /** Starts of an earlier agent that came to nothing with it. */
@@ -194,7 +213,7 @@ export class PodWorker {
       const hasChanged = await this.#starts.advance(pod, memory, sandbox, containers, prepared, sources);
       memory.backoff.delete('');
       if (!hasChanged) return { sandbox, containers };
-      const after = await this.#containersOf(await this.#sandboxes.of(uid));
+      const after = this.#withLost(pod, memory, await this.#containersOf(await this.#sandboxes.of(uid)));
       this.#watchProbes(pod, memory, after);
       return { sandbox, containers: after };
     } catch (error) {
@@ -207,7 +226,7 @@ export class PodWorker {
       this.#services.record(pod, 'Warning', reasonOf(message), message);
       this.#services.again(uid, retryDelay(memory, '', this.#services.clock.now()));
       const left = await this.#sandboxes.of(uid);
-      return { sandbox: left[0], containers: await this.#containersOf(left) };
+      return { sandbox: left[0], containers: this.#withLost(pod, memory, await this.#containersOf(left)) };
     }
   }
 

@@ -28,6 +28,8 @@ export interface DisruptionControllerOptions {
   readonly clock: Clock;
 }
 
+const untold = JSON.stringify([undefined, []]);
+
 interface Workload extends KubernetesObject {
   readonly spec: { readonly replicas?: number };
 }
@@ -39,6 +41,8 @@ export class DisruptionController {
   readonly #sources: ScaleSources;
   readonly #expectations: Expectations;
   readonly #pace: Pace;
+  /** Key → why its scale cannot be told, as its events have said. */
+  readonly #told = new Map<string, string>();
 
   constructor(options: DisruptionControllerOptions) {
     const informers = informersFor(options.cluster, options.log);
@@ -99,6 +103,7 @@ export class DisruptionController {
     const budget = this.#budgets.get(key);
     if (budget === undefined) {
       this.#expectations.forget(key);
+      this.#told.delete(key);
       return;
     }
     if (!this.#expectations.areMet(key)) {
@@ -116,8 +121,11 @@ export class DisruptionController {
     const result = disruption({ budget, pods, scale, evictionTimeoutMs, now: clock.now() });
     if (result.nextInMs !== undefined) queue.addAfter(key, result.nextInMs + 10);
     const isNews = !isSameStatus(budget.status, result.status);
+    const why = JSON.stringify([result.fault, result.unmanaged.map(({ metadata }) => metadata.name)]);
+    // Pods that count for nothing change nothing in the status.
+    if (isNews || (this.#told.get(key) ?? untold) !== why) this.#tell(budget, pods, result);
+    this.#told.set(key, why);
     if (isNews) {
-      this.#tell(budget, pods, result);
       await this.#writeStatus(key, { ...budget, status: result.status });
     }
   }

@@ -208,7 +208,7 @@ export const scenario = (node: string): readonly Step[] => [
   { line: 'get csr good-{ns}', expect: /kubernetes\.io\/kube-apiserver-client +pintle-admin .* Pending/ },
   { line: 'certificate approve good-{ns}', expect: /\/good-\S+ approved/ },
   { line: 'certificate deny bad-{ns}', expect: /\/bad-\S+ denied/ },
-  { line: 'get csr good-{ns} bad-{ns}', expect: / Approved\n.* Denied\n/ },
+  { line: 'get csr good-{ns} bad-{ns}', expect: / Approved,Issued\n.* Denied\n/, until: true },
   { line: 'get csr good-{ns} -o jsonpath={.status.conditions[*].reason}', expect: /^KubectlApprove$/ },
   { line: 'certificate deny good-{ns}', code: 1, expect: /./ },
   { line: 'delete csr good-{ns} bad-{ns}', expect: /"bad-\S+" deleted/ },

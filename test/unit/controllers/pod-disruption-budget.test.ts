@@ -199,3 +199,15 @@ test('a status that is the same as before is the same text', (t) => {
   const again = disruption({ ...input, budget: { ...budget, status: first.status } as never, now: 5_000 });
   t.deepEqual(again.status, first.status);
 });
+
+test('of pods without a controller an event tells, though they change no number', async (t) => {
+  const { cluster, controller } = await openControlPlane(t);
+  await controller(podDisruptionBudget);
+  await cluster.create(resources.podDisruptionBudgets, newBudget({ maxUnavailable: 0 }));
+  await withStatus(cluster, { observedGeneration: 1, expectedPods: 0 });
+  await makePod(cluster, 'lonely', false);
+  const event = await eventually('the event', async () =>
+    (await cluster.list(resources.events)).items.find(({ reason }) => reason === 'UnmanagedPods'),
+  );
+  t.regex(event.message ?? '', /lonely/);
+});

@@ -5,6 +5,7 @@ import type { Container } from '../../../kernel/contract/index.ts';
 import {
   podStatus,
   isOver,
+  lostContainers,
   qosClass,
   restarts,
   unreportedStarts,
@@ -293,4 +294,32 @@ test('a pod that its init container failed was never initialized; one that was s
   t.deepEqual(initialized(pod(spec, podStatus(pod(spec), observe(ran))), []), ['Failed', 'True', undefined]);
   const done = [container('i', 0, 'exited'), container('c', 0, 'exited')];
   t.deepEqual(initialized(pod(spec), done), ['Succeeded', 'True', 'PodCompleted']);
+});
+
+test('containers that the API knows and no runtime does have ended: a pod that runs once is over, another goes on', (t) => {
+  const done = container('i', 0, 'exited', { finishedMs: nowMs - 5000 });
+  const before = { initContainers: [init], restartPolicy: 'Never' };
+  const known = podStatus(pod(before), observe([done, container('c', 0, 'running')]));
+  t.is(known.phase, 'Running');
+  const lost = lostContainers(pod(before, known), nowMs);
+  t.deepEqual(
+    lost.map(({ id, state, exitCode, reason }) => [id, state, exitCode, reason]),
+    [
+      ['u_i_0', 'exited', 0, 'Completed'],
+      ['u_c_0', 'exited', 137, 'ContainerStatusUnknown'],
+    ],
+  );
+  t.true(isOver(pod(before, known), lost));
+  const after = podStatus(pod(before, known), observe(lost));
+  t.is(after.phase, 'Failed');
+  t.is(after.containerStatuses![0]!.state?.terminated?.reason, 'ContainerStatusUnknown');
+  t.is(after.containerStatuses![0]!.restartCount, 0);
+
+  const ended = podStatus(pod(before), observe([done, container('c', 0, 'exited')]));
+  t.is(
+    podStatus(pod(before, { ...ended, phase: 'Running' }), observe(lostContainers(pod({}, ended), nowMs))).phase,
+    'Succeeded',
+  );
+  t.false(isOver(pod({}, known), lostContainers(pod({}, known), nowMs)));
+  t.deepEqual(lostContainers(pod({}), nowMs), [], 'of a pod that has not begun');
 });
