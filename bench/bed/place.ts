@@ -3,17 +3,17 @@
  * by pid, before the namespace goes.
  */
 import { fork, spawn, spawnSync, type ChildProcess } from 'node:child_process';
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { PintleError } from '../../kernel/contract/errors.ts';
 import { hostFacts } from '../../kernel/host/host-facts.ts';
 import { createNetns, deleteNetns, runInNetns } from '../../netplugins/linux/namespaces.ts';
 import { openRtnetlink, type Rtnetlink } from '../../netplugins/linux/rtnetlink.ts';
+import { newFolder } from './run-folders.ts';
 
 /** npm's folders first would find another program called nft. */
 export const hostPath = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin';
-export const hostEnvironment = { ...process.env, PATH: hostPath, LC_ALL: 'C' };
+export const hostEnvironment = (): NodeJS.ProcessEnv => ({ ...process.env, PATH: hostPath, LC_ALL: 'C' });
 
 /** The last two processors that this process may use, where there are two and taskset (util-linux) is there. */
 function corePair(): readonly [number, number] | undefined {
@@ -54,7 +54,7 @@ export class Place {
     return this.#own(
       runInNetns(this.netns, () =>
         fork(module, argv, {
-          ...{ serialization: 'advanced', env: hostEnvironment, stdio: ['ignore', 'ignore', 'inherit', 'ipc'] },
+          ...{ serialization: 'advanced', env: hostEnvironment(), stdio: ['ignore', 'ignore', 'inherit', 'ipc'] },
           // taskset becomes the very process that it starts.
           ...(this.core === undefined
             ? { execArgv: [] }
@@ -68,7 +68,7 @@ export class Place {
     const program = this.core === undefined ? command : 'taskset';
     const rest = this.core === undefined ? argv : [...this.#onCore(), command, ...argv];
     return this.#own(
-      runInNetns(this.netns, () => spawn(program, rest, { stdio: ['ignore', 'pipe', 'pipe'], env: hostEnvironment })),
+      runInNetns(this.netns, () => spawn(program, rest, { stdio: ['ignore', 'pipe', 'pipe'], env: hostEnvironment() })),
     );
   }
 
@@ -96,7 +96,7 @@ export class Place {
 
   /** For short commands of the clean-up. */
   runNow(command: string, argv: readonly string[]): { readonly status: number | null; readonly stdout: string } {
-    return runInNetns(this.netns, () => spawnSync(command, argv, { encoding: 'utf8', env: hostEnvironment }));
+    return runInNetns(this.netns, () => spawnSync(command, argv, { encoding: 'utf8', env: hostEnvironment() }));
   }
 
   links<T>(use: (links: Rtnetlink) => T): T {
@@ -145,7 +145,7 @@ function collect(stream: NodeJS.ReadableStream | null): () => string {
 
 /** A folder of this bed, and the places in it. */
 export class Places {
-  readonly folder: string = mkdtempSync(join(tmpdir(), 'pintle-bench-'));
+  readonly folder: string = newFolder('pintle-bench');
   readonly #places: Place[] = [];
 
   make(name: string, core?: number): Place {

@@ -90,8 +90,11 @@ export interface JobArgs {
 /** Starts a plugin in the process of a job. */
 export type StartHere = <T>(choice: PluginChoice, stateDir: string, uses?: object) => Promise<T & AsyncDisposable>;
 
+/** The plugin of that kind that the process runs. */
+export type RunningHere = <T>(kind: Kind) => T;
+
 /** A measurement that calls plugins in their own process. */
-export type Job<Args, Result> = (args: Args, start: StartHere) => Promise<Result>;
+export type Job<Args, Result> = (args: Args, start: StartHere, running: RunningHere) => Promise<Result>;
 export type Jobs = Readonly<Record<string, () => Promise<Job<never, unknown>>>>;
 
 /** The body of the process: what `pintle bench-plugins` runs. */
@@ -132,8 +135,9 @@ export function servePlugins(catalogue: Catalogue, jobs: Jobs): void {
     },
     job: async ({ name, args }: JobArgs) => {
       const job = (await jobs[name]!()) as Job<unknown, unknown>;
-      return job(args, (async (choice: PluginChoice, stateDir: string, uses: object = {}) =>
-        startPlugin(catalogue, { ...choice, stateDir }, uses)) as StartHere);
+      const start = async (choice: PluginChoice, stateDir: string, uses: object = {}) =>
+        startPlugin(catalogue, { ...choice, stateDir }, uses);
+      return job(args, start as StartHere, <T>(kind: Kind) => get(kind) as unknown as T);
     },
     usage: (): Usage => {
       const [own, resident] = [process.cpuUsage(), process.memoryUsage.rss()];

@@ -3,8 +3,8 @@
  * before and after each cell, whatever its suite.
  */
 import { readdirSync, readFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
 import { openRtnetlink } from '../../netplugins/linux/rtnetlink.ts';
+import { runFolders } from '../bed/run-folders.ts';
 
 export type Traces = ReadonlyMap<string, string>;
 
@@ -57,8 +57,8 @@ export function labTraces(isOwnNamespace: boolean): Traces {
   const mounts = readFileSync('/proc/self/mountinfo', 'utf8')
     .split('\n')
     .map((line) => line.split(' ')[4] ?? '');
-  // The run has a folder of its own for temporary files.
-  const folders = readdirSync(tmpdir());
+  // The run has folders of its own for all its files.
+  const folders = runFolders().flatMap((folder) => readdirSync(folder));
   return new Map([
     ...ours(isOwnNamespace).map(({ pid, name }) => [`process ${pid}`, `process ${name}`] as const),
     ...folders.map((name) => [`folder ${name}`, `folder ${name}`] as const),

@@ -3,6 +3,7 @@ import { spawnSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { cpus, loadavg, release, totalmem, version } from 'node:os';
 import { hostEnvironment } from '../bed/place.ts';
+import { fileSystemOf, runFolders } from '../bed/run-folders.ts';
 import type { Fact } from '../method/result.ts';
 
 function text(path: string): string {
@@ -28,8 +29,15 @@ export function machineFacts(): Record<string, Fact> {
     tcpCongestionControl: text('/proc/sys/net/ipv4/tcp_congestion_control'),
     underlayMtuBytes: 1500,
     underlayOffloads: 'those of veth: TSO, GSO, GRO, transmit checksums',
+    ...fileSystems(),
     root: process.geteuid?.() === 0,
   };
+}
+
+/** Of what stands on a disk in a real cluster, stores alone are on one here. */
+function fileSystems(): Record<string, Fact> {
+  const [agents = '/', stores = agents] = runFolders();
+  return { fileSystemOfAgents: fileSystemOf(agents), fileSystemOfStores: fileSystemOf(stores) };
 }
 
 const asks: readonly (readonly [name: string, command: string, ...argv: string[]])[] = [
@@ -46,7 +54,7 @@ export function versions(pintle: string): Record<string, string> {
   const found = asks.flatMap(([name, command, ...argv]) => {
     const { status, stdout, stderr } = spawnSync(command, argv, {
       encoding: 'utf8',
-      env: hostEnvironment,
+      env: hostEnvironment(),
       timeout: 5_000,
     });
     const words = `${stdout}${stderr}`;

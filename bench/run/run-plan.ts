@@ -1,9 +1,7 @@
 /** Carries out a plan inside a laboratory's namespaces, and tells each step. */
-import { mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import { openRtnetlink } from '../../netplugins/linux/rtnetlink.ts';
 import type { Catalogue } from '../../kernel/registry/catalogue.ts';
+import { openRunFolders } from '../bed/run-folders.ts';
 import { emptyResult, runMatrix, type Step } from '../method/run-matrix.ts';
 import type { SuiteResult } from '../method/result.ts';
 import type { Size, Suite } from '../method/suite.ts';
@@ -35,9 +33,7 @@ export async function runPlan(
     links.setLink('lo', { up: true });
     links.close();
   }
-  // Everything of this run is below one folder, so that what stays in it is seen, and goes.
-  const folder = mkdtempSync(join(tmpdir(), 'pb-'));
-  process.env['TMPDIR'] = folder;
+  const closeFolders = openRunFolders(plan.target !== 'host');
   tell({ type: 'place', machine: { ...machineFacts(), target: plan.target }, versions: versions(plan.pintleVersion) });
   const source = { program: plan.program, modules: plan.modules, directory: plan.directory };
   const opened: Opened[] = [];
@@ -92,7 +88,7 @@ export async function runPlan(
         const reason = error instanceof Error ? error.message : String(error);
         tell({ type: 'suite-failed', suite: suite.name, reason: `could not be taken down: ${reason}` });
       });
-    rmSync(folder, { recursive: true, force: true });
+    closeFolders();
   }
 }
 

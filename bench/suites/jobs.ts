@@ -6,4 +6,7 @@ export const jobs: Jobs = {
   'store-crash': async () => (await import('./store/store-job.ts')).storeCrashJob,
   'store-recover': async () => (await import('./store/store-job.ts')).storeRecoverJob,
   scheduler: async () => (await import('./scheduler/scheduler-job.ts')).schedulerJob,
+  'runtime-pods': async () => (await import('./runtime/pods-job.ts')).runtimePodsJob,
+  'bare-pods': async () => (await import('./runtime/pods-job.ts')).barePodsJob,
+  'bare-veth': async () => (await import('./attachment/bare-veth-job.ts')).bareVethJob,
 };

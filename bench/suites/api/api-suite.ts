@@ -1,7 +1,6 @@
 /** The Kubernetes API of a real server over its unix socket, for each store, beside a bare HTTP server of Node. */
 import type { ChildProcess } from 'node:child_process';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
@@ -10,6 +9,7 @@ import { PintleError } from '../../../kernel/contract/errors.ts';
 import { here } from '../../bed/place.ts';
 import type { PluginSource } from '../../bed/plugin-process.ts';
 import { residentBytesOf } from '../../bed/processes.ts';
+import { newDiskFolder } from '../../bed/run-folders.ts';
 import type { Fact, Metric } from '../../method/result.ts';
 import {
   type Bed,
@@ -56,7 +56,7 @@ const metricsOf = (size: Size): readonly Metric[] => [
 ];
 
 abstract class ServerBed implements Bed {
-  protected readonly folder = mkdtempSync(join(tmpdir(), 'pintle-bench-api-'));
+  protected readonly folder = newDiskFolder('pintle-bench-api');
   protected readonly socket = join(this.folder, 'api.sock');
   protected readonly place = here();
   protected readonly size: Size;

@@ -21,6 +21,10 @@ const server = createServer((request, response) => {
       response.end(objects.get(name) ?? '{}');
       return;
     }
+    if (request.method === 'DELETE') {
+      response.end(objects.delete(name) ? '{}' : undefined);
+      return;
+    }
     const text = Buffer.concat(chunks).toString();
     const object = JSON.parse(text) as { readonly metadata: { readonly name: string } };
     objects.set(object.metadata.name, text);

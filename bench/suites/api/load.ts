@@ -3,7 +3,10 @@ import type { Recorder, Size } from '../../method/suite.ts';
 import type { ApiClients } from './client.ts';
 
 export interface Effort {
+  /** Of requests of all sorts, until compilers and caches have settled: in the first round the clients' own, too. */
+  readonly warmUpMs: number;
   readonly objects: number;
+  /** And updates. */
   readonly reads: number;
   readonly watched: number;
   readonly watchLists: number;
@@ -12,9 +15,9 @@ export interface Effort {
 }
 
 export const efforts: Readonly<Record<Size, Effort>> = {
-  smoke: { objects: 100, reads: 100, watched: 10, watchLists: 5, watchListed: 10 },
-  standard: { objects: 1_500, reads: 1_500, watched: 60, watchLists: 1_000, watchListed: 50 },
-  full: { objects: 10_000, reads: 10_000, watched: 500, watchLists: 1_000, watchListed: 500 },
+  smoke: { warmUpMs: 100, objects: 100, reads: 100, watched: 10, watchLists: 5, watchListed: 10 },
+  standard: { warmUpMs: 800, objects: 10_000, reads: 3_000, watched: 60, watchLists: 1_000, watchListed: 50 },
+  full: { warmUpMs: 2_000, objects: 30_000, reads: 10_000, watched: 500, watchLists: 1_000, watchListed: 500 },
 };
 
 const clients = 16;
@@ -48,6 +51,21 @@ async function timed(act: () => Promise<unknown>): Promise<number> {
   return performance.now() - began;
 }
 
+async function warmUp(api: ApiClients, ms: number, signal: AbortSignal): Promise<void> {
+  const until = performance.now() + ms;
+  const lane = async (lane: number): Promise<void> => {
+    for (let index = 0; performance.now() < until; index += 1) {
+      signal.throwIfAborted();
+      const name = `warm-up-${lane}-${index}`;
+      await api.ask('POST', path, object(name, 0));
+      await api.ask('GET', `${path}/${name}`);
+      await api.ask('PUT', `${path}/${name}`, object(name, 1));
+      await api.ask('DELETE', `${path}/${name}`);
+    }
+  };
+  await Promise.all(Array.from({ length: clients }, (_, index) => lane(index)));
+}
+
 /** What the bare server does too. */
 export async function measureApi(
   api: ApiClients,
@@ -55,7 +73,7 @@ export async function measureApi(
   record: Recorder,
   signal: AbortSignal,
 ): Promise<void> {
-  await inParallel(effort.objects / 5, (index) => api.ask('POST', path, object(`warm-up-${index}`, 0)));
+  await warmUp(api, effort.warmUpMs, signal);
   signal.throwIfAborted();
   const made = await inParallel(effort.objects, (index) => api.ask('POST', path, object(`object-${index}`, 0)));
   record('create', made.perSecond);
@@ -64,9 +82,10 @@ export async function measureApi(
   signal.throwIfAborted();
   const read = await inParallel(effort.reads, (index) => api.ask('GET', `${path}/object-${index % effort.objects}`));
   record('get', read.perSecond);
-  const changed = await inParallel(effort.objects, (index) =>
-    api.ask('PUT', `${path}/object-${index}`, object(`object-${index}`, 1)),
-  );
+  const changed = await inParallel(effort.reads, (index) => {
+    const name = `object-${index % effort.objects}`;
+    return api.ask('PUT', `${path}/${name}`, object(name, 1));
+  });
   record('update', changed.perSecond);
   signal.throwIfAborted();
   await api.ask('GET', path);

@@ -1,13 +1,11 @@
 /** How fast runtimes start and stop pods, beside bare namespaces made by unshare. */
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { readFileSync, rmSync } from 'node:fs';
 import type { Container, Image } from '../../../kernel/contract/index.ts';
-import { endChild, here } from '../../bed/place.ts';
+import { here } from '../../bed/place.ts';
 import { PluginProcess, type PluginSource } from '../../bed/plugin-process.ts';
 import { residentBytesOf } from '../../bed/processes.ts';
+import { newFolder } from '../../bed/run-folders.ts';
 import type { Fact, Metric } from '../../method/result.ts';
-import { ascending, quantile } from '../../method/statistics.ts';
 import {
   type Bed,
   type CellPlan,
@@ -21,9 +19,7 @@ import { metric } from '../net/metrics.ts';
 import { select, type Selected, type SuiteContext } from '../selection.ts';
 import { type OwnEngine, ownEngines, type RunningEngine } from './own-engines.ts';
 import { containerSpec, type Program, sandboxSpec } from './pod-spec.ts';
-
-const podCounts: Readonly<Record<Size, number>> = { smoke: 2, standard: 4, full: 40 };
-const width = 4;
+import { type BarePodsArgs, type PodTimes, type RuntimePodsArgs, width } from './pods-job.ts';
 
 const metrics: readonly Metric[] = [
   metric({
@@ -62,49 +58,16 @@ const metrics: readonly Metric[] = [
   metric({ id: 'memory', title: 'memory of the agent process', unit: 'MiB', better: 'less', group: 'memory' }),
 ];
 
-function recordTimes(record: Recorder, id: string, took: readonly number[]): void {
-  const sorted = ascending(took);
-  record(`${id}-p50`, quantile(sorted, 0.5));
-  record(`${id}-p99`, quantile(sorted, 0.99));
-}
-
-async function inTurn(count: number, atOnce: number, act: (index: number) => Promise<unknown>): Promise<number[]> {
-  const took: number[] = [];
-  let next = 0;
-  const lane = async (): Promise<void> => {
-    for (let index = next++; index < count; index = next++) {
-      const began = performance.now();
-      await act(index);
-      took.push(performance.now() - began);
-    }
-  };
-  await Promise.all(Array.from({ length: atOnce }, lane));
-  return took;
-}
-
-/** Start, stop, start many at once, stop: the same for the runtime and for its baseline. */
-async function measurePods(
-  count: number,
-  start: (index: number) => Promise<unknown>,
-  stop: (index: number) => Promise<unknown>,
-  record: Recorder,
-  stopMetric = 'stop',
-): Promise<void> {
-  await inTurn(1, 1, start);
-  await inTurn(1, 1, stop);
-  recordTimes(record, 'start', await inTurn(count, 1, start));
-  recordTimes(record, stopMetric, await inTurn(count, 1, stop));
-  const began = performance.now();
-  await inTurn(count, width, start);
-  record('rate', (count / (performance.now() - began)) * 1000);
-  await inTurn(count, width, stop);
-}
-
+/** A process as large as those that run plugins, without one. */
 class BareBed implements Bed {
   readonly #place = here();
+  readonly #folder = newFolder('pintle-bench');
+  readonly #process: PluginProcess;
   readonly #size: Size;
+  #pods = 0;
 
-  constructor(size: Size) {
+  constructor(source: PluginSource, size: Size) {
+    this.#process = new PluginProcess(this.#place, source, this.#folder);
     this.#size = size;
   }
 
@@ -113,32 +76,19 @@ class BareBed implements Bed {
   }
 
   async measure(record: Recorder): Promise<void> {
-    const running = new Map<number, ReturnType<typeof this.start>>();
-    const start = async (index: number): Promise<void> => {
-      const child = this.start();
-      running.set(index, child);
-      await new Promise<void>((resolve, reject) => {
-        child.once('error', reject);
-        child.stdout?.once('data', () => resolve());
-        child.once('exit', (code) => reject(new Error(`unshare ended with ${code}`)));
-      });
-    };
-    const stop = (index: number): Promise<void> => endChild(running.get(index)!);
-    // A signal is no removal of a pod: its time is kept apart, and nothing is a share of it.
-    await measurePods(podCounts[this.#size], start, stop, record, 'signal');
-  }
-
-  start() {
-    const flags = ['--net', '--ipc', '--uts', '--mount', '--pid', '--fork', '--kill-child', '--mount-proc'];
-    return this.#place.spawn('unshare', [...flags, 'sh', '-c', 'echo up; exec sleep 1000']);
+    const args: BarePodsArgs = { size: this.#size, folder: this.#folder };
+    const { pods, figures } = await this.#process.job<PodTimes>('bare-pods', args);
+    this.#pods = pods;
+    for (const [id, value] of Object.entries(figures)) record(id, value);
   }
 
   facts(): Readonly<Record<string, Fact>> {
-    return { pods: podCounts[this.#size] };
+    return { pods: this.#pods };
   }
 
   async close(): Promise<readonly string[]> {
     await this.#place.stopProcesses();
+    rmSync(this.#folder, { recursive: true, force: true });
     return [];
   }
 }
@@ -150,7 +100,7 @@ const mounts = (): readonly string[] =>
 
 class RuntimeBed implements Bed {
   readonly #place = here();
-  readonly #folder = mkdtempSync(join(tmpdir(), 'pintle-bench-'));
+  readonly #folder = newFolder('pintle-bench');
   readonly #before = new Set(mounts());
   readonly #process: PluginProcess;
   readonly #choice: Selected;
@@ -159,8 +109,7 @@ class RuntimeBed implements Bed {
   readonly #ownEngine: OwnEngine | undefined;
   #program: Program;
   #engine: RunningEngine | undefined;
-  #next = 0;
-  readonly #pods = new Map<number, string>();
+  #pods = 0;
 
   constructor(
     choice: Selected,
@@ -203,27 +152,17 @@ class RuntimeBed implements Bed {
     rmSync(this.#folder, { recursive: true, force: true });
   }
 
-  async #start(index: number): Promise<void> {
-    const id = `bench-${(this.#next += 1)}`;
-    this.#pods.set(index, id);
+  async check(): Promise<readonly Check[]> {
+    const id = 'bench-check';
     await this.#process.call('runtime', 'ensureSandbox', sandboxSpec(id));
     await this.#process.call('runtime', 'startContainer', containerSpec(id, this.#program, this.#folder));
-  }
-
-  async #stop(index: number): Promise<void> {
-    const id = this.#pods.get(index)!;
-    await this.#process.call('runtime', 'stopContainer', `${id}-main`, 0);
-    await this.#process.call('runtime', 'removeSandbox', id);
-  }
-
-  async check(): Promise<readonly Check[]> {
-    await this.#start(0);
     const containers = async (): Promise<readonly Container[]> =>
       (await this.#process.call<readonly Container[]>('runtime', 'listContainers')).value;
     const [one] = await containers();
     const isReal = this.#choice.capabilities.includes('real');
     const isThere = !isReal || (one?.pid !== undefined && readFileSync(`/proc/${one.pid}/stat`, 'utf8') !== '');
-    await this.#stop(0);
+    await this.#process.call('runtime', 'stopContainer', `${id}-main`, 0);
+    await this.#process.call('runtime', 'removeSandbox', id);
     return [
       check('the container runs', one?.state === 'running', one?.state),
       check('its process is there', isThere),
@@ -232,18 +171,16 @@ class RuntimeBed implements Bed {
   }
 
   async measure(record: Recorder): Promise<void> {
-    await measurePods(
-      podCounts[this.#size],
-      (index) => this.#start(index),
-      (index) => this.#stop(index),
-      record,
-    );
+    const args: RuntimePodsArgs = { size: this.#size, program: this.#program, folder: this.#folder };
+    const { pods, figures } = await this.#process.job<PodTimes>('runtime-pods', args);
+    this.#pods = pods;
+    for (const [id, value] of Object.entries(figures)) record(id, value);
     record('memory', residentBytesOf(this.#process.pid) / 2 ** 20);
   }
 
   facts(): Readonly<Record<string, Fact>> {
     return {
-      pods: podCounts[this.#size],
+      pods: this.#pods,
       image: this.#program.image,
       real: this.#choice.capabilities.includes('real'),
     };
@@ -278,7 +215,7 @@ export async function runtimeSuite(context: SuiteContext): Promise<Suite> {
   const { options, size, source } = context;
   const image = options['image'] ?? 'host';
   const chosen = await select(context, 'runtime', options['runtime']);
-  const beds = new Map<string, () => Promise<Bed>>([['bare namespaces', async () => new BareBed(size)]]);
+  const beds = new Map<string, () => Promise<Bed>>([['bare namespaces', async () => new BareBed(source, size)]]);
   const cells = chosen.map((choice): CellPlan => {
     const ownEngine = ownEngineOf(choice, context);
     beds.set(choice.name, () => new RuntimeBed(choice, source, { size, image, ownEngine }).open());
@@ -290,8 +227,8 @@ export async function runtimeSuite(context: SuiteContext): Promise<Suite> {
   return {
     ...{ name: 'runtime', title: 'Runtimes', metrics, options: { ...options }, versions: {} },
     summary:
-      'A pod of one container from nothing to running, and back, beside bare namespaces with one process (no record, ' +
-      'no log, no root of its own). A runtime that runs nothing really (hollow) is the cost of its records alone.',
+      'A pod of one container from nothing to running, and back, beside bare namespaces with one process (kept ' +
+      'by bind mounts; no record, no log, no root of its own). A runtime that runs nothing really (hollow) is the cost of its records alone.',
     cells: [{ id: 'bare namespaces', factors: { runtime: 'bare namespaces' }, isBaseline: true }, ...cells],
     open: (cell) => beds.get(cell.id)!(),
   };

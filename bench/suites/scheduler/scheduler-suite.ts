@@ -1,10 +1,9 @@
 /** Scheduling policies on upstream's workloads, beside a policy that takes any node with room. */
-import { mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { rmSync } from 'node:fs';
 import { PintleError } from '../../../kernel/contract/errors.ts';
 import { here } from '../../bed/place.ts';
 import { PluginProcess, type PluginSource } from '../../bed/plugin-process.ts';
+import { newFolder } from '../../bed/run-folders.ts';
 import type { Fact, Metric } from '../../method/result.ts';
 import type { Bed, CellPlan, Check, Recorder, Size, Suite } from '../../method/suite.ts';
 import { metric } from '../net/metrics.ts';
@@ -109,7 +108,7 @@ const metrics: readonly Metric[] = [
 ];
 
 class SchedulerBed implements Bed {
-  readonly #folder = mkdtempSync(join(tmpdir(), 'pintle-bench-'));
+  readonly #folder = newFolder('pintle-bench');
   readonly #place = here();
   readonly #process: PluginProcess;
   readonly #args: Omit<SchedulerJobArgs, 'folder'>;

@@ -1,11 +1,11 @@
 /** Stores against the number of clients, beside Debian's etcd with the same work in the same run. */
-import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { existsSync, readFileSync, rmSync } from 'node:fs';
 import { createRequire } from 'node:module';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { here } from '../../bed/place.ts';
 import { PluginProcess, type PluginSource } from '../../bed/plugin-process.ts';
 import { hasTool } from '../../bed/tools.ts';
+import { newDiskFolder } from '../../bed/run-folders.ts';
 import type { Fact, Metric } from '../../method/result.ts';
 import {
   type Bed,
@@ -143,7 +143,7 @@ const metricsOf = ({ watchers, events }: Effort): readonly Metric[] => [
 ];
 
 abstract class FolderBed implements Bed {
-  protected readonly folder = mkdtempSync(join(tmpdir(), 'pintle-bench-store-'));
+  protected readonly folder = newDiskFolder('pintle-bench-store');
   abstract check(): Promise<readonly Check[]>;
   abstract measure(record: Recorder): Promise<void>;
   abstract facts(): Readonly<Record<string, Fact>>;
