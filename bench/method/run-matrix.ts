@@ -77,7 +77,7 @@ export function emptyResult(suite: Suite, rounds: number, size: string): SuiteRe
       ...{ id: plan.id, factors: { ...plan.factors }, isBaseline: plan.isBaseline, contest: plan.contest ?? '' },
       ...(plan.baseline === undefined ? {} : { baseline: plan.baseline }),
       ...(plan.skip === undefined ? { state: 'pending' } : { state: 'skipped', reason: plan.skip }),
-      ...{ checks: [], facts: {}, leftBehind: [], samples: {} },
+      ...{ checks: [], facts: { ...plan.facts }, leftBehind: [], samples: {} },
     })),
   };
 }

@@ -8,6 +8,8 @@ export interface CellPlan {
   readonly isBaseline: boolean;
   /** Cells that do the same work have the same one (as many Services, as many clients). Default: one for all. */
   readonly contest?: string | undefined;
+  /** What is known of it beforehand; what its bed finds is added. */
+  readonly facts?: Readonly<Record<string, Fact>> | undefined;
   /** Why this machine cannot run it: it is listed and not measured. */
   readonly skip?: string | undefined;
 }

@@ -52,6 +52,14 @@ export async function select(context: SuiteContext, kind: Kind, wanted: string |
   );
 }
 
+/** What some of them can and others cannot is a difference in behaviour: told beside the figures. */
+export function capabilityFacts(all: readonly Selected[]): (one: Selected) => Readonly<Record<string, boolean>> {
+  const known = [...new Set(all.flatMap(({ capabilities }) => capabilities))];
+  const differing = known.filter((name) => !all.every(({ capabilities }) => capabilities.includes(name)));
+  return ({ capabilities }) =>
+    Object.fromEntries(differing.map((name) => [`capability ${name}`, capabilities.includes(name)]));
+}
+
 export const list = (text: string | undefined, standard: string): readonly string[] => (text ?? standard).split(',');
 
 /** Whole numbers from a list such as 1,100,1000. */

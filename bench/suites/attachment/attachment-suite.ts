@@ -17,7 +17,7 @@ import {
   type Suite,
 } from '../../method/suite.ts';
 import { metric } from '../net/metrics.ts';
-import { select, type SuiteContext } from '../selection.ts';
+import { capabilityFacts, select, type SuiteContext } from '../selection.ts';
 import type { BareVethArgs, Took } from './bare-veth-job.ts';
 
 interface Effort {
@@ -177,11 +177,19 @@ class PluginBed extends AttachmentBed {
 
 export async function attachmentSuite({ options, size, source, ...context }: SuiteContext): Promise<Suite> {
   const chosen = await select({ options, size, source, ...context }, 'attachment', options['attachment']);
+  const factsOf = capabilityFacts(chosen);
   const beds = new Map<string, () => Promise<Bed>>([['bare veth', async () => new BareBed(size, source)]]);
   const cells = chosen.map((choice): CellPlan => {
     beds.set(choice.name, () => PluginBed.open(size, choice, source));
     const factors = { attachment: choice.name };
-    return { id: choice.name, factors, baseline: 'bare veth', isBaseline: false, skip: choice.skip };
+    return {
+      id: choice.name,
+      factors,
+      baseline: 'bare veth',
+      isBaseline: false,
+      facts: factsOf(choice),
+      skip: choice.skip,
+    };
   });
   return {
     ...{ name: 'attachment', title: 'Attachments', metrics, options: { ...options }, versions: {} },

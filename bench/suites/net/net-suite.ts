@@ -4,7 +4,7 @@ import { hasTool, installHint, tools } from '../../bed/tools.ts';
 import type { Family } from '../../bed/wire.ts';
 import { PintleError } from '../../../kernel/contract/errors.ts';
 import type { Bed, CellPlan, Size, Suite } from '../../method/suite.ts';
-import { list, select, type Selected, type SuiteContext } from '../selection.ts';
+import { capabilityFacts, list, select, type Selected, type SuiteContext } from '../selection.ts';
 import { OverlayBed, RoutedBed, VethBed } from './bed.ts';
 import { netMetrics } from './metrics.ts';
 import { netTools } from './traffic.ts';
@@ -32,6 +32,7 @@ export async function netSuite(context: SuiteContext): Promise<Suite> {
       return { family, hasOffloads: offload === 'on' };
     }),
   );
+  const [overlayFacts, attachmentFacts] = [capabilityFacts(overlays), capabilityFacts(attachments)];
   const beds = new Map<string, () => Promise<Bed>>();
   // What people have today, where nobody asked for certain overlays.
   const hasDocker = (options['overlay'] ?? 'all') === 'all';
@@ -70,6 +71,7 @@ export async function netSuite(context: SuiteContext): Promise<Suite> {
             baseline: `routed${suffix}`,
             isBaseline: false,
             contest: `${variant.family}${suffix}`,
+            facts: { ...overlayFacts(overlay), ...attachmentFacts(attachment) },
             skip: skipOf(overlay, attachment, variant.family),
           },
         };

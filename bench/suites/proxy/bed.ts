@@ -247,7 +247,7 @@ export class ProxyBed implements Bed {
   }
 
   facts(): Readonly<Record<string, Fact>> {
-    return { services: this.#cell.services, endpointsAService: 2, backends: backendCount };
+    return { services: this.#cell.services, endpointsOfEach: 2, backends: backendCount };
   }
 
   async close(): Promise<readonly string[]> {

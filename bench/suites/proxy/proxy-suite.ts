@@ -1,7 +1,7 @@
 /** Proxy modes against the number of Services, beside connections straight to the pods. */
 import { hasTool } from '../../bed/tools.ts';
 import type { Bed, CellPlan, Size, Suite } from '../../method/suite.ts';
-import { numbers, select, type SuiteContext } from '../selection.ts';
+import { capabilityFacts, numbers, select, type SuiteContext } from '../selection.ts';
 import { DirectBed, ProxyBed } from './bed.ts';
 import { proxyMetrics } from './metrics.ts';
 
@@ -15,13 +15,22 @@ export async function proxySuite(context: SuiteContext): Promise<Suite> {
   const { options, size, source } = context;
   const proxies = await select(context, 'proxy', options['proxy']);
   const counts = numbers('services', options['services'], standardServices[size]);
+  const factsOf = capabilityFacts(proxies);
   const beds = new Map<string, () => Promise<Bed>>([['direct', async () => new DirectBed(size)]]);
   const cells = counts.flatMap((services) =>
     proxies.map((choice): CellPlan => {
       const id = `${choice.name} x ${services}`;
       beds.set(id, () => ProxyBed.open({ choice, services, size, source }));
       const factors = { proxy: choice.name, services: String(services) };
-      return { id, factors, baseline: 'direct', isBaseline: false, contest: String(services), skip: choice.skip };
+      return {
+        id,
+        factors,
+        baseline: 'direct',
+        isBaseline: false,
+        contest: String(services),
+        facts: factsOf(choice),
+        skip: choice.skip,
+      };
     }),
   );
   return {

@@ -16,7 +16,7 @@ import {
   type Suite,
 } from '../../method/suite.ts';
 import { metric } from '../net/metrics.ts';
-import { select, type Selected, type SuiteContext } from '../selection.ts';
+import { capabilityFacts, select, type Selected, type SuiteContext } from '../selection.ts';
 import { type OwnEngine, ownEngines, type RunningEngine } from './own-engines.ts';
 import { containerSpec, type Program, sandboxSpec } from './pod-spec.ts';
 import { type BarePodsArgs, type PodTimes, type RuntimePodsArgs, width } from './pods-job.ts';
@@ -182,7 +182,6 @@ class RuntimeBed implements Bed {
     return {
       pods: this.#pods,
       image: this.#program.image,
-      real: this.#choice.capabilities.includes('real'),
     };
   }
 
@@ -215,6 +214,7 @@ export async function runtimeSuite(context: SuiteContext): Promise<Suite> {
   const { options, size, source } = context;
   const image = options['image'] ?? 'host';
   const chosen = await select(context, 'runtime', options['runtime']);
+  const factsOf = capabilityFacts(chosen);
   const beds = new Map<string, () => Promise<Bed>>([['bare namespaces', async () => new BareBed(source, size)]]);
   const cells = chosen.map((choice): CellPlan => {
     const ownEngine = ownEngineOf(choice, context);
@@ -222,7 +222,15 @@ export async function runtimeSuite(context: SuiteContext): Promise<Suite> {
     const factors = { runtime: choice.name };
     const contest = choice.capabilities.includes('real') ? 'real' : 'simulated';
     const skip = ownEngine !== undefined ? undefined : (choice.skip ?? imageProblem(choice, context));
-    return { id: choice.name, factors, baseline: 'bare namespaces', isBaseline: false, contest, skip };
+    return {
+      id: choice.name,
+      factors,
+      baseline: 'bare namespaces',
+      isBaseline: false,
+      contest,
+      facts: factsOf(choice),
+      skip,
+    };
   });
   return {
     ...{ name: 'runtime', title: 'Runtimes', metrics, options: { ...options }, versions: {} },
