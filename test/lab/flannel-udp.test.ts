@@ -1,6 +1,6 @@
 /** Overlay flannel-udp on real packets: what is on the wire, beside flannel's own form, and what survives what. */
-import { spawn } from 'node:child_process';
-import { existsSync, readFileSync } from 'node:fs';
+import { spawn, spawnSync, type SpawnSyncReturns } from 'node:child_process';
+import { existsSync, readdirSync, readFileSync, readlinkSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import { fileURLToPath } from 'node:url';
 import test, { type ExecutionContext } from 'ava';
@@ -386,6 +386,59 @@ withBpf('the kernel makes and takes the same datagrams as user space does', asyn
   await until('the programs are back on the link', answered);
 });
 
+/** By TCP: how many packets the pod at the end got, and how many of them went through which link before. */
+async function send20MB(t: ExecutionContext, one: Node, two: Node, address = two.ip, from = one.ip) {
+  const look = async () => {
+    const [link] = JSON.parse(two.pod.run('ip', '-j', '-s', 'link', 'show', 'eth0')) as [
+      { readonly stats64: { readonly rx: { readonly packets: number } } },
+    ];
+    const { gatheredByKernel, unmarkedByKernel } = (await dataPath(two)).counters;
+    return { packets: link.stats64.rx.packets, gathered: gatheredByKernel, unmarked: unmarkedByKernel };
+  };
+  const before = await look();
+  t.deepEqual(await one.pod.tcp(address, 80, { bytes: 20_000_000, timeoutMs: 60_000 }), {
+    answer: `node-1 ${from} 20000000`,
+  });
+  const after = await look();
+  return {
+    packets: after.packets - before.packets,
+    gathered: after.gathered - before.gathered,
+    unmarked: after.unmarked - before.unmarked,
+  };
+}
+
+/** Of the link behind which a data path gathers: it is in the namespace that the process alone has. */
+function gatheringSetting(pid: number, name: string): string {
+  const own = readlinkSync(`/proc/${pid}/ns/net`);
+  const netns = readdirSync(`/proc/${pid}/fd`)
+    .map((fd) => `/proc/${pid}/fd/${fd}`)
+    .find((path) => {
+      const target = existsSync(path) ? readlinkSync(path) : '';
+      if (!target.startsWith('net:') || target === own) return false;
+      return /^ *gather:/m.test(runInNetns(path, () => readFileSync('/proc/thread-self/net/dev', 'latin1')));
+    });
+  if (netns === undefined) throw new Error(`process ${pid} has no namespace of its own`);
+  const script = 'mount -t sysfs none /sys && cat "/sys/class/net/gather/$0"';
+  const read = (): SpawnSyncReturns<string> =>
+    spawnSync('unshare', ['--mount', 'sh', '-c', script, name], { encoding: 'utf8' });
+  return runInNetns(netns, read).stdout.trim();
+}
+
+withBpf('what passes the underlay whole comes whole to a pod on a bridge', async (t) => {
+  const { nodes } = await network(t, [{}, {}], true);
+  const [one, two] = nodes as [Node, Node];
+  for (const [address, from] of [
+    [two.ip, one.ip],
+    ['fd44:0:0:2::2', 'fd44:0:0:1::2'],
+  ] as const) {
+    const { packets, unmarked, gathered } = await send20MB(t, one, two, address, from);
+    // Cut they are some 14,000.
+    t.true(packets < 4_000, `${packets} packets`);
+    t.true(unmarked > 100, `${unmarked} through the tunnel`);
+    t.is(gathered, 0);
+  }
+});
+
 withBpf('where every packet arrives by itself, TCP is gathered before the node sees it', async (t) => {
   const { nodes } = await network(t, [{}, {}], true);
   const [one, two] = nodes as [Node, Node];
@@ -393,20 +446,7 @@ withBpf('where every packet arrives by itself, TCP is gathered before the node s
     place.run('ip', 'link', 'set', 'dev', 'eth0', 'gso_max_segs', '1');
     setSegmentationOffload('eth0', false, { netns: place.netns });
   }
-  const arrived = (): number => {
-    const [link] = JSON.parse(two.pod.run('ip', '-j', '-s', 'link', 'show', 'eth0')) as [
-      { readonly stats64: { readonly rx: { readonly packets: number } } },
-    ];
-    return link.stats64.rx.packets;
-  };
-  const bulk = async (address = two.ip, from = one.ip) => {
-    const before = { packets: arrived(), gathered: (await dataPath(two)).counters.gatheredByKernel };
-    t.deepEqual(await one.pod.tcp(address, 80, { bytes: 20_000_000, timeoutMs: 60_000 }), {
-      answer: `node-1 ${from} 20000000`,
-    });
-    const gathered = (await dataPath(two)).counters.gatheredByKernel - before.gathered;
-    return { gathered, packets: arrived() - before.packets };
-  };
+  const bulk = (address?: string, from?: string) => send20MB(t, one, two, address, from);
   await until('it gathers', async () => (await bulk()).gathered > 0);
   for (const [address, from] of [
     [two.ip, one.ip],
@@ -422,6 +462,17 @@ withBpf('where every packet arrives by itself, TCP is gathered before the node s
   const { gatheredByKernel } = (await dataPath(two)).counters;
   t.deepEqual(await one.pod.udp(two.ip, 80, { bytes: 1_400 }), { answer: `node-1 ${one.ip}` });
   t.is((await dataPath(two)).counters.gatheredByKernel, gatheredByKernel, 'UDP goes by');
+  if (availableParallelism() > 1) t.is(gatheringSetting((await dataPath(two)).pid, 'threaded'), '1');
+
+  // Nothing large any more that they could overtake.
+  const connections = async (): Promise<number> => {
+    const before = (await dataPath(two)).counters.gatheredByKernel;
+    for (let count = 0; count < 20; count += 1)
+      t.deepEqual(await one.pod.tcp(two.ip, 80), { answer: `node-1 ${one.ip} 0` });
+    return (await dataPath(two)).counters.gatheredByKernel - before;
+  };
+  await until('small packets go by, too', async () => (await connections()) === 0);
+  t.true((await bulk()).gathered > 10_000);
 
   // What it is done with is the overlay's own: there again, when it is needed, after somebody took it away.
   const { pid } = await dataPath(two);

@@ -6,6 +6,7 @@ import test, { type ExecutionContext } from 'ava';
 import { isPintleError } from '../../kernel/contract/index.ts';
 import { hasTxChecksumOffload, setTxChecksumOffload } from '../../netplugins/linux/ethtool.ts';
 import { createNetns, deleteNetns, isNetns, runInNetns } from '../../netplugins/linux/namespaces.ts';
+import { writeLinkSetting } from '../../netplugins/linux/link-settings.ts';
 import { monitorNft, type NftChange } from '../../netplugins/linux/nft-monitor.ts';
 import { nftList, nftTransaction } from '../../netplugins/linux/nft.ts';
 import { probeBridge, probeNft, probeVxlan } from '../../netplugins/linux/probes.ts';
@@ -211,3 +212,26 @@ for (const [bitsPerSecond, shown] of [
     );
     t.regex(listed.stdout, new RegExp(`^qdisc tbf .* rate ${shown} `), listed.stderr);
   });
+
+/** Root of a user namespace may not mount a sysfs where parts of the host's are hidden. */
+const mayMount = readFileSync('/proc/self/uid_map', 'latin1').includes('4294967295');
+
+(mayMount ? test : test.skip)('settings that only sysfs has, of a link in another namespace', (t) => {
+  const netns = namespace(t);
+  const links = openRtnetlink({ netns });
+  t.teardown(() => links.close());
+  links.createVeth({ name: 'one', peer: { name: 'two' } });
+  const read = (): string => {
+    const script = 'mount -t sysfs none /sys && cat /sys/class/net/one/gro_flush_timeout';
+    return runInNetns(netns, () => spawnSync('unshare', ['--mount', 'sh', '-c', script], { encoding: 'utf8' })).stdout;
+  };
+  t.is(read(), '0\n');
+  const before = readFileSync('/proc/self/mountinfo', 'utf8');
+  writeLinkSetting('one', 'gro_flush_timeout', '20000', { netns });
+  t.is(read(), '20000\n');
+  t.is(readFileSync('/proc/self/mountinfo', 'utf8'), before);
+  t.throws(() => writeLinkSetting('three', 'gro_flush_timeout', '1', { netns }), {
+    code: 'KERNEL_REFUSED',
+    message: /gro_flush_timeout of link three.*ENOENT/,
+  });
+});

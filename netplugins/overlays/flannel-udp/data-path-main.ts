@@ -10,7 +10,7 @@ import { openSync, rmSync } from 'node:fs';
 import { createServer, type Socket } from 'node:net';
 import { join } from 'node:path';
 import { isRefused } from '../../linux/libc.ts';
-import { openRtnetlink, type Link } from '../../linux/rtnetlink.ts';
+import { openRtnetlink, type Link, type Route } from '../../linux/rtnetlink.ts';
 import { readMessages, socketName, writeMessage, type DataPathSettings, type Question } from './data-path-protocol.ts';
 import type { DataPath } from './data-path.ts';
 import { openDgramPath } from './dgram-path.ts';
@@ -95,6 +95,40 @@ function followUnderlay({ setUnderlay }: DataPath): void {
   });
 }
 
+const isToOwnPods = ({ destination }: Route): boolean =>
+  settings.sources.some((one) => destination.startsWith(`${one}/`));
+
+/** Whether this node's own pods are on a bridge. */
+function arePodsBridged(): boolean {
+  const found = links.listRoutes().filter(isToOwnPods);
+  return found.some(({ link }) => link !== undefined && links.getLink(link)?.kind === 'bridge');
+}
+
+/** From a device large packets never come whole; from another virtual link they may. */
+function isUnderlayVirtual(): boolean {
+  const underlay = findUnderlay();
+  return underlay !== undefined && links.getLink(underlay)?.kind !== undefined;
+}
+
+function followPods({ setBridged }: DataPath): void {
+  if (setBridged === undefined) return;
+  let last = false;
+  const look = (): void => {
+    const found = isUnderlayVirtual() && arePodsBridged();
+    if (found !== last) setBridged(found);
+    last = found;
+  };
+  links.subscribe((event) => {
+    const isConcerned =
+      event.kind === 'overflow' ||
+      (event.kind === 'link' && event.link.kind === 'bridge') ||
+      (event.kind === 'address' && event.address.address === settings.local) ||
+      (event.kind === 'route' && isToOwnPods(event.route));
+    if (isConcerned) look();
+  });
+  look();
+}
+
 const textOf = (peer: PeerRoute): string =>
   JSON.stringify([peer.address, peer.framing, [...peer.podCidrs].sort(), [...peer.addresses].sort()]);
 
@@ -138,4 +172,5 @@ process.stdout.on('error', () => undefined);
 endWithLink(Number(link), true);
 const dataPath = await openWhenFree();
 followUnderlay(dataPath);
+followPods(dataPath);
 serve(dataPath);

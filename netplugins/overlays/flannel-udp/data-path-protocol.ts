@@ -6,7 +6,7 @@ import type { Socket } from 'node:net';
 import type { PeerRoute } from './peer-table.ts';
 
 /** Counted up when either side would misunderstand the other: a data path of another version is replaced. */
-export const protocolVersion = 3;
+export const protocolVersion = 4;
 
 /** All that a data path is started with. Equal settings: the running one serves. */
 export interface DataPathSettings {
@@ -55,6 +55,8 @@ export interface Counters {
   readonly receivedByKernel: number;
   /** Those of the latter that went through the link that gathers. */
   readonly gatheredByKernel: number;
+  /** Those of them that arrived large, or among such, and went through a tunnel of the kernel's own on their way to a bridge. */
+  readonly unmarkedByKernel: number;
   readonly noRoute: number;
   readonly expired: number;
   readonly unknownSource: number;

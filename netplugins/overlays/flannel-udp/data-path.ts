@@ -9,4 +9,6 @@ export interface DataPath {
   counters(): Counters;
   /** The index of the link that has the underlay address, when it changes; undefined: none has it. */
   setUnderlay?(link: number | undefined): void;
+  /** Whether large packets that arrive whole go on to a bridge, when it changes. */
+  setBridged?(isBridged: boolean): void;
 }

@@ -59,6 +59,7 @@ class DgramPath implements DataPath {
     sentByKernel: 0,
     receivedByKernel: 0,
     gatheredByKernel: 0,
+    unmarkedByKernel: 0,
     noRoute: 0,
     expired: 0,
     unknownSource: 0,

@@ -24,7 +24,7 @@ import { openRtnetlink, type Link, type RtEvent, type Rtnetlink } from '../../li
 import { createTun, setTunOffloads, tunOffloads } from '../../linux/tun.ts';
 import { announce, readUdpPeer, type UdpPeer } from './announcement.ts';
 import { DataPathProcess } from './data-path-process.ts';
-import { gatheringName } from './gathering-name.ts';
+import { gatheringName, tunnelName } from './own-links.ts';
 import { findPlace, type FlannelUdpOptions, type Place } from './place.ts';
 
 export type { FlannelUdpOptions } from './place.ts';
@@ -383,7 +383,7 @@ export class FlannelUdpOverlay implements Overlay, AsyncDisposable {
 
   #deleteDevice(): void {
     // It goes with the process, but a moment later.
-    this.#links.deleteLink(gatheringName);
+    for (const name of [gatheringName, tunnelName]) this.#links.deleteLink(name);
     const device = this.#links.getLink(deviceName);
     if (device?.kind === 'tun') this.#links.deleteLink(device.index);
     this.#device = undefined;

@@ -1,12 +1,8 @@
 import test from 'ava';
 import { BpfAssembler } from '../../../netplugins/linux/bpf-assembler.ts';
-import {
-  deliveryProgram,
-  gatheredProgram,
-  idleProgram,
-  receiverProgram,
-  senderProgram,
-} from '../../../netplugins/overlays/flannel-udp/offload/shortcut-programs.ts';
+import { backProgram, deliveryProgram } from '../../../netplugins/overlays/flannel-udp/offload/pair-programs.ts';
+import { receiverProgram } from '../../../netplugins/overlays/flannel-udp/offload/receiver-program.ts';
+import { idleProgram, senderProgram } from '../../../netplugins/overlays/flannel-udp/offload/sender-program.ts';
 
 /** As `bpftool prog dump xlated opcodes` and <linux/bpf.h> have them. */
 test('instructions have the layout of the kernel', (t) => {
@@ -51,7 +47,7 @@ test('programs end in every way, and fit what the kernel is given', (t) => {
   };
   const programs = [true, false].map((checkSource) => receiverProgram({ ...place, checkSource }));
   const sender = senderProgram({ ...place, checkSource: true });
-  for (const program of [...programs, sender, gatheredProgram(3), deliveryProgram(4), idleProgram()]) {
+  for (const program of [...programs, sender, backProgram(3), deliveryProgram(4), idleProgram()]) {
     t.true(program.length < 8 << 10);
     t.is(program.subarray(-8).toString('hex'), '9500000000000000');
   }

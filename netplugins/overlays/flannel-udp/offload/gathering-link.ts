@@ -1,74 +1,53 @@
 /**
  * Where a peer's packets arrive one by one, they are sent through a pair of virtual links whose far end gathers TCP segments
  * (generic receive offload) before the node sees them: as the kernel's own tunnels do, each of which has such a place built
- * in. The far end is in a network namespace of this process's own, so that the pair is gone with the process.
+ * in.
  *
  *     underlay -> receiver -> flannel0-gather ~~~ far end: gathers -> (redirect_peer) flannel0-gather -> flannel0
- *
- * Owns the namespace, the pair and the two programs that lead back.
  */
-import { closeSync, openSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
-import { loadPacketProgram } from '../../../linux/bpf.ts';
+import { isPintleError } from '../../../../kernel/contract/index.ts';
 import { setOffload } from '../../../linux/ethtool.ts';
-import { runInNetns, withScratchNetns } from '../../../linux/namespaces.ts';
-import { openRtnetlink, type Rtnetlink } from '../../../linux/rtnetlink.ts';
-import { writeSysctl } from '../../../linux/sysctl.ts';
-import { gatheringName } from '../gathering-name.ts';
-import { deliveryProgram, gatheredProgram } from './shortcut-programs.ts';
+import { gatheringName } from '../own-links.ts';
+import { writeLinkSetting } from '../../../linux/link-settings.ts';
+import { openOwnPair } from './own-pair.ts';
 
 const farName = 'gather';
 const mostQueues = 16;
-/** Of both ends, the same whenever it is made: the pair is seen by nobody else. Whatever the underlay passes has room. */
-const near = { mac: '02:70:69:6e:00:01', mtu: 65_535 };
-const far = { mac: '02:70:69:6e:00:02', mtu: 65_535 };
+
+/** So long packets may wait for more of their kind, in ns, unless they say that they are the last: enough for 64 KB. */
+const flushTimeout = 50_000;
+/** Looks in vain, each so much later, before it sleeps. */
+const emptyLooks = 2;
+
+/**
+ * Without, one processor does all: what sent the packet there if that is this machine too, what the underlay's link costs, and
+ * this. A thread of the kernel's own goes where there is room, and is gone with the link. It looks sooner than 64 KB have come,
+ * so it must be told not to pass on at once what it has.
+ */
+function gatherInThread(): void {
+  try {
+    writeLinkSetting(farName, 'threaded', '1');
+    writeLinkSetting(farName, 'gro_flush_timeout', String(flushTimeout));
+    writeLinkSetting(farName, 'napi_defer_hard_irqs', String(emptyLooks));
+  } catch (error) {
+    if (!isPintleError(error)) throw error;
+    process.stderr.write(`Packets are gathered without a thread of their own: ${error.message}\n`);
+  }
+}
 
 /** Delivers to the link `device`. Returns the index of the end in the node's namespace. Throws KERNEL_REFUSED. */
 export function openGatheringLink(device: number): number {
-  const links = openRtnetlink();
-  try {
-    // A predecessor's namespace is gone a moment after it.
-    links.deleteLink(gatheringName);
-    return withScratchNetns((netns) => join(links, netns, device));
-  } catch (error) {
-    links.deleteLink(gatheringName);
-    throw error;
-  } finally {
-    links.close();
-  }
-}
-
-function join(links: Rtnetlink, netns: string, device: number): number {
-  // Packets stay on the queue that they came by, so that processors share the work as the underlay's card spreads it.
-  const queues = Math.min(availableParallelism(), mostQueues);
-  links.createVeth({ name: gatheringName, queues, ...near, peer: { name: farName, ...far, netns } });
-  writeSysctl(`net.ipv6.conf.${gatheringName}.disable_ipv6`, 1);
-  // A veth gathers only what comes from one that does not pass large packets itself.
-  setOffload(gatheringName, 'tso', false);
-  setOffload(farName, 'gro', true, { netns });
-  runInNetns(netns, () => {
-    const inside = openRtnetlink();
-    try {
-      const { index } = inside.getLink(farName)!;
-      attach(inside, index, 'gathered', gatheredProgram(index));
-      inside.setLink(index, { up: true });
-    } finally {
-      inside.close();
-    }
+  return openOwnPair({
+    ...{ name: gatheringName, farName, device },
+    // Packets stay on the queue that they came by, so that processors share the work as the underlay's card spreads it.
+    queues: Math.min(availableParallelism(), mostQueues),
+    // A veth gathers only what comes from one that does not pass large packets itself.
+    passesLarge: false,
+    prepare(_links, far) {
+      setOffload(farName, 'gro', true);
+      if (availableParallelism() > 1) gatherInThread();
+      return far;
+    },
   });
-  const { index } = links.getLink(gatheringName)!;
-  attach(links, index, 'delivery', deliveryProgram(device));
-  links.setLink(index, { up: true });
-  // The namespace lives as long as this process, which never closes this.
-  openSync(netns, 'r');
-  return index;
-}
-
-function attach(links: Rtnetlink, link: number, name: string, bytes: Buffer): void {
-  const program = loadPacketProgram(name, bytes);
-  try {
-    links.attachProgram({ link, side: 'ingress', program, name });
-  } finally {
-    closeSync(program);
-  }
 }

@@ -88,12 +88,21 @@ export function openOffloadPath(
       if (link === undefined) shortcut.detach();
       else shortcut.attach(link);
     },
+    setBridged(isBridged) {
+      if (typeof shortcut !== 'object') return;
+      try {
+        const link = shortcut.setBridged(isBridged);
+        if (link !== undefined) onLink(link);
+      } catch (error) {
+        process.stderr.write(`Large packets are cut where they leave for the pods: ${String(error)}\n`);
+      }
+    },
     counters() {
       const sums = Object.fromEntries(
         counterNames.map((name, index) => [name, counters.reduce((sum, one) => sum + one[index]!, 0)]),
       ) as Record<(typeof counterNames)[number], number>;
-      const none = { sent: 0, received: 0, gathered: 0 };
-      const { sent, received, gathered } = typeof shortcut === 'object' ? shortcut.counters() : none;
+      const none = { sent: 0, received: 0, gathered: 0, unmarked: 0 };
+      const { sent, received, gathered, unmarked } = typeof shortcut === 'object' ? shortcut.counters() : none;
       return {
         ...sums,
         sentPackets: sums.sentPackets + sent,
@@ -101,6 +110,7 @@ export function openOffloadPath(
         sentByKernel: sent,
         receivedByKernel: received,
         gatheredByKernel: gathered,
+        unmarkedByKernel: unmarked,
       };
     },
   };

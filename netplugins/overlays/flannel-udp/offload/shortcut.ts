@@ -11,17 +11,19 @@ import { attachProgram, createBpfMap, loadPacketProgram, type BpfMap } from '../
 import { wordOf, type PeerRoute } from '../peer-table.ts';
 import { openRtnetlink } from '../../../linux/rtnetlink.ts';
 import { openGatheringLink } from './gathering-link.ts';
+import { openTunnelLink } from './tunnel-link.ts';
 import {
+  counterEntries,
   gatheredIndex,
   gatheringIndex,
-  idleProgram,
-  patience,
   receivedIndex,
-  receiverProgram,
-  senderProgram,
   sentIndex,
+  tunnelIndex,
+  unmarkedIndex,
   type ShortcutPlace,
-} from './shortcut-programs.ts';
+} from './program-parts.ts';
+import { patience, peerBytes, receiverProgram, singlesAt } from './receiver-program.ts';
+import { idleProgram, senderProgram } from './sender-program.ts';
 
 const mostRoutes = 65_536;
 
@@ -40,6 +42,7 @@ export class Shortcut {
   /** Descriptor of the receiver's attachment. */
   #receiver: number | undefined;
   #gathering: number | undefined;
+  #tunnel: number | undefined;
   #underlay: number | undefined;
   /** What stands in the maps, in hexadecimal. */
   #knownRoutes: ReadonlyMap<string, string> = new Map();
@@ -51,8 +54,8 @@ export class Shortcut {
     this.#options = options;
     this.#routes = createBpfMap({ type: 'prefixes', keyBytes: 8, valueBytes: 4, entries: mostRoutes });
     this.#routes6 = createBpfMap({ type: 'prefixes', keyBytes: 20, valueBytes: 4, entries: mostRoutes });
-    this.#peers = createBpfMap({ type: 'hash', keyBytes: 4, valueBytes: 4, entries: mostRoutes });
-    this.#counters = createBpfMap({ type: 'array', keyBytes: 4, valueBytes: 8, entries: 4 });
+    this.#peers = createBpfMap({ type: 'hash', keyBytes: 4, valueBytes: peerBytes, entries: mostRoutes });
+    this.#counters = createBpfMap({ type: 'array', keyBytes: 4, valueBytes: 8, entries: counterEntries });
   }
 
   /** Where datagrams come and go; another link than before: the programs move there. */
@@ -95,14 +98,29 @@ export class Shortcut {
   gatherIfNeeded(): number | undefined {
     if (this.#gathering !== undefined) return undefined;
     const isWanted = (key: string): boolean =>
-      (this.#peers.get(Buffer.from(key, 'hex'))?.readUInt32LE() ?? 0) > patience;
+      (this.#peers.get(Buffer.from(key, 'hex'))?.readUInt32LE(singlesAt) ?? 0) > patience;
     if (![...this.#knownPeers.keys()].some(isWanted)) return undefined;
-    const index = openGatheringLink(this.#options.device);
-    this.#gathering = index;
+    this.#gathering = openGatheringLink(this.#options.device);
+    this.#lead(gatheringIndex, this.#gathering);
+    return this.#gathering;
+  }
+
+  /**
+   * Whether what passes the underlay whole goes on by a bridge. Returns the index of a link that it made for that. Throws
+   * KERNEL_REFUSED.
+   */
+  setBridged(isBridged: boolean): number | undefined {
+    const isNew = isBridged && this.#tunnel === undefined;
+    if (isNew) this.#tunnel = openTunnelLink(this.#options.device);
+    this.#lead(tunnelIndex, isBridged ? this.#tunnel : undefined);
+    return isNew ? this.#tunnel : undefined;
+  }
+
+  /** Tells the receiver of a link. */
+  #lead(index: number, link = 0): void {
     const value = Buffer.alloc(8);
-    value.writeUInt32LE(index);
-    this.#counters.set(keyOf(gatheringIndex), value);
-    return index;
+    value.writeUInt32LE(link);
+    this.#counters.set(keyOf(index), value);
   }
 
   /** The program goes with the device. */
@@ -122,7 +140,7 @@ export class Shortcut {
     const known = new Map<string, string>();
     for (const { address, addresses, podCidrs, framing } of peers) {
       const target = parseIp(address).toString('hex');
-      for (const one of [address, ...addresses]) known.set(parseIp(one).toString('hex'), '00000000');
+      for (const one of [address, ...addresses]) known.set(parseIp(one).toString('hex'), '00'.repeat(peerBytes));
       for (const text of podCidrs) {
         const cidr = parseCidr(text);
         const prefix = parseIp(cidr.address);
@@ -138,10 +156,10 @@ export class Shortcut {
     this.#knownPeers = change(this.#peers, this.#knownPeers, known);
   }
 
-  counters(): { readonly sent: number; readonly received: number; readonly gathered: number } {
+  counters(): Readonly<Record<'sent' | 'received' | 'gathered' | 'unmarked', number>> {
     const read = (index: number): number => Number(this.#counters.get(keyOf(index))?.readBigUInt64LE() ?? 0n);
-    const gathered = read(gatheredIndex);
-    return { sent: read(sentIndex), received: read(receivedIndex) + gathered, gathered };
+    const [gathered, unmarked] = [read(gatheredIndex), read(unmarkedIndex)];
+    return { sent: read(sentIndex), received: read(receivedIndex) + gathered + unmarked, gathered, unmarked };
   }
 }
 

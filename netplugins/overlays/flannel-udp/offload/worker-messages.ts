@@ -19,7 +19,7 @@ export interface WorkerSettings {
   readonly counters: SharedArrayBuffer;
 }
 
-/** From a worker to the main thread. `sign`: a packet that the shortcut had left to it, see shortcut-programs.ts. */
+/** From a worker to the main thread. `sign`: a packet that the shortcut had left to it, see receiver-program.ts. */
 export type WorkerMessage = { readonly kind: 'ended'; readonly reason: string } | { readonly kind: 'sign' };
 
 export const counterNames = [
