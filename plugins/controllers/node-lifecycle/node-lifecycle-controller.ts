@@ -4,7 +4,7 @@
  * ready, whatever its status says. After a restart every node has a full grace period: silence is what we heard ourselves.
  */
 import { isPintleError, type Clock, type Cluster, type Logger } from '../../../kernel/contract/index.ts';
-import type { Lease, Node, Pod } from '../../../kernel/contract/kubernetes.ts';
+import type { Lease, Node, Pod, Taint } from '../../../kernel/contract/kubernetes.ts';
 import { apiTime } from '../../../kernel/machinery/clock.ts';
 import type { EventRecorder } from '../../../kernel/machinery/event-recorder.ts';
 import { informersFor, type Informer } from '../../../kernel/machinery/informer.ts';
@@ -35,6 +35,8 @@ export class NodeLifecycleController {
   readonly #heartbeats = new Map<string, Heartbeat>();
   /** Nodes that pods name and that do not exist: since when by our clock. */
   readonly #missing = new Map<string, number>();
+  /** By node: taints of users, who do not say when they came, and when we saw them first. */
+  readonly #taintsSeen = new Map<string, ReadonlyMap<string, number>>();
 
   constructor(options: NodeLifecycleControllerOptions) {
     const informers = informersFor(options.cluster, options.log);
@@ -81,6 +83,7 @@ export class NodeLifecycleController {
     const node = this.#nodes.get(name);
     if (node === undefined) {
       this.#heartbeats.delete(name);
+      this.#taintsSeen.delete(name);
       await this.#removeOrphans(name, queue);
       return;
     }
@@ -155,11 +158,20 @@ export class NodeLifecycleController {
     }
   }
 
+  #seen(node: Node, now: number): ReadonlyMap<string, number> {
+    const before = this.#taintsSeen.get(node.metadata.name);
+    const names = (node.spec.taints ?? []).map(taintName);
+    const seen = new Map(names.map((name) => [name, before?.get(name) ?? now]));
+    this.#taintsSeen.set(node.metadata.name, seen);
+    return seen;
+  }
+
   async #evict(node: Node, queue: WorkQueue<string>): Promise<void> {
     const { clock, cluster, record } = this.#options;
     const now = clock.now();
+    const seen = this.#seen(node, now);
     for (const pod of this.#pods.byIndex('node', node.metadata.name)) {
-      const at = evictionTime(pod, node, now);
+      const at = evictionTime(pod, node, (taint) => seen.get(taintName(taint)) ?? now);
       if (at === undefined || pod.metadata.deletionTimestamp !== undefined) continue;
       if (at > now) {
         queue.addAfter(node.metadata.name, at - now);
@@ -171,6 +183,8 @@ export class NodeLifecycleController {
     }
   }
 }
+
+const taintName = ({ key, value = '', effect }: Taint) => `${key}=${value}:${effect}`;
 
 async function exists(cluster: Cluster, name: string): Promise<boolean> {
   try {

@@ -86,7 +86,7 @@ test('a node without heartbeats becomes Unknown and unreachable, its pods not re
 
 test('evicts by tolerationSeconds when a node stays silent, and not before', async (t) => {
   const clock = new ManualClock();
-  const { cluster, controller } = await openControlPlane(t);
+  const { cluster, controller } = await openControlPlane(t, clock);
   await makeNode(cluster, 'n1');
   await controller(nodeLifecycle, { gracePeriodSeconds: 5, checkPeriodSeconds: 1 }, clock);
   const toleration = (seconds?: number) => [
@@ -118,6 +118,34 @@ test('evicts by tolerationSeconds when a node stays silent, and not before', asy
   await pass(clock, 70);
   await eventually('the patient one goes', async () => isDoomed('patient'));
   t.false(await isDoomed('loyal'));
+});
+
+test("a user's taint, which does not say when it came, counts from when it was seen; a later pod's time from its own start", async (t) => {
+  const clock = new ManualClock();
+  const { cluster, controller } = await openControlPlane(t, clock);
+  await makeNode(cluster, 'n1', { spec: { taints: [{ key: 'team', value: 'x', effect: 'NoExecute' }] } });
+  await controller(
+    nodeLifecycle,
+    { gracePeriodSeconds: 5000, startupGraceSeconds: 5000, checkPeriodSeconds: 1 },
+    clock,
+  );
+  const tolerations = [{ key: 'team', operator: 'Exists', effect: 'NoExecute', tolerationSeconds: 60 }];
+  await makePod(cluster, 'first', 'n1', { tolerations });
+  const isDoomed = async (name: string) => {
+    const pod = await find(cluster, resources.pods, { namespace: 'default', name });
+    return pod === undefined || pod.metadata.deletionTimestamp !== undefined;
+  };
+  await quiescence(cluster);
+  await pass(clock, 50);
+  await makePod(cluster, 'later', 'n1', { tolerations });
+  await quiescence(cluster);
+  t.false(await isDoomed('first'));
+  await pass(clock, 20);
+  await eventually('the first one goes', async () => isDoomed('first'));
+  await quiescence(cluster);
+  t.false(await isDoomed('later'));
+  await pass(clock, 50);
+  await eventually('the later one goes', async () => isDoomed('later'));
 });
 
 test('taints follow conditions and spec, and other taints stay', async (t) => {
@@ -204,9 +232,12 @@ test('eviction time: the shortest of the tolerations, from when the taint came',
   const taint = { key: 'k', effect: 'NoExecute', timeAdded: '2026-01-01T00:00:00Z' };
   const at = (tolerations: Pod['spec']['tolerations'], taints: readonly Taint[] = [taint]) =>
     evictionTime(
-      { spec: { containers: [], ...(tolerations === undefined ? {} : { tolerations }) } } as unknown as Pod,
+      {
+        metadata: {},
+        spec: { containers: [], ...(tolerations === undefined ? {} : { tolerations }) },
+      } as unknown as Pod,
       { spec: { taints } } as unknown as Node,
-      now,
+      () => now,
     );
   t.is(at(undefined), 0);
   t.is(at([{ key: 'other', operator: 'Exists' }]), 0);
