@@ -78,7 +78,11 @@ async function startNode(index: number): Promise<void> {
       ...{ config, role: 'node', catalogue: builtIns, stateDir: folder, nodeName, signal: stop.signal },
       settings: {
         'cluster/remote': { server: `unix:${socket}` },
-        'component/node-agent': { addresses: [`172.16.${index >> 8}.${index & 255}`], sharedHost: true },
+        'component/node-agent': {
+          addresses: [`172.16.${index >> 8}.${index & 255}`],
+          sharedHost: true,
+          startEvents: false,
+        },
       },
       overrides: { attachment: hollowAttachment(), overlay: hollowOverlay(), proxy: hollowProxy() },
     }),

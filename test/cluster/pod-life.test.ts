@@ -274,6 +274,7 @@ test.serial('bad pods are told in the words that kubectl users know, and the oth
   t.like(statusOf(greedy, 'c').state?.terminated, { reason: 'OOMKilled', exitCode: 137 });
   const unsafe = await pods.phase('unsafe', 'Failed');
   t.is(unsafe.status?.reason, 'SysctlForbidden');
+  t.regex((await pods.kubectl(['get', 'pod', 'unsafe'])).stdout, / SysctlForbidden /);
   t.is(unsafe.status?.message, 'forbidden sysctl: "kernel.msgmax" not allowlisted');
   await pods.phase('safe', 'Succeeded');
   t.is(await pods.logs('safe'), '7\n');

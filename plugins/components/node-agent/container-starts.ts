@@ -37,7 +37,7 @@ export class ContainerStarts {
   constructor(settings: PodWorkerSettings, services: PodWorkerServices, stops: ContainerStops) {
     this.#settings = settings;
     this.#services = services;
-    this.#images = new ImagePulls(services);
+    this.#images = new ImagePulls(settings, services);
     this.#stops = stops;
   }
 
@@ -186,6 +186,7 @@ export class ContainerStarts {
       memory.tried.add(id);
       const started = await runtime.startContainer(spec);
       memory.problems.delete(name);
+      if (this.#settings.startEvents) this.#services.record(pod, 'Normal', 'Created', `Created container: ${name}`);
       this.#services.record(pod, 'Normal', 'Started', `Started container ${name}`);
       this.#postStart(pod, memory, definition, started, sources);
       return true;

@@ -10,7 +10,7 @@ import {
   type RegistryCredentials,
 } from '../../../kernel/contract/index.ts';
 import { parseImageName } from '../../../kernel/machinery/image-name.ts';
-import { retryDelay, type PodMemory, type PodWorkerServices } from './pod-memory.ts';
+import { retryDelay, type PodMemory, type PodWorkerServices, type PodWorkerSettings } from './pod-memory.ts';
 import { credentialsFor } from './pull-credentials.ts';
 
 /** A pull that ends within this time is waited for. */
@@ -21,9 +21,11 @@ const mebibyte = 2 ** 20;
 const isPulled = new DOMException('the pull is over', 'AbortError');
 
 export class ImagePulls {
+  readonly #settings: Pick<PodWorkerSettings, 'startEvents'>;
   readonly #services: PodWorkerServices;
 
-  constructor(services: PodWorkerServices) {
+  constructor(settings: Pick<PodWorkerSettings, 'startEvents'>, services: PodWorkerServices) {
+    this.#settings = settings;
     this.#services = services;
   }
 
@@ -36,6 +38,7 @@ export class ImagePulls {
     const policy = definition.imagePullPolicy ?? 'IfNotPresent';
     const isPulled = memory.pulls.get(name) === 'pulled';
     if (present && (policy !== 'Always' || isPulled)) {
+      if (!isPulled) this.#tellPresent(pod, image);
       memory.pulls.delete(name);
       return true;
     }
@@ -56,7 +59,12 @@ export class ImagePulls {
     }
     const waiting = memory.backoff.get(`image/${name}`);
     if (waiting && waiting.untilMs > clock.now()) {
-      memory.problems.set(name, { reason: 'ImagePullBackOff', message: `Back-off pulling image "${image}"` });
+      const message = `Back-off pulling image "${image}"`;
+      if (memory.problems.get(name)?.reason !== 'ImagePullBackOff') {
+        record(pod, 'Normal', 'BackOff', message);
+        record(pod, 'Warning', 'Failed', 'Error: ImagePullBackOff');
+      }
+      memory.problems.set(name, { reason: 'ImagePullBackOff', message });
       again(uid, waiting.untilMs - clock.now());
       return false;
     }
@@ -65,6 +73,11 @@ export class ImagePulls {
     if (isOver === true) memory.pulls.delete(name);
     if (isOver === undefined) void pull.then((isDone) => isDone && again(uid));
     return isOver ?? false;
+  }
+
+  #tellPresent(pod: Pod, image: string): void {
+    if (!this.#settings.startEvents) return;
+    this.#services.record(pod, 'Normal', 'Pulled', `Container image "${image}" already present on machine`);
   }
 
   /** Undefined when it takes longer. */
@@ -92,13 +105,10 @@ export class ImagePulls {
         record(pod, 'Normal', 'Pulling', `Pulling image "${image}": ${size}`);
       });
       const took = `${((clock.now() - began) / 1000).toFixed(1)}s`;
-      if (isNew)
-        record(
-          pod,
-          'Normal',
-          'Pulled',
-          `Successfully pulled image "${image}" in ${took}. Image size: ${sizeBytes} bytes.`,
-        );
+      if (isNew) {
+        const size = `Image size: ${sizeBytes} bytes.`;
+        record(pod, 'Normal', 'Pulled', `Successfully pulled image "${image}" in ${took}. ${size}`);
+      } else this.#tellPresent(pod, image);
       memory.backoff.delete(`image/${name}`);
       memory.pulls.set(name, 'pulled');
       return true;
@@ -106,6 +116,7 @@ export class ImagePulls {
       if (!isPintleError(error)) log.error('pulling an image failed', { image, error: String(error) });
       const message = `Failed to pull image "${image}": ${error instanceof Error ? error.message : String(error)}`;
       record(pod, 'Warning', 'Failed', message);
+      record(pod, 'Warning', 'Failed', 'Error: ErrImagePull');
       memory.problems.set(name, { reason: 'ErrImagePull', message });
       memory.pulls.delete(name);
       again(pod.metadata.uid, retryDelay(memory, `image/${name}`, clock.now()));

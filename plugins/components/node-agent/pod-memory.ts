@@ -23,6 +23,7 @@ export interface PodWorkerSettings {
   readonly backoffMs: number;
   readonly maxBackoffMs: number;
   readonly podPids: number;
+  readonly startEvents: boolean;
   readonly allowedUnsafeSysctls: readonly string[];
   readonly dns: DnsSettings;
   readonly attachmentCapabilities: readonly string[];

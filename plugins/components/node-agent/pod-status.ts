@@ -320,6 +320,11 @@ export function podStatus(pod: Pod, observed: PodObservation): PodStatus {
   const ownTypes = new Set(own.map((each) => each.type));
   const foreign = (pod.status?.conditions ?? []).filter((each) => !ownTypes.has(each.type));
   const failure = observed.failure ?? (ended && pod.status?.reason ? { reason: pod.status.reason } : undefined);
+  // Nothing of it was ever made: kubectl shows the reason of the pod then, not that of a container.
+  const wasBegun =
+    observed.failure === undefined ||
+    observed.containers.length > 0 ||
+    reportedStatuses(pod).some((each) => each.containerID);
   const { generation } = pod.metadata;
   return {
     ...(generation === undefined ? {} : { observedGeneration: generation }),
@@ -333,8 +338,8 @@ export function podStatus(pod: Pod, observed: PodObservation): PodStatus {
       ? { podIP: observed.podIps[0]!, podIPs: observed.podIps.map((ip) => ({ ip })) }
       : {}),
     startTime: pod.status?.startTime ?? iso(nowMs),
-    ...(initDefinitions.length > 0 ? { initContainerStatuses } : {}),
-    containerStatuses,
+    ...(wasBegun && initDefinitions.length > 0 ? { initContainerStatuses } : {}),
+    ...(wasBegun ? { containerStatuses } : pod.status?.containerStatuses ? { containerStatuses: [] } : {}),
     ...(ephemeralContainerStatuses.length > 0 ? { ephemeralContainerStatuses } : {}),
     qosClass: qosClass(pod),
   } as PodStatus;

@@ -200,6 +200,12 @@ export const scenario = (node: string): readonly Step[] => [
   { line: 'run -i --rm --quiet one --image=host --restart=Never -- cat', input: 'said\n', expect: /^said\n/ },
   { line: 'get events --field-selector=involvedObject.name=talker,reason=Started', expect: /Started container talker/ },
   { line: 'events --for=pod/talker', expect: /Started container talker/, since: 26 },
+  {
+    line: 'describe pod talker',
+    expect: /Pulled.*already present.*\n.*Created.*\n.*Started/,
+    until: true,
+    differs: describesMore,
+  },
   { line: 'debug talker --image=host --target=talker --container=look -- true', expect: /./, since: 23 },
   { line: 'auth whoami', expect: /pintle-admin/, since: 27 },
   { line: 'create token bot', expect: /^ey/, since: 24 },

@@ -47,7 +47,7 @@ function bed(options: { readonly present?: boolean; readonly definition?: Partia
     spec: { containers: [definition], imagePullSecrets: [{ name: 'there' }, { name: 'gone' }] },
   } as unknown as Pod;
   const memory = newPodMemory();
-  const images = new ImagePulls(services);
+  const images = new ImagePulls({ startEvents: true }, services);
   const ensure = () => images.ensure(pod, memory, definition);
   return { clock, events, pulls, memory, ensure, asked: () => asked, problem: () => memory.problems.get('c')?.reason };
 }
@@ -58,6 +58,7 @@ test('an image that is there is not pulled, unless it always shall be', async (t
   const lazy = bed({ present: true });
   t.true(await lazy.ensure());
   t.is(lazy.pulls.length, 0);
+  t.deepEqual(lazy.events, ['Pulled: Container image "r.io/app:1" already present on machine']);
   const eager = bed({ present: true, definition: { imagePullPolicy: 'Always' } });
   const first = eager.ensure();
   await settled();
@@ -117,9 +118,14 @@ test('a pull that fails is tried again with back-off', async (t) => {
   pulls[1]?.end(refused);
   t.false(await ensured);
   t.is(problem(), 'ErrImagePull');
-  t.is(events.at(-1), 'Failed: Failed to pull image "r.io/app:1": no such image');
-  t.false(await ensure());
+  t.deepEqual(events.slice(-2), [
+    'Failed: Failed to pull image "r.io/app:1": no such image',
+    'Failed: Error: ErrImagePull',
+  ]);
+  for (let count = 0; count < 2; count++) t.false(await ensure());
   t.is(problem(), 'ImagePullBackOff');
+  t.deepEqual(events.slice(-2), ['BackOff: Back-off pulling image "r.io/app:1"', 'Failed: Error: ImagePullBackOff']);
+  t.is(events.filter((text) => text.startsWith('BackOff')).length, 1, 'once a back-off');
   await clock.advance(1_000);
   void ensure();
   await settled();

@@ -252,6 +252,16 @@ test('a terminal phase stays', (t) => {
   t.is(podStatus(pod({}), observe([], { failure: { reason: 'Evicted', message: 'm' } })).reason, 'Evicted');
 });
 
+test('of a pod that was refused its own reason is shown, not that of containers that never were', (t) => {
+  const failure = { reason: 'SysctlForbidden', message: 'no' };
+  const refused = podStatus(pod({}), observe([], { failure }));
+  t.like(refused, { phase: 'Failed', reason: 'SysctlForbidden', containerStatuses: undefined });
+  const waiting = podStatus(pod({}), observe([]));
+  t.deepEqual(podStatus(pod({}, waiting), observe([], { failure })).containerStatuses, []);
+  const ran = podStatus(pod({}), observe([container('c', 0, 'exited')], { failure }));
+  t.is(ran.containerStatuses?.length, 1);
+});
+
 test('QoS classes', (t) => {
   const resources = (requests: object, limits: object) =>
     pod({ containers: [{ name: 'c', resources: { requests, limits } as Definition['resources'] } as Definition] });
