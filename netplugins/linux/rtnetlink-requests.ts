@@ -17,7 +17,11 @@ const IFLA_INFO_KIND = 1;
 const IFLA_INFO_DATA = 2;
 const RTNH_F_ONLINK = 4;
 export const RT_TABLE_MAIN = 254;
+export const RT_TABLE_LOCAL = 255;
 export const RT_SCOPE_LINK = 253;
+export const RT_SCOPE_HOST = 254;
+/** A route's type: packets end at this node. */
+export const RTN_LOCAL = 2;
 
 export type RtChange =
   | { readonly verb: 'replaceRoute' | 'deleteRoute'; readonly route: NewRoute }

@@ -60,7 +60,14 @@ import type {
 } from './rtnetlink-types.ts';
 
 export type * from './rtnetlink-types.ts';
-export { RT_SCOPE_LINK, RT_TABLE_MAIN, type RtChange } from './rtnetlink-requests.ts';
+export {
+  RT_SCOPE_HOST,
+  RT_SCOPE_LINK,
+  RT_TABLE_LOCAL,
+  RT_TABLE_MAIN,
+  RTN_LOCAL,
+  type RtChange,
+} from './rtnetlink-requests.ts';
 
 const create = NLM_F_CREATE | NLM_F_EXCL;
 const VETH_INFO_PEER = 1;
@@ -111,9 +118,6 @@ export interface Rtnetlink {
   /** A permanent entry of the link itself (vxlan). */
   replaceFdb(entry: { readonly link: number; readonly mac: string; readonly destination: string }): void;
   deleteFdb(entry: { readonly link: number; readonly mac: string; readonly destination?: string | undefined }): boolean;
-
-  /** Adds or deletes many addresses of a link; what is so already is left so. */
-  changeAddresses(index: number, added: readonly string[], deleted: readonly string[]): void;
 
   /** Lets a BPF program (bpf.ts) decide on what a link sends or receives, as long as the link lives; another before it is replaced. */
   attachProgram(program: LinkProgram): void;
@@ -314,15 +318,6 @@ export function openRtnetlink(options: { readonly netns?: string | undefined } =
       change(addressRequest(MessageType.NEWADDR, create, index, cidr, options), 'EEXIST'),
     deleteAddress: (index, cidr) =>
       change(addressRequest(MessageType.DELADDR, 0, index, cidr, {}), 'EADDRNOTAVAIL', 'ENODEV'),
-
-    changeAddresses(index, added, deleted) {
-      const errors = socket.transact([
-        ...added.map((cidr) => addressRequest(MessageType.NEWADDR, create, index, cidr, {})),
-        ...deleted.map((cidr) => addressRequest(MessageType.DELADDR, 0, index, cidr, {})),
-      ]);
-      const failed = errors.find((error) => error !== undefined && !isRefused(error, 'EEXIST', 'EADDRNOTAVAIL'));
-      if (failed !== undefined) throw failed;
-    },
 
     listRoutes: ({ family = 0, table, link } = {}) =>
       dump(

@@ -30,6 +30,7 @@ proxyConformance(test.serial, {
         open: async (node) => openIpvsProxy(node, 'nft', { families: ['ip'] }),
         damages: [
           'ip link delete kube-ipvs0',
+          'ip route flush table local dev kube-ipvs0',
           'ip address flush dev kube-ipvs0',
           'ipset flush',
           'ipvsadm -C',
@@ -90,6 +91,10 @@ async function setUp(t: { teardown(undo: () => unknown): void }, families: reado
 /** Virtual services as the kernel lists them. */
 const listed = (node: Place): string => node.run('ipvsadm', '-Sn');
 
+/** Service addresses whose packets are for the node. */
+const routed = (node: Place, ...family: readonly string[]): string =>
+  node.run('ip', ...family, 'route', 'show', 'table', 'local', 'dev', 'kube-ipvs0', 'proto', 'static');
+
 test.serial('the probe passes where the proxy works, and names a scheduler that is missing', async (t) => {
   t.is(await probeIpvs(['ip', 'ip6'], ['nft', 'legacy'], ['rr', 'mh']), undefined);
   t.is(
@@ -127,7 +132,7 @@ test.serial(
     ipvs.setTimeouts({ tcpSeconds: 4, tcpFinSeconds: 4, udpSeconds: 4 });
     t.true(await talks());
     await until('the service is let go', () => !listed(one.node).includes(vip), patienceMs);
-    await until('its address too', () => !one.node.run('ip', 'address').includes(vip), patienceMs);
+    await until('its address too', () => !routed(one.node).includes(vip), patienceMs);
     t.is(proxy.status().repairs, 0);
   },
 );
@@ -186,6 +191,78 @@ test.serial(
     t.is(listed(one.node).trim(), `-A ${foreign.join(' ')}`);
   },
 );
+
+test.serial('a Service is one route and no address: whose number would make each one more dear', async (t) => {
+  const { one, proxy } = await setUp(t, ['ip', 'ip6']);
+  const many = Array.from({ length: 40 }, (_, index) =>
+    port({ service: `s${index}`, clusterIps: [`10.96.1.${index}`, `fd96::1:${index}`] }),
+  );
+  for (const count of [40, 20]) {
+    await proxy.sync(state(...many.slice(0, count)));
+    const addresses = one.node.run('ip', '-o', 'address', 'show', 'dev', 'kube-ipvs0').trim().split('\n');
+    t.is(addresses.length, 1, addresses.join('\n'));
+    t.regex(addresses[0] ?? '', /inet 127\.0\.0\.96\/32 scope host/);
+    for (const family of ['-4', '-6'])
+      t.is(routed(one.node, family).trim().split('\n').length, count, `${count} Services, ${family}`);
+  }
+  await proxy[Symbol.asyncDispose]();
+  const second = openIpvsProxy(one.node, 'nft', { families: ['ip', 'ip6'] });
+  t.teardown(() => second[Symbol.asyncDispose]());
+  t.deepEqual(await second.sync(state(...many.slice(0, 20))), { changed: 0 });
+});
+
+test.serial('addresses of a Pintle that gave each Service one become routes, and connections go on', async (t) => {
+  const { one, two, proxy } = await setUp(t, ['ip', 'ip6']);
+  const web = port({ clusterIps: [vip, 'fd96::1'], endpoints: [endpoint(two.ip)] });
+  await proxy.sync(state(web));
+  const before = ipvsTraces(one.node);
+  await proxy[Symbol.asyncDispose]();
+  const link = ['dev', 'kube-ipvs0'];
+  for (const address of [`${vip}/32`, 'fd96::1/128', '10.96.0.66/32'])
+    one.node.run('ip', 'address', 'add', address, ...link);
+  one.node.run('ip', 'address', 'del', '127.0.0.96/32', ...link);
+  one.node.run('ip', '-4', 'route', 'del', 'local', vip, 'table', 'local', ...link, 'metric', '1024');
+  one.node.run('ip', '-6', 'route', 'del', 'local', 'fd96::1', 'table', 'local', ...link, 'metric', '1024');
+  for (const from of [one.pod, one.node])
+    t.deepEqual(await from.ask({ verb: 'openTcp', id: 'old', host: vip, port: 8000 }), { answer: 'open' });
+  const second = openIpvsProxy(one.node, 'nft', { families: ['ip', 'ip6'] });
+  t.teardown(() => second[Symbol.asyncDispose]());
+  // Two routes and the link's own address come, three addresses go.
+  t.deepEqual(await second.sync(state(web)), { changed: 6 });
+  t.is(ipvsTraces(one.node), before);
+  for (const from of [one.pod, one.node]) {
+    const { answer } = await from.ask({ verb: 'exchange', id: 'old', text: 'x', timeoutMs: 10_000 });
+    t.regex(answer ?? '', /^node-1/);
+    t.regex((await from.tcp(vip, 8000, { timeoutMs: 10_000 })).answer ?? '', /^node-1 /);
+  }
+});
+
+test.serial('an address that the node has is served, and stays the node’s; others’ are asked for by ARP', async (t) => {
+  const { one, two, underlay, proxy } = await setUp(t);
+  const [own, other] = ['198.51.100.9', '192.168.99.77'];
+  one.node.run('ip', 'address', 'add', `${own}/32`, 'dev', 'lo');
+  t.teardown(() => one.node.run('ip', 'address', 'del', `${own}/32`, 'dev', 'lo'));
+  await one.node.serve(9101, 'itself');
+  t.teardown(() => one.node.ask({ verb: 'close', port: 9101 }));
+  const answerOf = async (address: string, to: number): Promise<string> => {
+    const { answer, error } = await underlay.tcp(address, to, { timeoutMs: 10_000 });
+    return error ?? answer?.split(' ')[0] ?? '';
+  };
+  const way = (): string => one.node.run('ip', 'route', 'get', own);
+  const before = way();
+  t.is(await answerOf(own, 9101), 'itself');
+  await proxy.sync(state(port({ externalIps: [own, other], endpoints: [endpoint(two.ip)] })));
+  t.is(await answerOf(own, 8000), 'node-1');
+  t.is(way(), before, 'the node’s own route comes first');
+  t.is(await answerOf(other, 8000), 'node-1', 'the kernel answers ARP for whatever is local');
+  one.node.run('sysctl', '-qw', 'net.ipv4.conf.all.arp_ignore=1');
+  t.teardown(() => one.node.run('sysctl', '-qw', 'net.ipv4.conf.all.arp_ignore=0'));
+  underlay.run('ip', 'neighbour', 'flush', 'to', other);
+  t.is(await answerOf(other, 8000), 'EHOSTUNREACH', 'with arp_ignore only for a link’s own addresses');
+  await proxy.purge();
+  t.is(way(), before);
+  t.is(await answerOf(own, 9101), 'itself');
+});
 
 test.serial('kill -9 under load fails no connection, and UDP flows keep their endpoints', async (t) => {
   const places = await network();
@@ -325,15 +402,26 @@ test.serial('the service range is refused but for what Services, the node and ot
 });
 
 test.serial('IPv6: a node’s own listener as endpoint, refusal without endpoints, purge', async (t) => {
-  const { one, proxy } = await setUp(t, ['ip', 'ip6']);
+  const { one, underlay, proxy } = await setUp(t, ['ip', 'ip6']);
   const before = ipvsTraces(one.node);
   await one.node.serve(9200, 'v6', '::');
   t.teardown(() => one.node.ask({ verb: 'close', port: 9200 }));
+  await underlay.serve(9200, 'beyond', '::');
+  t.teardown(() => underlay.ask({ verb: 'close', port: 9200 }));
   const local = { ...endpoint('fd99::1', { local: true }), port: 9200 };
   await proxy.sync(
-    state(port({ clusterIps: ['fd96::1'], endpoints: [local] }), port({ service: 'empty', clusterIps: ['fd96::2'] })),
+    state(
+      port({ clusterIps: ['fd96::1'], endpoints: [local] }),
+      port({ service: 'empty', clusterIps: ['fd96::2'] }),
+      port({ service: 'remote', clusterIps: ['fd96::3'], endpoints: [{ ...endpoint('fd99::ffff'), port: 9200 }] }),
+    ),
   );
   t.regex((await one.node.tcp('fd96::1', 8000, { timeoutMs: 10_000 })).answer ?? '', /^v6/);
+  t.regex(
+    (await one.node.tcp('fd96::3', 8000, { timeoutMs: 10_000 })).answer ?? '',
+    /^beyond fd99::1 /,
+    'elsewhere the node is met by its own address',
+  );
   t.deepEqual(await one.node.tcp('fd96::2', 8000, { timeoutMs: 10_000 }), { error: 'ECONNREFUSED' });
   await proxy.purge();
   t.is(ipvsTraces(one.node), before);

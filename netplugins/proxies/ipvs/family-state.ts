@@ -11,7 +11,7 @@ import { keyText, type IpvsKey } from '../../linux/ipvs-codec.ts';
 import type { IpSets } from '../../linux/ipset.ts';
 import type { Ipvs } from '../../linux/ipvs.ts';
 import type { OwnedChains } from '../../linux/owned-chains.ts';
-import { PortFragments } from '../../linux/port-fragments.ts';
+import { PortFragments, type PortComparison } from '../../linux/port-fragments.ts';
 import { contextOf, type Context, type IpFamily } from '../../linux/service-addresses.ts';
 import { UdpFlows } from '../../linux/udp-flows.ts';
 import { isOwnMark } from './marks.ts';
@@ -27,6 +27,7 @@ export interface FamilyOptions extends RenderOptions {
   readonly markBit: number;
   readonly netns?: string | undefined;
   readonly now: () => number;
+  readonly comparison: PortComparison;
 }
 
 export interface FamilyMeans {
@@ -48,7 +49,7 @@ export class FamilyState {
   readonly #wantedAddresses = new Claims<true>();
   /** What keeps the address and the record of a service that only drains. */
   readonly #drainOwners = new Map<string, Fragment>();
-  readonly #fragments = new PortFragments<Fragment>();
+  readonly #fragments: PortFragments<Fragment>;
   readonly #flows: UdpFlows;
   #context: Context | undefined;
   #picture: Picture | undefined;
@@ -59,6 +60,7 @@ export class FamilyState {
     this.#options = options;
     this.#link = link;
     this.#chains = chains;
+    this.#fragments = new PortFragments(options.comparison);
     this.#flows = new UdpFlows(options.family, options);
     this.#sets = new ServiceSets(sets, options.family);
     this.#services = new VirtualServices(ipvs, options.family === 'ip' ? AF_INET : AF_INET6, options.now);
@@ -154,7 +156,7 @@ export class FamilyState {
       const text = keyText(key);
       if ('mark' in key || this.#wantedServices.get(text) !== undefined || this.#drainOwners.has(text)) continue;
       const element = `${key.address},${key.protocol}:${key.port}`;
-      const hasAddress = this.#link.addresses(this.family).includes(key.address);
+      const hasAddress = this.#link.has(this.family, key.address);
       const fragment: Fragment = {
         services: [],
         entries: [
@@ -221,22 +223,25 @@ export class FamilyState {
     this.#keepDraining();
     this.#sets.add(this.#entryChanges());
     this.#wantedAddresses.skipChanges();
-    const present = new Set(this.#link.addresses(this.family));
-    const missing = [...this.#wantedAddresses.entries()].map(([address]) => address).filter((ip) => !present.has(ip));
+    const present = this.#link.list(this.family);
+    const missing = [...this.#wantedAddresses.keys()].filter((address) => !present.has(address));
     const extra = [...present].filter((address) => !this.wantsAddress(address));
+    const strays = this.#link.strays(this.family);
     this.#link.change(this.family, missing, []);
     this.#removeUnwanted(differences);
     this.#link.change(this.family, [], extra);
+    this.#link.removeStrays(strays);
     this.#isSound = true;
-    return changed + differences.length + missing.length + extra.length;
+    return changed + differences.length + missing.length + extra.length + strays.length;
   }
 
-  /** By what a predecessor's services are known: their record, and the addresses of the link. */
+  /** By what a predecessor's services are known: their record, and the link. */
   #record(): ReadonlySet<string> {
     return new Set([
       ...this.#sets.contents('served').keys(),
       ...this.#wantedEntries.served.keys(),
-      ...this.#link.addresses(this.family),
+      ...this.#link.list(this.family),
+      ...this.#link.strays(this.family).map(({ address }) => address),
     ]);
   }
 

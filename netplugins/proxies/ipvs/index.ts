@@ -25,7 +25,7 @@ const config = z
       .string()
       .regex(/^[a-zA-Z0-9_.-]{1,15}$/)
       .default('kube-ipvs0')
-      .describe('Dummy link that has the service addresses'),
+      .describe('Dummy link that the routes of service addresses lead to'),
     backend: z
       .enum(['auto', 'nft', 'legacy'])
       .default('auto')

@@ -1,7 +1,8 @@
 /**
- * Service proxy by IPVS, the kernel's layer-4 balancer. Owns the virtual services of Services, a dummy link with their
- * addresses, the sets pintle-vs-*, the iptables chains PINTLEVS-*, three settings of IPVS, and the UDP connection-tracking
- * entries of flows to service addresses whose endpoint is gone. Repairs them when somebody else changes them.
+ * Service proxy by IPVS, the kernel's layer-4 balancer. Owns the virtual services of Services, a dummy link and the local
+ * routes to their addresses, the sets pintle-vs-*, the iptables chains PINTLEVS-*, three settings of IPVS, and the UDP
+ * connection-tracking entries of flows to service addresses whose endpoint is gone. Repairs them when somebody else changes
+ * them.
  */
 import { join } from 'node:path';
 import type { Clock, Logger, ProxyState, ServiceVerdict } from '../../../kernel/contract/index.ts';
@@ -157,7 +158,7 @@ export class IpvsProxy extends RepairingProxy {
     const states = chains.map(
       (each) =>
         new FamilyState(
-          { ...this.#options, family: each.family, now: () => clock.now() },
+          { ...this.#options, family: each.family, now: () => clock.now(), comparison: this.comparison },
           { ipvs, sets, link, chains: each },
         ),
     );

@@ -35,7 +35,7 @@ export interface SetEntry {
 export interface Fragment {
   readonly services: readonly VirtualService[];
   readonly entries: readonly SetEntry[];
-  /** Addresses that the dummy link must have. */
+  /** Addresses whose packets are for the node: each has a local route. */
   readonly addresses: readonly string[];
 }
 

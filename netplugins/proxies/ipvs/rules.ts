@@ -2,7 +2,7 @@
  * The iptables rules of the proxy: few, and the same whatever the Services, as they look everything up in sets. Written as
  * iptables-save prints them, so that a new instance sees what is right already. Pure.
  *
- * Packets to a service address are for the node (the dummy link has the address), and IPVS takes them where they would be
+ * Packets to a service address are for the node (by a local route), and IPVS takes them where they would be
  * delivered: after all of this, but for packets that the node itself sends, which it takes right after nat OUTPUT. So what
  * must be dropped is dropped in mangle.
  */
@@ -78,7 +78,7 @@ export function rulesPicture({ family, clusterCidrs, serviceCidrs }: Context, ma
             ...(clusterCidrs.length > 0 ? [`${match('cluster')} -j ${prefix}OUTSIDE`] : []),
           ),
         ],
-        // The node's own packets have the service's address as their source, as it is an address of the node.
+        // The node's own IPv4 packets have the service's address as their source, as it is local.
         [`${prefix}LEAVING`, `${match('served')} -j ${prefix}MARK`],
         [`${prefix}OUTSIDE`, lines(...fromPods('-j RETURN'), `-j ${prefix}MARK`)],
         // The connection's mark: the packet's own selects virtual services.

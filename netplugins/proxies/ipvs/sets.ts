@@ -9,7 +9,7 @@
  *   refuse      no endpoints; drop, drop-outside: none by the traffic policy, for all clients or for those from outside
  *   restricted, allowed   balancer addresses with source ranges, and the ranges
  *   hairpin     a local endpoint and its own address
- *   addresses   what the dummy link has
+ *   addresses   what has a local route to the dummy link
  */
 import type { SetDefinition, SetType } from '../../linux/ipset.ts';
 import { AF_INET, AF_INET6 } from '../../linux/ip-address.ts';
