@@ -1,4 +1,5 @@
 /** Everything in a node's namespace that a network plugin could leave behind, line by line. */
+import { RT_TABLE_LOCAL, RTN_LOCAL } from '../../netplugins/linux/rtnetlink.ts';
 import type { Place } from './place.ts';
 
 const commands: readonly (readonly [command: string, ...argv: string[]])[] = [
@@ -19,10 +20,9 @@ export function tracesOf(node: Place): ReadonlySet<string> {
         // Link-local ones come a moment after their link.
         .filter(({ scope }) => scope !== 253)
         .map(({ index, address, prefixLength }) => `address ${address}/${prefixLength} ${name(index)}`),
-      ...links
-        .listRoutes()
+      ...[...links.listRoutes(), ...links.listRoutes({ table: RT_TABLE_LOCAL })]
         // What the kernel makes by itself as links come and go.
-        .filter(({ protocol, type }) => protocol !== 2 && type === 1)
+        .filter(({ protocol, type }) => protocol !== 2 && [1, RTN_LOCAL].includes(type))
         .map(
           ({ destination, gateway, link, table }) => `route ${destination} via ${gateway} ${name(link)} table ${table}`,
         ),
