@@ -58,7 +58,8 @@ function unready(node: Node): readonly NodeFinding[] {
   const ready = node.status?.conditions?.find((each) => each.type === 'Ready');
   if (ready?.status === 'True') return [];
   const text = `node is not ready: ${ready?.message ?? 'it has not said anything yet'}`;
-  return [{ where: node.metadata.name, check: 'node', text, isFatal: true }];
+  const cure = `kubectl describe node ${node.metadata.name}; is its agent running, and does it reach the API server?`;
+  return [{ where: node.metadata.name, check: 'node', text, cure, isFatal: true }];
 }
 
 async function probesFrom(
@@ -106,6 +107,7 @@ export function judge(probes: readonly Probe[], listening: ReadonlyMap<string, L
         where,
         check: 'overlay',
         text: 'the node has no address inside its pod range, so its overlay could not be probed',
+        cure: `kubectl get node ${where} -o wide; pintle trace from a pod of another node to one there shows the way`,
         isFatal: false,
       });
   return found;

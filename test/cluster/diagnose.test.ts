@@ -28,7 +28,16 @@ test.before(async () => {
     );
   await pods.create('client', { nodeName: 'node-1', containers: [shell('c', 'exec sleep infinity')] });
   for (const name of ['web-node-1', 'web-node-2', 'client']) await pods.ready(name);
-  await kubectl('expose', 'pod', 'web-node-1', '--name=web', '--port=80', '--target-port=8080', '--selector=app=web');
+  await kubectl(
+    'expose',
+    'pod',
+    'web-node-1',
+    '--name=web',
+    '--port=80',
+    '--target-port=8080',
+    '--selector=app=web',
+    '--type=NodePort',
+  );
   await kubectl('create', 'service', 'clusterip', 'empty', '--tcp=80:8080');
   // Both pods are endpoints of their Service on both nodes, and the other Service has none, a moment later.
   await eventually(async () => {
@@ -97,6 +106,7 @@ async function broken(
   try {
     const { code, findings } = await doctor();
     t.is(code, 3);
+    for (const { check, cure } of findings) t.true(cure !== undefined && cure !== '', `${check} has a cure`);
     look(findings);
   } finally {
     mends();
@@ -131,6 +141,32 @@ test.serial('trace: a Service, every object on both nodes, and the process at th
   t.is(text.code, 0, text.stderr);
   t.regex(text.stdout, /-> node node-2 \(192\.168\.77\.12\)\n.*on node node-2/);
   t.regex(text.stdout, /it arrives/);
+});
+
+test.serial('trace: a pod to a pod, and a node to a NodePort, with the connections that are there', async (t) => {
+  const direct = await trace('pod/client', 'pod/web-node-2:8080');
+  t.true(direct.arrives);
+  t.false(stepsOf(direct.hop).some(({ what }) => what === 'service'));
+  t.is(direct.hop.paths[0]?.next?.node, 'node-2');
+  const nodePort = await kubectl('get', 'service', 'web', '-o', 'jsonpath={.spec.ports[0].nodePort}');
+  const get = `require('http').get('http://192.168.77.12:${nodePort}', (r) => r.pipe(process.stdout))`;
+  t.is(await kubectl('exec', 'client', '--', process.execPath, '-e', get), 'hello');
+  const { hop, arrives } = await trace('node/node-1', `node/node-2:${nodePort}`);
+  t.true(arrives);
+  t.false(
+    hop.onNode.some(({ what }) => what === 'service'),
+    'it is no address of the first node',
+  );
+  const arrival = hop.paths[0]?.next;
+  t.is(arrival?.node, 'node-2');
+  const shown = arrival!.onNode.map(({ what, shown: text }) => `${what} ${text}`).join('\n');
+  t.regex(shown, /^service 192\.168\.77\.12:\d+ is the node port of Service default\/web, 2 endpoints$/m);
+  t.regex(shown, new RegExp(`^conntrack .*192\\.168\\.77\\.12.*${nodePort}`, 'm'));
+  t.deepEqual(
+    arrival!.paths.flatMap(({ next }) => next?.node ?? []),
+    ['node-1'],
+    'one endpoint is there, the other back on the first node',
+  );
 });
 
 test.serial('trace: where a packet dies, and why', async (t) => {
@@ -323,6 +359,37 @@ test.serial('doctor: rules in both back ends of iptables', (t) =>
         ['iptables-backends'],
       );
       t.regex(findings[0]!.text, /nft: 1, legacy: 1/);
+    },
+  ),
+);
+
+test.serial('doctor: another service proxy on the node', (t) =>
+  broken(
+    t,
+    () => onNode('node-2', nft, 'add table ip kube-proxy; add chain ip kube-proxy services'),
+    () => onNode('node-2', nft, 'delete table ip kube-proxy'),
+    (findings) => {
+      t.deepEqual(
+        findings.map(({ where, check }) => [where, check]),
+        [['node-2', 'other-owners']],
+      );
+      t.regex(findings[0]!.text, /^kube-proxy has rules on this node \(nft table ip kube-proxy\)/);
+      t.regex(findings[0]!.cure!, /kube-proxy --cleanup/);
+    },
+  ),
+);
+
+const takePlace =
+  'for attempt in 1 2 3 4 5 6 7 8 9; do ip link del cni0; ip link add cni0 type bridge && exit; done; exit 1';
+test.serial("doctor: somebody else's bridge in the place of ours", (t) =>
+  broken(
+    t,
+    // What is only deleted is put back in a moment.
+    () => onNode('node-1', 'sh', '-c', takePlace),
+    () => onNode('node-1', 'ip', 'link', 'del', 'cni0'),
+    (findings) => {
+      const found = findings.find(({ where, check }) => where === 'node-1' && check === 'attachment');
+      t.regex(found?.text ?? '', /Bridge cni0: a link of this name exists and is not Pintle's .*delete it/);
     },
   ),
 );

@@ -76,7 +76,10 @@ const networkOf = (agent: Agent): string =>
     ['ip', '-o', 'address'],
     ['ip', '-o', 'link'],
     ['ip', 'route', 'show', 'table', 'all'],
+    ['ip', '-6', 'route', 'show', 'table', 'all'],
     ['ip', 'rule'],
+    ['ip', '-6', 'rule'],
+    ['bridge', 'fdb'],
     ['ip', 'neighbour', 'show', 'nud', 'permanent'],
     ['sysctl', '-n', 'net.ipv4.ip_forward', 'net.ipv4.conf.eth0.send_redirects', 'net.ipv4.conf.all.route_localnet'],
   ]

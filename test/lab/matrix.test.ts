@@ -1,6 +1,6 @@
-/** Every attachment with every overlay and the nftables proxy: the same on real packets, whatever carries them. */
+/** Every attachment with every overlay and every proxy that this kernel has: the same on real packets, whatever carries them. */
 import test from 'ava';
-import type { ProxyPort, ProxyState } from '../../kernel/contract/index.ts';
+import type { Proxy, ProxyPort, ProxyState } from '../../kernel/contract/index.ts';
 import {
   attachmentNames,
   clusterCidrs,
@@ -12,6 +12,8 @@ import {
   type ClusterShape,
   type Member,
 } from './support/cluster.ts';
+import { openHostedProxy } from './support/hosted-proxy.ts';
+import { openIptablesProxy } from './support/iptables-place.ts';
 import { openNftablesProxy } from './support/nftables-place.ts';
 import { nodeAddress, nodeAddress6, snapshot, type Place } from './support/topology.ts';
 
@@ -48,9 +50,16 @@ const six = (member: Member): Member => ({
   ip: member.ip.replace(/^10\.244\.(\d+)\.(\d+)$/, 'fd44:0:0:$1::$2'),
 });
 
-async function setUp(t: Scope, shape: ClusterShape) {
+type OpenProxy = (node: Place) => Proxy & AsyncDisposable;
+/** `ipvs` is on the second kernel. */
+const otherProxies: Readonly<Record<'iptables' | 'userspace', OpenProxy>> = {
+  iptables: (node) => openIptablesProxy(node),
+  userspace: (node) => openHostedProxy(node, { mode: 'userspace', redirect: 'nft', families: ['ip', 'ip6'] }),
+};
+
+async function setUp(t: Scope, shape: ClusterShape, open: OpenProxy = openNftablesProxy) {
   const { members, topology } = await createCluster(t, 2, { ...shape, dual: true });
-  const proxies = topology.nodes.map((node) => openNftablesProxy(node));
+  const proxies = topology.nodes.map((node) => open(node));
   t.teardown(() => Promise.all(proxies.map((proxy) => proxy[Symbol.asyncDispose]())));
 
   const sync = async (portsAt: (at: Member, index: number) => readonly ProxyPort[]): Promise<void> => {
@@ -144,6 +153,28 @@ for (const attachment of attachmentNames)
       t.is(await ask(outside, nodeAddress(0), 18_080), 'error ECONNREFUSED');
     });
   }
+
+for (const [proxy, open] of Object.entries(otherProxies))
+  for (const attachment of attachmentNames)
+    for (const overlay of overlayNames)
+      test(`${attachment} x ${overlay} x ${proxy}: Services and NodePorts, near and far, and a pod to itself`, async (t) => {
+        const { one, two, sync, outside, neighbour, members } = await setUp(t, { attachment, overlay }, open);
+        const answersAs = async (name: string, from: Place, host: string, to: number): Promise<void> =>
+          void t.regex(await ask(from, host, to, large), new RegExp(`^${name} \\S+ ${large}$`), `${host}:${to}`);
+        await sync((at) => [portOf(at, [two], { nodePort }), portOf(at, [six(two)], { clusterIps: [vip6] })]);
+        await answersAs('node-1', one.pod, vip, 8000);
+        await answersAs('node-1', one.pod, vip6, 8000);
+        await answersAs('node-1', one.node, vip, 8000);
+        await answersAs('node-1', outside, nodeAddress(0), nodePort);
+        await sync((at) => [portOf(at, [{ ...one, ip: neighbour.ips[0]! }])]);
+        await answersAs('neighbour', one.pod, vip, 8000);
+        await answersAs('neighbour', two.pod, vip, 8000);
+        await sync((at) => [portOf(at, [one], { nodePort })]);
+        await answersAs('node-0', one.pod, vip, 8000);
+        await answersAs('node-0', two.node, nodeAddress(1), nodePort);
+        await sync((at) => [portOf(at, members, { endpoints: [] })]);
+        t.is(await ask(one.pod, vip, 8000), 'error ECONNREFUSED');
+      });
 
 test('taking all down leaves every node as it was, for each combination', async (t) => {
   for (const attachment of attachmentNames)

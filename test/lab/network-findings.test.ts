@@ -8,7 +8,9 @@ import { join } from 'node:path';
 import test, { type ExecutionContext } from 'ava';
 import type { Finding, Sandbox } from '../../kernel/contract/index.ts';
 import { readSysctl, writeSysctl } from '../../netplugins/linux/sysctl.ts';
+import { rivalOwners } from '../../netplugins/linux/trace/firewall.ts';
 import { findings, type FindingParts } from '../../plugins/components/node-agent/network/findings.ts';
+import { runIptables } from './support/iptables-place.ts';
 import { createTopology, type Place } from './support/topology.ts';
 
 const env = { ...process.env, PATH: '/usr/sbin:/usr/bin:/sbin:/bin' };
@@ -79,6 +81,25 @@ test.serial('room for connections: the table of this machine is said to be nearl
   t.false(finding!.isFatal);
 });
 
+test.serial('forwarding: of both families, where pods have both', async (t) => {
+  const settings = ['net.ipv4.ip_forward', 'net.ipv6.conf.all.forwarding'] as const;
+  for (const name of settings) {
+    const before = readSysctl(name)!;
+    t.teardown(() => writeSysctl(name, before));
+    writeSysctl(name, 0);
+  }
+  const both = { ...partsOf([]), podCidrs: () => ['10.99.1.0/24', 'fd99:1::/64'] };
+  const cures = async (parts: FindingParts): Promise<unknown[]> =>
+    (await findings(parts)).filter(({ check }) => check === 'forwarding').map(({ cure }) => cure);
+  t.deepEqual(await cures(partsOf([])), ['sysctl -w net.ipv4.ip_forward=1']);
+  t.deepEqual(
+    await cures(both),
+    settings.map((name) => `sysctl -w ${name}=1`),
+  );
+  for (const name of settings) writeSysctl(name, 1);
+  t.deepEqual(await cures(both), []);
+});
+
 test.serial('room for neighbours: the same', async (t) => {
   command('ip', 'link', 'add', 'many', 'type', 'veth', 'peer', 'name', 'other');
   t.teardown(() => command('ip', 'link', 'del', 'many'));
@@ -135,3 +156,31 @@ test.serial('pods of a bridge that reach each other past the packet filter', asy
     t.deepEqual(await found('bridge-netfilter', [routed, bridged]), []);
   }
 });
+
+test.serial(
+  'other service proxies and overlays on the node: by their chains in any back end, not by ours',
+  async (t) => {
+    const { nodes } = createTopology(t, 1);
+    const [node] = nodes as [Place];
+    const rivals = async (): Promise<string[]> =>
+      (await rivalOwners({ netns: node.netns })).map(({ text }) =>
+        /^(\S+) has rules .*?\((.*?)\)/.exec(text)!.slice(1).join(': '),
+      );
+    node.run(
+      'nft',
+      'add table ip pintle-proxy; add chain ip pintle-proxy services; add table ip filter; add chain ip filter KUBE-MARK',
+    );
+    t.deepEqual(await rivals(), []);
+    node.run(
+      'nft',
+      'add table ip nat; add chain ip nat KUBE-SERVICES; add chain ip nat KUBE-NODEPORTS; add chain ip nat FLANNEL-POSTRTG',
+    );
+    t.deepEqual(await rivals(), [
+      'kube-proxy: chain KUBE-SERVICES of nft table ip nat and 1 more',
+      'flanneld: chain FLANNEL-POSTRTG of nft table ip nat',
+    ]);
+    node.run('nft', 'delete table ip nat');
+    runIptables(node, 'iptables-legacy', '-t', 'nat', '-N', 'KUBE-SERVICES');
+    t.deepEqual(await rivals(), ['kube-proxy: iptables-legacy chain KUBE-SERVICES']);
+  },
+);

@@ -4,7 +4,9 @@ import type { Peer } from '../../kernel/contract/index.ts';
 import { forwardChains } from '../../netplugins/linux/trace/firewall.ts';
 import { wayFrom, type Way } from '../../netplugins/linux/trace/walk.ts';
 import { openRtnetlink } from '../../netplugins/linux/rtnetlink.ts';
-import { createTopology, nodeAddress, nodeAddress6, podCidr, type Place } from './support/topology.ts';
+import { DataPathProcess } from '../../netplugins/overlays/flannel-udp/data-path-process.ts';
+import { createCluster, flannelUdpOptions, overlayNames, type Member, type OverlayName } from './support/cluster.ts';
+import { createTopology, nodeAddress, nodeAddress6, podCidr, until, type Place } from './support/topology.ts';
 
 const mac = '02:00:00:00:00:02';
 const peer: Peer = { name: 'node-1', podCidrs: [podCidr(1)], addresses: [nodeAddress(1)], annotations: {} };
@@ -137,3 +139,67 @@ test("another program's chain is shown with its policy, and that its rules are n
   t.regex(dropping?.shown ?? '', /policy drop; its 2 rules are not followed/);
   t.regex(dropping?.problem?.text ?? '', /chain other fw drops every forwarded packet that none of its rules accepts/);
 });
+
+/** From node 0 to a pod of node 1, over an overlay whose agent has died: so nothing is repaired while the test looks. */
+async function overReal(t: ExecutionContext, overlay: OverlayName) {
+  const { members, topology } = await createCluster(t, 2, { overlay });
+  const [one, two] = members as [Member, Member];
+  await one.overlay[Symbol.asyncDispose]();
+  // A neighbour that is known is shown, too.
+  t.deepEqual(await one.pod.tcp(two.ip, 80), { answer: `node-1 ${one.ip} 0` });
+  const rt = openRtnetlink({ netns: one.node.netns });
+  t.teardown(() => rt.close());
+  const view = { name: 'node-0', rt, podAddresses: new Set([one.ip]), podCidrs: one.peer.podCidrs };
+  const way = (peer: Peer = two.peer): Way => wayFrom({ ...view, peers: [peer] }, two.ip);
+  const shown = (): string =>
+    way()
+      .steps.map(({ what, shown: text }) => `${what} ${text}`)
+      .join('\n');
+  return { node: one.node, folder: topology.folder, peer: two.peer, way, shown };
+}
+
+const mtus: Readonly<Record<OverlayName, number>> = { vxlan: 1450, 'host-gw': 1500, 'flannel-udp': 1472 };
+for (const overlay of overlayNames)
+  test(`${overlay}: the way that the overlay made is whole, and dies where a piece is missing`, async (t) => {
+    const { node, folder, peer, way, shown } = await overReal(t, overlay);
+    t.deepEqual(way().end, { kind: 'leaves', to: nodeAddress(1), node: 'node-1', mtuBytes: mtus[overlay] });
+    t.true(way().steps.every(({ problem }) => problem === undefined));
+    const expected = {
+      vxlan: [
+        /^route 10\.244\.2\.0\/24 via 10\.244\.2\.0 dev flannel\.1 onlink/,
+        /^neighbour 10\.244\.2\.0 dev flannel\.1 /m,
+        /^fdb \S+ dev flannel\.1 dst 192\.168\.99\.2 permanent/m,
+        /^tunnel UDP 192\.168\.99\.1 -> 192\.168\.99\.2:8472, VXLAN 1$/m,
+        /^neighbour 192\.168\.99\.2 dev eth0 /m,
+      ],
+      'host-gw': [/^route 10\.244\.2\.0\/24 via 192\.168\.99\.2 dev eth0/, /^neighbour 192\.168\.99\.2 dev eth0 /m],
+      'flannel-udp': [
+        /^route 10\.244\.0\.0\/16 dev flannel0/,
+        /^tunnel flannel0: a process sends it on to 192\.168\.99\.2$/m,
+        /^neighbour 192\.168\.99\.2 dev eth0 /m,
+      ],
+    }[overlay];
+    for (const step of expected) t.regex(shown(), step);
+    const death = (): string => {
+      const { steps, end } = way();
+      return `${end.kind}: ${steps.at(-1)?.problem?.text ?? 'no problem'}`;
+    };
+    if (overlay === 'flannel-udp') {
+      const published = { ...peer.annotations, 'flannel.alpha.coreos.com/public-ip': '192.168.99.77' };
+      t.like(way({ ...peer, annotations: published }).end, { kind: 'leaves', to: '192.168.99.77', node: 'node-1' });
+      const dataPath = await DataPathProcess.find(flannelUdpOptions(node, folder).stateDir);
+      process.kill(dataPath!.hello.pid, 'SIGKILL');
+      await dataPath!.ended;
+      await until('its device is gone', () => !node.run('ip', '-br', 'link').includes('flannel0'));
+      t.like(way().end, { kind: 'leaves', node: undefined });
+      t.regex(way().steps[0]?.problem?.text ?? '', /node node-0 has no route of its own to the pods of node-1/);
+    } else if (overlay === 'vxlan') {
+      node.run('ip', 'neighbour', 'flush', 'dev', 'flannel.1', 'nud', 'permanent');
+      t.is(death(), 'dies: flannel.1 does not know who 10.244.2.0 is: no neighbour entry');
+    } else {
+      node.run('ip', 'neighbour', 'replace', nodeAddress(1), 'dev', 'eth0', 'nud', 'failed');
+      t.is(death(), 'dies: nobody on eth0 answers for 192.168.99.2');
+      node.run('ip', 'route', 'replace', 'unreachable', podCidr(1));
+      t.is(death(), 'dies: node node-0 has no route to 10.244.2.2 (a pod of node-1)');
+    }
+  });

@@ -78,3 +78,50 @@ export async function mixedBackends(): Promise<Problem | undefined> {
     isFatal: false,
   };
 }
+
+/** By what they have in the kernel: those that do on a node what Pintle does there, and how to be rid of it. */
+const rivals = [
+  { name: 'kube-proxy', of: /^kube-proxy$|^KUBE-(SERVICES|NODEPORTS|PORTALS)/, cure: 'kube-proxy --cleanup' },
+  {
+    name: 'flanneld',
+    of: /^flannel-ipv[46]$|^FLANNEL-/,
+    cure: 'nft delete chain, or iptables -F and -X, of what is named',
+  },
+] as const;
+
+/** Other programs that make the same kinds of rules: with two of them, which one a packet meets is chance. */
+export async function rivalOwners(options: Where = {}): Promise<readonly Problem[]> {
+  const places: { readonly name: string; readonly shown: string }[] = [];
+  const tables = new Set<string>();
+  for (const { chain } of (await nftList(['chains'], options).catch(() => undefined)) ?? []) {
+    if (chain === undefined) continue;
+    const [family, table, name] = [chain['family'], chain['table'], chain['name']].map(String) as [
+      string,
+      string,
+      string,
+    ];
+    const shown = `nft table ${family} ${table}`;
+    if (!tables.has(shown)) places.push({ name: table, shown });
+    tables.add(shown);
+    places.push({ name, shown: `chain ${name} of ${shown}` });
+  }
+  if (installedBackends(['ip']).includes('legacy')) {
+    const saved = await openIptables({ backend: 'legacy', family: 'ip', ...options })
+      .save()
+      .catch(() => '');
+    for (const [, name = ''] of saved.matchAll(/^:(\S+) - /gm))
+      places.push({ name, shown: `iptables-legacy chain ${name}` });
+  }
+  return rivals.flatMap(({ name, of, cure }) => {
+    const found = places.filter((place) => of.test(place.name));
+    if (found.length === 0) return [];
+    const more = found.length === 1 ? '' : ` and ${found.length - 1} more`;
+    return [
+      {
+        text: `${name} has rules on this node (${found[0]!.shown}${more}): with two that do the same, which one a packet meets is chance, and each mends only its own`,
+        cure: `stop ${name} on this node, then remove what it left: ${cure}`,
+        isFatal: false,
+      },
+    ];
+  });
+}

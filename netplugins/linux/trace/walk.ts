@@ -70,7 +70,8 @@ export function wayFrom(view: NodeView, destination: string): Way {
   steps.push({ what: 'route', shown: showRoute(entry, name), problem: strayProblem(view, entry, owner) });
   if (route.type === localRoute) return { steps, end: { kind: 'node' } };
 
-  const link = rt.getLink(route.link)!;
+  const link = rt.getLink(route.link);
+  if (link === undefined) return died('link', `link ${route.link}`, goneMeanwhile);
   const state = linkProblem(link);
   steps.push({ what: 'link', shown: showLink(link, name), problem: state });
   if (state?.isFatal) return { steps, end: { kind: 'dies' } };
@@ -163,9 +164,9 @@ function throughVxlan(
   return onUnderlay(view, entry.destination, met, owner, link.mtu);
 }
 
-/** A data path in a process reads what is sent here; to whom it sends it is the overlay's own knowledge. */
+/** A data path in a process reads what is sent here, and sends it on by IPv4 to the address that the node publishes. */
 function throughTunnel(view: NodeView, link: Link, steps: readonly TraceStep[], owner: Peer | undefined): Way {
-  const [to] = owner?.addresses ?? [];
+  const to = owner && (owner.annotations[annotationKeys.publicIp[AF_INET]] ?? owner.addresses[0]);
   if (to === undefined) {
     const problem = fatal('no node of the cluster has this address in its pod range', 'kubectl get nodes -o wide');
     return { steps: [...steps, { what: 'tunnel', shown: link.name, problem }], end: { kind: 'dies' } };
@@ -195,7 +196,12 @@ function onUnderlay(
     const problem = fatal(`node ${view.name} has no route to ${to}, the node that the tunnel ends at`);
     return { steps: [...steps, { what: 'route', shown: `none to ${to}`, problem }], end: { kind: 'dies' } };
   }
-  const link = rt.getLink(route.link)!;
+  const link = rt.getLink(route.link);
+  if (link === undefined)
+    return {
+      steps: [...steps, { what: 'link', shown: `link ${route.link}`, problem: goneMeanwhile }],
+      end: { kind: 'dies' },
+    };
   const problem = linkProblem(link) ?? (innerMtu >= link.mtu ? tooSmall(link, innerMtu) : undefined);
   const met: TraceStep[] = [
     ...steps,
@@ -220,6 +226,9 @@ function onUnderlay(
         : { kind: 'leaves', to, node: owner?.name, mtuBytes: innerMtu },
   };
 }
+
+/** Between two questions to the kernel. */
+const goneMeanwhile = fatal('it is gone since its route was looked up', 'trace again');
 
 const tooSmall = (link: Link, innerMtu: number): Problem => ({
   text: `${link.name} carries ${link.mtu} bytes and the tunnel above it ${innerMtu}: full packets are lost`,

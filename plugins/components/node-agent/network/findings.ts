@@ -2,7 +2,7 @@
 import type { Attachment, Finding, Overlay, Runtime } from '../../../../kernel/contract/index.ts';
 import { openRtnetlink } from '../../../../netplugins/linux/rtnetlink.ts';
 import { readSysctl } from '../../../../netplugins/linux/sysctl.ts';
-import { forwardChains, mixedBackends } from '../../../../netplugins/linux/trace/firewall.ts';
+import { forwardChains, mixedBackends, rivalOwners } from '../../../../netplugins/linux/trace/firewall.ts';
 import type { NetworkParts } from './tracer.ts';
 
 /** Tables that are fuller than this will be full in the next rush. */
@@ -18,8 +18,9 @@ export async function findings(parts: FindingParts): Promise<readonly Finding[]>
   const found = await Promise.all([
     plugins(parts),
     pods(parts),
-    forwarding(),
+    forwarding(parts),
     backends(),
+    owners(),
     tables(),
     podMtu(parts),
     bridges(parts),
@@ -31,13 +32,29 @@ export async function findings(parts: FindingParts): Promise<readonly Finding[]>
 async function plugins({ attachment, overlay, proxy }: FindingParts): Promise<readonly Finding[]> {
   const named = { attachment: attachment.status(), overlay: overlay.status(), proxy: proxy.status() };
   const unready = Object.entries(named).flatMap(([check, status]) =>
-    status.ready ? [] : [finding(check, `the ${check} is not ready: ${status.reason ?? 'it says no reason'}`, true)],
+    status.ready
+      ? []
+      : [
+          finding(
+            check,
+            `the ${check} is not ready, so pods that are made here wait, or lack their network: ${status.reason ?? 'it says no reason'}`,
+            true,
+            status.reason === undefined
+              ? 'the log of the agent says more'
+              : 'what that says; the agent then goes on by itself',
+          ),
+        ],
   );
   const lost = overlay
     .status()
     .peers.filter((peer) => !peer.ready)
     .map((peer) =>
-      finding('overlay', `node ${peer.name} cannot be reached: ${peer.reason ?? 'no reason is known'}`, true),
+      finding(
+        'overlay',
+        `pods of node ${peer.name} cannot be reached: ${peer.reason ?? 'no reason is known'}`,
+        true,
+        `kubectl get node ${peer.name} -o yaml shows what that node has published, pintle plugins ls there what it runs`,
+      ),
     );
   return [...unready, ...lost];
 }
@@ -60,22 +77,24 @@ async function pods({ runtime, attachment }: FindingParts): Promise<readonly Fin
   return all.flat();
 }
 
-async function forwarding(): Promise<readonly Finding[]> {
-  const off =
-    readSysctl('net.ipv4.ip_forward') === '1'
-      ? []
-      : [
-          finding(
-            'forwarding',
-            'net.ipv4.ip_forward is off: pods reach nobody outside their node',
-            true,
-            'sysctl -w net.ipv4.ip_forward=1',
-          ),
-        ];
+async function forwarding({ podCidrs }: FindingParts): Promise<readonly Finding[]> {
+  const settings = [
+    'net.ipv4.ip_forward',
+    ...(podCidrs().some((cidr) => cidr.includes(':')) ? ['net.ipv6.conf.all.forwarding'] : []),
+  ];
+  const off = settings
+    .filter((name) => readSysctl(name) !== '1')
+    .map((name) =>
+      finding('forwarding', `${name} is off: pods reach nobody outside their node`, true, `sysctl -w ${name}=1`),
+    );
   const chains = (await forwardChains()).flatMap(({ problem }) =>
     problem ? [{ check: 'forward-policy', ...problem }] : [],
   );
   return [...off, ...chains];
+}
+
+async function owners(): Promise<readonly Finding[]> {
+  return (await rivalOwners()).map((problem) => ({ check: 'other-owners', ...problem }));
 }
 
 async function backends(): Promise<readonly Finding[]> {
