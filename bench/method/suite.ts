@@ -44,7 +44,7 @@ export interface Suite {
   close?(): Promise<void>;
 }
 
-/** How long measurements last: smoke shows that they run, standard fits all suites into 10 to 12 minutes. */
+/** How long measurements last: smoke shows that they run, standard fits all suites into about 12 minutes. */
 export const sizes = ['smoke', 'standard', 'full'] as const;
 export type Size = (typeof sizes)[number];
 

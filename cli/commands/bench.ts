@@ -53,7 +53,7 @@ const suiteOptions: Readonly<Record<string, readonly (readonly [flag: string, sa
 
 const standardRounds = 5;
 
-/** What `pintle bench` measures in 10 to 12 minutes. */
+/** What `pintle bench` measures in about 12 minutes. */
 const standardRun: readonly Omit<SuitePlan, 'size'>[] = Object.keys(suiteOptions).map((name) => ({
   ...{ name, rounds: standardRounds, options: {} },
 }));
@@ -92,7 +92,7 @@ function withRunOptions(command: Command): Command {
 }
 
 export function benchCommand(cli: Cli): Command {
-  const bench = new Command('bench').description('measure plugins side by side: all suites, 10 to 12 minutes, or one');
+  const bench = new Command('bench').description('measure plugins side by side: all suites, about 12 minutes, or one');
   const all = withRunOptions(new Command('all').description('every suite'));
   all.action(
     cli.action(async (flags: RunFlags) => {

@@ -36,8 +36,8 @@ const metricsOf = (size: Size): readonly Metric[] => [
   rate('update', 'update, 16 clients'),
   time('create-p50', 'create, p50', 'latency'),
   time('create-p99', 'create, p99', 'latency', 0.5),
-  time('list-500', 'list of 500 objects', 'lists'),
-  time('list-all', 'list of all objects', 'lists', 0.2, true),
+  time('list-500', 'a page of 500 of them', 'lists'),
+  time('list-all', `list of ${efforts[size].objects} objects`, 'lists', 0.2, true),
   time('watch-p50', 'written to seen by a watch, p50', 'watch', 0.3, true),
   time('watch-p99', 'written to seen by a watch, p99', 'watch', 0.5),
   time(
