@@ -25,6 +25,8 @@ interface Lane {
   readonly isTool: boolean;
   /** Lanes with a track leave much of the machine idle: the tracks run at the same time, each its lanes in their order. */
   readonly track?: Track;
+  /** Run only when it is named: too long for every run. */
+  readonly isByName?: boolean;
   /** Why this host cannot run it; undefined: it can. */
   problem?(): string | undefined;
   /** The lane with one file of `folder` only, for a second hearing. Absent: what fails has failed. */
@@ -50,14 +52,8 @@ const lanes: readonly Lane[] = [
   { ...testLane('lab', inPrivateNamespaces), track: 'lab' },
   { ...testLane('cluster', (argv) => argv), track: 'cluster' },
   ...otherNode(process.env['PINTLE_TEST_NODE']),
-  {
-    ...testLane('vm', (argv) => [process.execPath, 'out/lab/kernels/run-on.js', '--target', 'vm', '--', ...argv]),
-    track: 'others',
-    problem: () => {
-      const problem = kernelProblem('vm');
-      return problem === undefined ? undefined : `${problem.reason}; ${problem.fix}`;
-    },
-  },
+  { ...secondKernelLane('vm'), track: 'others' },
+  { ...secondKernelLane('vm-cluster'), isByName: true },
   { ...testLane('bench', (argv) => argv), track: 'others' },
 ];
 
@@ -67,6 +63,17 @@ function testLane(name: string, inside: (argv: readonly string[]) => readonly st
   return {
     ...{ name, argv: inside(ava(config)), isTool: false },
     again: { folder: `out/test/${name}`, argv: (file) => inside(ava(config, process.execPath, file)) },
+  };
+}
+
+/** Inside a virtual machine with another kernel. */
+function secondKernelLane(name: string): Lane {
+  return {
+    ...testLane(name, (argv) => [process.execPath, 'out/lab/kernels/run-on.js', '--target', 'vm', '--', ...argv]),
+    problem: () => {
+      const problem = kernelProblem('vm');
+      return problem === undefined ? undefined : `${problem.reason}; ${problem.fix}`;
+    },
   };
 }
 
@@ -200,7 +207,9 @@ if (unknown.length > 0) {
 } else {
   removeOrphans();
   const heard: (readonly [Lane, TapResult])[] = [];
-  const chosen = lanes.filter(({ name }) => wanted.length === 0 || wanted.includes(name));
+  const chosen = lanes.filter(({ name, isByName }) =>
+    wanted.length === 0 ? isByName !== true : wanted.includes(name),
+  );
   const runTrack = async (track: Track | undefined): Promise<void> => {
     for (const lane of chosen.filter((one) => one.track === track))
       if (!isInterrupted) heard.push([lane, await runLane(lane)]);
