@@ -57,9 +57,12 @@ export class TwoNodes {
 
   /** Of the pods' traffic. */
   readonly #family: PodFamily;
+  /** Of each data path in user space. */
+  readonly #threads: 1 | 2;
 
-  constructor(family: PodFamily) {
+  constructor(family: PodFamily, threads: 1 | 2 = 1) {
     this.#family = family;
+    this.#threads = threads;
     for (const path of [...this.#nodes, ...this.#pods]) {
       createNetns(path);
       this.#with(path, (links) => links.setLink('lo', { up: true }));
@@ -250,7 +253,7 @@ export class TwoNodes {
               ...({
                 port: 8285,
                 inject: 'auto',
-                threads: 1,
+                threads: this.#threads,
                 udpSegment: true,
                 udpGro: true,
                 checkSource: true,

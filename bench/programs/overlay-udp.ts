@@ -3,13 +3,15 @@
  *
  *     node out/bench/programs/overlay-udp.js [--rounds 5] [--seconds 2] [--modes vxlan,offload] [--conditions veth,wire,off,lossy]
  *                                          [--gigabytes 0] [--idle 0] [--stops 0] [--family 4]
+ *                                          [--threads 1]
  *     node out/bench/programs/overlay-udp.js --aims
  *
  * Each round sets up each mode in turn under each condition (both explained in bench/overlay/two-nodes.ts) and measures one
  * TCP stream, then a byte there and back. Medians over the rounds, with the least and the most, and the ratio to vxlan of
  * the same rounds: on a machine that others use, only the ratios mean something. --gigabytes sends as much of known content
  * and compares SHA-256 sums; --idle counts the processor time of the data paths over so many seconds without traffic; --stops
- * ends a data path so many times in the middle of a stream; --family 6: pods speak IPv6. --aims does all of it, short, in at
+ * ends a data path so many times in the middle of a stream; --family 6: pods speak IPv6;
+ * --threads: of each data path. --aims does all of it, short, in at
  * most six minutes on an idle machine, and says of each aim whether it was reached.
  */
 import { spawn } from 'node:child_process';
@@ -137,6 +139,7 @@ async function main(): Promise<void> {
       idle: { type: 'string', default: '0' },
       stops: { type: 'string', default: '0' },
       family: { type: 'string', default: '4' },
+      threads: { type: 'string', default: '1' },
       help: { type: 'boolean', default: false },
     },
   });
@@ -148,6 +151,7 @@ async function main(): Promise<void> {
   const asked = chosen<Mode>(wanted.modes, modes, 'modes');
   const under = chosen<Condition>(wanted.conditions, conditions, 'conditions');
   const family = chosen(values.family, ['4', '6'], 'family')[0] === '6' ? 6 : 4;
+  const threads = chosen(values.threads, ['1', '2'], 'threads')[0] === '2' ? 2 : 1;
   const [seconds, gigabytes, idle, stops] = [wanted.seconds, wanted.gigabytes, wanted.idle, wanted.stops].map(
     Number,
   ) as [number, number, number, number];
@@ -155,7 +159,7 @@ async function main(): Promise<void> {
   console.log(
     `${cpus().length} x ${cpus()[0]?.model}, Linux ${release()}, Node ${process.version}, ${began.toISOString()}, load ${loadNow()}`,
   );
-  const nodes = new TwoNodes(family);
+  const nodes = new TwoNodes(family, threads);
   const measured: Measured = { samples: new Map(), idleMs: new Map(), stopMs: new Map(), content: new Map() };
   try {
     for (let round = 0; round < Number(wanted.rounds); round += 1) {

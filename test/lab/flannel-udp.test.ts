@@ -248,7 +248,7 @@ test('paths of both kinds, with and without the help of the kernel, understand e
     { path: 'offload' },
     { path: 'dgram' },
     { path: 'offload', udpSegment: false, udpGro: false, threads: 2 },
-    { path: 'offload', framing: 'plain' },
+    { path: 'offload', framing: 'plain', threads: 2 },
   ]);
   for (const from of nodes)
     for (const to of nodes) {

@@ -30,6 +30,7 @@ export function openOffloadPath(
   const { local, port, udpSegment, udpGro } = settings;
   const socket = openUdpSocket(local, port, { segment: udpSegment, gather: udpGro, bufferBytes });
   const peersVersion = new SharedArrayBuffer(4);
+  const lead = new SharedArrayBuffer(4);
   const ports: MessagePort[] = [];
   const counters: Float64Array[] = [];
   const gather = (): void => {
@@ -56,6 +57,7 @@ export function openOffloadPath(
       gathers: socket.gathers,
       peersVersion,
       peers: port2,
+      lead,
       counters: shared,
     };
     const worker = new Worker(new URL('./offload-worker.js', import.meta.url), { workerData, transferList: [port2] });

@@ -51,8 +51,18 @@ export class TunReader {
     return this.#sender.failed;
   }
 
-  /** False: nothing was there. Throws when the device has gone. */
-  step(): boolean {
+  /** Whether segments wait for more of their kind. */
+  get isWaiting(): boolean {
+    return this.#sender.waitingFrom >= 0;
+  }
+
+  /** Sends what waits. */
+  flush(): void {
+    this.#sender.flush();
+  }
+
+  /** Bytes that were there; 0: none. Throws when the device has gone. */
+  step(): number {
     const start = this.#slot * slotBytes;
     const address = this.#memory.address + start + vnetAt;
     const got = this.#io.read(this.#tun, address, vnetHeaderBytes + longestPacket);
@@ -60,12 +70,12 @@ export class TunReader {
       const errno = this.#io.errno();
       if (errno === EBADF || errno === EFAULT || errno === EBADFD) throw new Error('the TUN device has gone');
       this.#sender.flush();
-      return false;
+      return 0;
     }
     this.#peers.follow();
     if (got > vnetHeaderBytes) this.#carry(start, got - vnetHeaderBytes);
     this.#chooseSlot();
-    return true;
+    return got;
   }
 
   /** The next packet goes where nothing waits: as few places in turn as can be, which stay in the processor's cache. */

@@ -65,6 +65,8 @@ export class UdpReader {
   #isLastKnown = false;
   #isLastShort = false;
   #lastTable: FollowedPeers['table'] | undefined;
+  /** The last step took all that was there, and nothing is being gathered. */
+  isDrained = false;
 
   /** `onSign`: called for packets of peers whose packets do not come here, as a rule. */
   constructor(io: BatchIo, settings: WorkerSettings, peers: FollowedPeers, counters: Float64Array, onSign: () => void) {
@@ -102,8 +104,8 @@ export class UdpReader {
     return this.#coalescer.failed + this.#gatherer.failed;
   }
 
-  /** False: nothing was there. Waits for the first datagram when told to. Throws when the socket has gone. */
-  step(mayWait: boolean): boolean {
+  /** Bytes that were there; 0: none. Waits for the first datagram when told to. Throws when the socket has gone. */
+  step(mayWait: boolean): number {
     const isGathering = this.#next > 0;
     const room = Math.min(this.#batch, mostSlots - this.#next);
     const flags = isGathering || !mayWait ? MSG_DONTWAIT : MSG_WAITFORONE;
@@ -118,8 +120,8 @@ export class UdpReader {
       // Whatever else the network tells of a datagram that was sent is no end.
       if (this.#io.errno() === EBADF) throw new Error('the UDP socket has gone');
       // Nothing more is there: what has been gathered is as long as it gets.
-      if (isGathering) this.#flush();
-      return false;
+      if (isGathering) this.flush();
+      return 0;
     }
     this.#peers.follow();
     let total = 0;
@@ -130,11 +132,13 @@ export class UdpReader {
     this.#gathered += total;
     const isOpen = this.#coalescer.isOpen || this.#gatherer.isOpen;
     const isEnough = this.#gathered >= enough && !this.#gatherer.isOpen;
-    if (!isOpen || isEnough || this.#next === mostSlots) this.#flush();
-    return true;
+    if (!isOpen || isEnough || this.#next === mostSlots) this.flush();
+    this.isDrained = got < room && this.#next === 0;
+    return total;
   }
 
-  #flush(): void {
+  /** Writes what is being gathered. */
+  flush(): void {
     this.#coalescer.flush();
     this.#gatherer.flush();
     this.#next = 0;

@@ -15,6 +15,8 @@ export interface WorkerSettings {
   readonly peersVersion: SharedArrayBuffer;
   /** Of type PeerRoute[]. */
   readonly peers: MessagePort;
+  /** One word: see lead.ts. */
+  readonly lead: SharedArrayBuffer;
   /** Numbers in the order of `counterNames`, written by one worker only. */
   readonly counters: SharedArrayBuffer;
 }
