@@ -18,6 +18,7 @@ import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { ApiClient } from '../../cli/up/api-client.ts';
 import { labMainPid, processesLike } from '../../cli/up/lab-processes.ts';
+import { levelOf } from '../method/level.ts';
 import { ascending, quantile } from '../method/statistics.ts';
 import { commandLine, deepInventory, namespacesOf, processesBelow, type Inventory } from './node-inventory.ts';
 
@@ -34,8 +35,6 @@ const [podCount, minutes] = [Number(values.pods), Number(values.minutes)];
 if (!Number.isSafeInteger(podCount) || podCount < 1 || !(minutes > 0))
   throw new TypeError('--pods takes a whole number, --minutes a number');
 
-/** What V8 may keep of a heap that was larger: growth from the middle to the end beyond this is a leak. */
-const steady = { share: 1.2, megabytes: 16 };
 const sleep = (ms: number) => new Promise<void>((resolve) => setTimeout(resolve, ms));
 const sleepUntil = (atMs: number, signal: AbortSignal) =>
   delay(Math.max(0, atMs - performance.now()), undefined, { signal }).catch((error: unknown) => {
@@ -323,12 +322,14 @@ try {
   }
   memory['end'] = await memoryNow(api);
 
-  const [middle, end] = [memory['50 %']!.anonymous, memory['end'].anonymous];
   problems.push(...left.map((line) => `left behind: ${line}`));
-  for (const name of Object.keys(end)) {
-    const bound = (middle[name] ?? Number.NaN) * steady.share + steady.megabytes;
-    if (!(end[name]! <= bound))
-      problems.push(`memory of ${name}: ${middle[name]} MB in the middle, ${end[name]} MB at the end`);
+  // The last look comes after the work.
+  const working = Object.values(memory).slice(0, -1);
+  for (const { name } of ownProcesses().all) {
+    const { earlier, later, isLevel } = levelOf(working.map(({ anonymous }) => anonymous[name] ?? Number.NaN));
+    const text = `memory of ${name}: mean of the third quarter ${Math.round(earlier)} MB, of the last ${Math.round(later)} MB`;
+    log(`${text}: ${isLevel ? 'level' : 'growing'}`);
+    if (!isLevel) problems.push(`${text}: it grows`);
   }
   const names = [...watch.created.keys()];
   const never = (what: string, known: { has(name: string): boolean }): void => {

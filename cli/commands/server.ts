@@ -24,10 +24,12 @@ export function serverCommand(cli: Cli): Command {
   for (const option of logOptions()) command.addOption(option);
   return command.action(
     cli.action(async (flags: ServerFlags) => {
-      const [{ readConfig }, { runKernel }] = await Promise.all([
+      const [{ readConfig }, { runKernel }, { keepHeapSmall }] = await Promise.all([
         import('../read-config.ts'),
         import('../run-kernel.ts'),
+        import('../server-heap.ts'),
       ]);
+      keepHeapSmall();
       const stateDir = resolve(flags.stateDir);
       const socket = resolve(flags.unixSocket ?? join(stateDir, 'api.sock'));
       const config = await readConfig(flags.config);

@@ -11,8 +11,8 @@ export interface RetentionLimits {
   readonly maxRevisions: number;
 }
 
-const mostTickMs = 1_000;
-const ticksOfAge = 60;
+const mostTickMs = 5_000;
+const ticksOfAge = 12;
 
 export class Retention {
   readonly #limits: RetentionLimits;

@@ -108,7 +108,7 @@ function createRecorder(prometheus: Prometheus, gauges: Parameters<typeof create
     },
   });
   // Its own measure, every 10 ms, would be most of what an idle server does.
-  prometheus.collectDefaultMetrics({ register: registry, eventLoopMonitoringPrecision: 250 });
+  prometheus.collectDefaultMetrics({ register: registry, eventLoopMonitoringPrecision: 2_000 });
   return {
     observe(facts) {
       const { code, seconds, ...labels } = facts;
