@@ -256,6 +256,10 @@ test.serial('bad pods are told in the words that kubectl users know, and the oth
       securityContext: { sysctls: [{ name: 'kernel.msgmax', value: '1' }] },
       containers: [shell('c', sleep)],
     }),
+    pods.create('vast', {
+      nodeName: 'node-1',
+      containers: [shell('c', sleep, { resources: { requests: { cpu: '1000' } } })],
+    }),
     pods.create('safe', {
       restartPolicy: 'Never',
       securityContext: { sysctls: [{ name: 'net.ipv4.ip_unprivileged_port_start', value: '7' }] },
@@ -276,6 +280,12 @@ test.serial('bad pods are told in the words that kubectl users know, and the oth
   t.is(unsafe.status?.reason, 'SysctlForbidden');
   t.regex((await pods.kubectl(['get', 'pod', 'unsafe'])).stdout, / SysctlForbidden /);
   t.is(unsafe.status?.message, 'forbidden sysctl: "kernel.msgmax" not allowlisted');
+  const vast = await pods.phase('vast', 'Failed');
+  t.is(vast.status?.reason, 'OutOfcpu');
+  t.regex(
+    vast.status?.message ?? '',
+    /Node didn't have enough resource: cpu, requested: 1000000, used: \d+, capacity: /,
+  );
   await pods.phase('safe', 'Succeeded');
   t.is(await pods.logs('safe'), '7\n');
   const root = await pods.until(
@@ -289,7 +299,9 @@ test.serial('bad pods are told in the words that kubectl users know, and the oth
   await pods.ready('calm');
   const beside = await pods.kubectl(['exec', 'calm', '--', 'sh', '-c', 'echo $(($(echo 40) + 2))']);
   t.is(beside.stdout, '42\n');
-  await Promise.all(['calm', 'bomb', 'greedy', 'unsafe', 'safe', 'root', 'named'].map((name) => pods.delete(name, 0)));
+  await Promise.all(
+    ['calm', 'bomb', 'greedy', 'unsafe', 'vast', 'safe', 'root', 'named'].map((name) => pods.delete(name, 0)),
+  );
 });
 
 test.serial(

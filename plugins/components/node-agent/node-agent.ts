@@ -15,6 +15,7 @@ import { byteCount, cpuMillis } from '../../../kernel/machinery/quantity.ts';
 import { reportedVersion } from '../../../kernel/machinery/release.ts';
 import { resources } from '../../../kernel/machinery/resources.ts';
 import { createWorkQueue } from '../../../kernel/machinery/work-queue.ts';
+import { fitProblem } from './fit-node.ts';
 import { refusalOf } from './eviction/admit-pod.ts';
 import { amountOf, sharedHostHard, upstreamHard, type EvictionSettings } from './eviction/thresholds.ts';
 import { watchPressure } from './eviction/watch-pressure.ts';
@@ -242,7 +243,13 @@ export async function startNodeAgent(
       },
       shownBy: (pod) => (statics?.has(pod.metadata.uid) ? statics.mirrorOf(pod) : pod),
       networkProblem: () => network.problem(),
-      refusal: (pod) => refusalOf(pod, pressure.monitor.pressures),
+      refusal: (pod) => {
+        const node = self.get(nodeName);
+        // A static pod is not the API's to refuse.
+        const isStatic = statics?.has(pod.metadata.uid) ?? false;
+        const misfit = node === undefined || isStatic ? undefined : fitProblem(pod, node, pods.list());
+        return misfit ?? refusalOf(pod, pressure.monitor.pressures);
+      },
       again: (uid, afterMs = 0) => (afterMs > 0 ? queue.addAfter(uid, afterMs) : queue.add(uid)),
     },
   );
