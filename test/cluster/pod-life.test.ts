@@ -256,6 +256,7 @@ test.serial('bad pods are told in the words that kubectl users know, and the oth
       securityContext: { sysctls: [{ name: 'kernel.msgmax', value: '1' }] },
       containers: [shell('c', sleep)],
     }),
+    pods.create('mute', { restartPolicy: 'Never', containers: [{ name: 'c', image: 'host' }] }),
     pods.create('vast', {
       nodeName: 'node-1',
       containers: [shell('c', sleep, { resources: { requests: { cpu: '1000' } } })],
@@ -293,6 +294,12 @@ test.serial('bad pods are told in the words that kubectl users know, and the oth
     (pod) => pod.status?.containerStatuses?.[0]?.state?.waiting?.reason === 'CreateContainerConfigError',
   );
   t.regex(statusOf(root, 'c').state!.waiting!.message!, /container has runAsNonRoot and image will run as root/);
+  const mute = await pods.until(
+    'mute',
+    (pod) => pod.status?.containerStatuses?.[0]?.state?.waiting?.message !== undefined,
+  );
+  t.is(statusOf(mute, 'c').state?.waiting?.reason, 'CreateContainerConfigError');
+  t.is(mute.status?.phase, 'Pending', 'nothing ran, so that nothing has failed');
   await pods.phase('named', 'Succeeded');
   t.is(await pods.logs('named'), '192.0.2.7\talias.example\nsearch a.example\nnameserver 192.0.2.9\noptions ndots:3\n');
   // The limit of processes is reached in the pod and nowhere else.
@@ -300,7 +307,7 @@ test.serial('bad pods are told in the words that kubectl users know, and the oth
   const beside = await pods.kubectl(['exec', 'calm', '--', 'sh', '-c', 'echo $(($(echo 40) + 2))']);
   t.is(beside.stdout, '42\n');
   await Promise.all(
-    ['calm', 'bomb', 'greedy', 'unsafe', 'vast', 'safe', 'root', 'named'].map((name) => pods.delete(name, 0)),
+    ['calm', 'bomb', 'greedy', 'unsafe', 'mute', 'vast', 'safe', 'root', 'named'].map((name) => pods.delete(name, 0)),
   );
 });
 

@@ -160,6 +160,12 @@ export class ContainerStarts {
       this.#services.again(uid, retryDelay(memory, `target/${name}`, this.#services.clock.now()));
       return false;
     }
+    const unmakable = memory.backoff.get(`config/${name}`);
+    const waitMs = unmakable === undefined ? 0 : unmakable.untilMs - this.#services.clock.now();
+    if (waitMs > 0) {
+      this.#services.again(uid, waitMs);
+      return false;
+    }
     if (!(await this.#images.ensure(pod, memory, definition))) return false;
     const id = `${uid}_${name}_${attempt}`;
     try {
@@ -186,6 +192,7 @@ export class ContainerStarts {
       memory.tried.add(id);
       const started = await runtime.startContainer(spec);
       memory.problems.delete(name);
+      memory.backoff.delete(`config/${name}`);
       if (this.#settings.startEvents) this.#services.record(pod, 'Normal', 'Created', `Created container: ${name}`);
       this.#services.record(pod, 'Normal', 'Started', `Started container ${name}`);
       this.#postStart(pod, memory, definition, started, sources);
@@ -193,6 +200,8 @@ export class ContainerStarts {
     } catch (error) {
       if (!isPintleError(error, 'CONTAINER_INVALID', 'CONTAINER_START_FAILED', 'IMAGE_NOT_FOUND')) throw error;
       const isConfig = error.code === 'CONTAINER_INVALID';
+      // Nothing was made of it: it is tried again as this attempt, and ends nobody's pod.
+      if (isConfig) await runtime.removeContainer(id);
       const isFinal = !isConfig && pod.spec.restartPolicy === 'Never' && !isSidecar(definition);
       if (isFinal) memory.problems.delete(name);
       else {

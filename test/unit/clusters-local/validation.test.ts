@@ -407,6 +407,42 @@ test('ConfigMaps and Secrets: immutable, stringData', async (t) => {
   await refusal(t, cluster.patch(types.secrets, { namespace: ns, name: 's' }, typed), 'INVALID');
 });
 
+test('policies of a Job: what they may say, and what goes together', async (t) => {
+  const { cluster } = await open(t);
+  const make = (name: string, spec: object, restartPolicy = 'Never') =>
+    cluster.create(types.jobs, {
+      metadata: { name, namespace: ns },
+      spec: { template: { spec: { ...pod('x').spec, restartPolicy } }, ...spec } as never,
+    });
+  const failing = (rule: object, more: object = {}) => ({ podFailurePolicy: { rules: [rule] }, ...more });
+  const onExit = (onExitCodes: object, action = 'FailJob') => failing({ action, onExitCodes });
+  const indexed = { completionMode: 'Indexed', completions: 3 };
+  const wrong: readonly [object, RegExp, string?][] = [
+    [onExit({ operator: 'In', values: [0] }), /values\[0\]: .*must not be 0 for the In operator/],
+    [onExit({ operator: 'In', values: [2, 1] }), /values: .*must be ordered/],
+    [onExit({ operator: 'In', values: [] }), /onExitCodes.values/],
+    [onExit({ operator: 'In', values: [1], containerName: 'no' }), /containerName: .*must be one of the container/],
+    [onExit({ operator: 'Between', values: [1] }), /operator: Unsupported value/],
+    [onExit({ operator: 'In', values: [1] }, 'Shrug'), /action: Unsupported value/],
+    [onExit({ operator: 'In', values: [1] }, 'FailIndex'), /requires the backoffLimitPerIndex to be set/],
+    [onExit({ operator: 'In', values: [1] }), /only "Never" is supported when podFailurePolicy/, 'OnFailure'],
+    [failing({ action: 'Ignore' }), /specifying one of OnExitCodes and OnPodConditions is required/],
+    [{ backoffLimitPerIndex: 1 }, /backoffLimitPerIndex: .*requires indexed completion mode/],
+    [{ maxFailedIndexes: 1, ...indexed }, /backoffLimitPerIndex: Required value: when maxFailedIndexes is specified/],
+    [{ successPolicy: { rules: [{ succeededCount: 1 }] } }, /successPolicy: .*requires indexed completion mode/],
+    [{ successPolicy: { rules: [] }, ...indexed }, /at least one rules must be specified/],
+    [{ successPolicy: { rules: [{}] }, ...indexed }, /at least one of succeededCount or succeededIndexes/],
+    [{ successPolicy: { rules: [{ succeededCount: 4 }] }, ...indexed }, /less than or equal to 3/],
+  ];
+  for (const [index, [spec, expected, restartPolicy]] of wrong.entries())
+    t.regex((await refusal(t, make(`wrong-${index}`, spec, restartPolicy), 'INVALID')).message, expected);
+  const rule = { action: 'FailIndex', onExitCodes: { operator: 'NotIn', values: [0, 3] } };
+  const condition = { action: 'Ignore', onPodConditions: [{ type: 'DisruptionTarget' }] };
+  const right = { podFailurePolicy: { rules: [rule, condition] }, backoffLimitPerIndex: 1, maxFailedIndexes: 2 };
+  const made = await make('right', { ...right, ...indexed, successPolicy: { rules: [{ succeededIndexes: '0-1' }] } });
+  t.is(made.spec.podReplacementPolicy, 'Failed');
+});
+
 test('a Job finds its own pods', async (t) => {
   const { cluster } = await open(t);
   const template = { spec: { ...pod('x').spec, restartPolicy: 'Never' } };

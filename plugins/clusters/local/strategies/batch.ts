@@ -4,6 +4,7 @@ import { labelSelector } from '../../../../kernel/machinery/selectors.ts';
 import { sameJson } from '../state/frozen-json.ts';
 import type { FieldErrors } from '../validation/field-errors.ts';
 import { validateSelector } from '../validation/selector.ts';
+import { validateJobPolicies } from './job-policies.ts';
 import type { Strategy } from './strategy.ts';
 import { validateTemplate } from './workloads.ts';
 
@@ -42,6 +43,7 @@ function validateJobSpec(spec: JobSpec, field: string, errors: FieldErrors): voi
   if (policy === 'Always' || !policy) {
     errors.required(`${field}.template.spec.restartPolicy`, 'valid values: "OnFailure", "Never"');
   }
+  validateJobPolicies(spec, field, errors);
   validateTemplate(spec.template, `${field}.template`, ['Always', 'OnFailure', 'Never'], errors);
 }
 
