@@ -5,6 +5,8 @@ export interface Sample {
   readonly gigabits: number;
   /** Processor time of sender, receiver and data paths for a gigabyte. */
   readonly msPerGigabyte: number;
+  /** Of the whole machine, with threads of the kernel's own, and with what others do on it. */
+  readonly machineMsPerGigabyte: number;
   readonly p50: number;
   readonly p99: number;
 }

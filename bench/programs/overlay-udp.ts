@@ -8,7 +8,8 @@
  *
  * Each round sets up each mode in turn under each condition (both explained in bench/overlay/two-nodes.ts) and measures one
  * TCP stream, then a byte there and back. Medians over the rounds, with the least and the most, and the ratio to vxlan of
- * the same rounds: on a machine that others use, only the ratios mean something. --gigabytes sends as much of known content
+ * the same rounds: on a machine that others use, only the ratios mean something. ms/GB is processor time of the processes that
+ * take part; that of the whole machine has the kernel's own threads in it, and means something where nothing else runs. --gigabytes sends as much of known content
  * and compares SHA-256 sums; --idle counts the processor time of the data paths over so many seconds without traffic; --stops
  * ends a data path so many times in the middle of a stream; --family 6: pods speak IPv6;
  * --threads: of each data path. --aims does all of it, short, in at
@@ -19,6 +20,7 @@ import { readFileSync } from 'node:fs';
 import { cpus, loadavg, release } from 'node:os';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
+import { machineCpuSeconds } from '../bed/processes.ts';
 import { judgeAims, spread, type Measured, type Sample } from '../overlay/aims.ts';
 import { labArguments } from '../../lab/enter-lab.ts';
 import {
@@ -45,14 +47,23 @@ async function measure(nodes: TwoNodes, seconds: number, family: PodFamily): Pro
   // Started and warm.
   await stream.lines.next();
   const pids = [...dataPaths, sink.child.pid, stream.child.pid];
+  const machineBefore = machineCpuSeconds();
   const before = processorMs(pids);
   const { bytes, ms: took } = (await stream.lines.next()).value as { bytes: number; ms: number };
   const spent = processorMs(pids) - before;
+  const machineMs = (machineCpuSeconds() - machineBefore) * 1_000;
   stream.child.kill('SIGKILL');
   const rr = await one<{ p50: number; p99: number }>(nodes, 'rr', podAddress(2, family), '7002', ms);
   sink.child.kill('SIGKILL');
   echo.child.kill('SIGKILL');
-  return { gigabits: (bytes * 8) / took / 1e6, msPerGigabyte: spent / (bytes / 1e9), p50: rr.p50, p99: rr.p99 };
+  const gigabytes = bytes / 1e9;
+  return {
+    gigabits: (bytes * 8) / took / 1e6,
+    msPerGigabyte: spent / gigabytes,
+    machineMsPerGigabyte: machineMs / gigabytes,
+    p50: rr.p50,
+    p99: rr.p99,
+  };
 }
 
 async function one<T>(nodes: TwoNodes, ...args: readonly string[]): Promise<T> {
@@ -227,7 +238,7 @@ function help(): string {
 function report(condition: Condition, asked: readonly Mode[], samples: ReadonlyMap<string, readonly Sample[]>): void {
   console.log(`\n${condition}`);
   console.log(
-    'mode         Gb/s (min-max)        x vxlan             ms/GB            p50 us           x vxlan             p99 us',
+    'mode         Gb/s (min-max)        x vxlan             ms/GB            machine ms/GB    p50 us           x vxlan             p99 us',
   );
   const base = samples.get(`${condition} vxlan`);
   for (const mode of asked) {
@@ -250,6 +261,10 @@ function report(condition: Condition, asked: readonly Mode[], samples: ReadonlyM
         ratio(({ gigabits }) => gigabits).padEnd(18),
         spread(
           own.map(({ msPerGigabyte }) => msPerGigabyte),
+          0,
+        ).padEnd(15),
+        spread(
+          own.map(({ machineMsPerGigabyte }) => machineMsPerGigabyte),
           0,
         ).padEnd(15),
         spread(
