@@ -5,10 +5,11 @@
  * Two back ends share the commands' names: `nft` keeps the rules in nftables, `legacy` in the kernel's older tables. Rules
  * in both at once meet packets twice and in an order nobody sees, so all of ours go to the one that the host uses.
  */
-import { accessSync, constants, existsSync, readFileSync } from 'node:fs';
+import { accessSync, closeSync, constants, existsSync, openSync, readFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { isPintleError, PintleError } from '../../kernel/contract/index.ts';
 import { commandFailed, runHostCommand, type CommandResult } from './host-command.ts';
+import { withScratchNetns } from './namespaces.ts';
 import type { IpFamily } from './service-addresses.ts';
 
 export type IptablesBackend = 'nft' | 'legacy';
@@ -146,7 +147,7 @@ export interface BackendChoice {
 
 /**
  * The back end that this host uses: where our own rules already are, else where most rules of others are, else the one that
- * `iptables` stands for. Loads no kernel module and makes no table.
+ * `iptables` stands for, if the kernel takes it. Makes no table here.
  */
 export async function chooseBackend(
   families: readonly IpFamily[],
@@ -187,7 +188,26 @@ export async function chooseBackend(
   if (used !== undefined) return pick(used, 'rules of others are there');
   const own = most('own');
   if (own !== undefined) return pick(own, 'rules of ours are there');
-  return pick(await defaultBackend(), 'what the command iptables stands for');
+  if ((await defaultBackend()) === 'legacy') return pick('legacy', 'what the command iptables stands for');
+  if (await takesNft(families, options)) return pick('nft', 'what the command iptables stands for');
+  return pick('legacy', 'the command iptables stands for nft, which this kernel does not take');
+}
+
+/** Whether the kernel takes a chain by the nft back end: tried in a network namespace that vanishes. */
+async function takesNft(families: readonly IpFamily[], options: Pick<IptablesOptions, 'lockFile'>): Promise<boolean> {
+  const fd = withScratchNetns((path) => openSync(path, 'r'));
+  try {
+    for (const family of families)
+      await openIptables({ ...options, family, backend: 'nft', netns: `/proc/self/fd/${fd}` }).restore(
+        '*filter\n:PINTLE-TRIAL - [0:0]\nCOMMIT\n',
+      );
+    return true;
+  } catch (error) {
+    if (!isPintleError(error, 'HOST_COMMAND_FAILED')) throw error;
+    return false;
+  } finally {
+    closeSync(fd);
+  }
 }
 
 async function saveIfReadable(options: IptablesOptions): Promise<string> {

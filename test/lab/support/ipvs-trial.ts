@@ -1,4 +1,5 @@
 /** Run on a kernel with IPVS: makes virtual services in its network namespace, and prints what the kernel then has. */
+import { chooseBackend } from '../../../netplugins/linux/iptables.ts';
 import { keyText, type IpvsKey } from '../../../netplugins/linux/ipvs-codec.ts';
 import { openIpvs } from '../../../netplugins/linux/ipvs.ts';
 
@@ -44,4 +45,5 @@ for (let round = 0; round < 2; round += 1)
   ipvs.apply([tcp, udp, marked].map((key) => ({ verb: 'deleteService', key }) as const));
 const left = ipvs.listServices().length;
 ipvs.close();
-console.log(JSON.stringify({ services, destinations, missing, timeouts, unknownScheduler, left }));
+const { backend } = await chooseBackend(['ip', 'ip6'], 'PINTLETRIAL-', 'auto');
+console.log(JSON.stringify({ services, destinations, missing, timeouts, unknownScheduler, left, backend }));
