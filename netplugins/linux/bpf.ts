@@ -19,6 +19,7 @@ const attachTypes = { ingress: 46, egress: 47 } as const;
 export const bpfHelpers = {
   mapLookup: 1,
   random: 7,
+  processor: 8,
   redirect: 23,
   hash: 34,
   pullData: 39,
@@ -28,7 +29,15 @@ export const bpfHelpers = {
   redirectPeer: 155,
 } as const;
 export const bpfVerdicts = { next: -1, drop: 2 } as const;
-export const bpfPacket = { length: 0, protocol: 16, data: 76, dataEnd: 80, segmentSize: 176 } as const;
+export const bpfPacket = {
+  length: 0,
+  mark: 8,
+  queue: 12,
+  protocol: 16,
+  data: 76,
+  dataEnd: 80,
+  segmentSize: 176,
+} as const;
 
 /** Layout of the memory that is handed to the kernel: attributes, and what they point to. */
 const attributesBytes = 128;

@@ -31,14 +31,19 @@ toolTest(
   async (t) => {
     const { client, host, host6 } = await network(t);
     const own = await client.requests({ ...load, host });
-    const tool = await roundTrips(client.place, host, 1, signal);
-    t.log(`p50 own ${own.p50} µs, sockperf ${tool.p50} µs`);
     t.true(own.count > 100 && own.p50 > 0 && own.p50 <= own.p90 && own.p90 <= own.p99);
-    // Two event loops of JavaScript are in ours; a machine under load stretches either.
-    t.true(own.p50 > tool.p50 / 5 && own.p50 < tool.p50 * 20);
+    // In turns, and the best of each: on a machine under load either may wait for a processor each time.
+    let [ours, tools] = [own.p50, (await roundTrips(client.place, host, 1, signal)).p50];
+    for (let turn = 0; turn < 5 && ours >= tools * 20; turn += 1) {
+      ours = Math.min(ours, (await client.requests({ ...load, host })).p50);
+      tools = Math.min(tools, (await roundTrips(client.place, host, 1, signal)).p50);
+    }
+    t.log(`p50 own ${ours} µs, sockperf ${tools} µs`);
+    // Two event loops of JavaScript are in ours.
+    t.true(ours > tools / 5 && ours < tools * 20);
     const made = await client.connections({ ...load, host });
     t.deepEqual(made.errors, {});
-    t.true(made.p50 > own.p50 && made.connectP50 < made.p50);
+    t.true(made.p50 > ours && made.connectP50 < made.p50);
     t.true((await client.requests({ ...load, host: host6 })).count > 100, 'IPv6');
   },
 );
@@ -87,6 +92,6 @@ test('bulk and datagrams come back unchanged, or it is said that they do not', a
   wire.nodes[1]!.runNow('nft', [
     'add table ip cut; add chain ip cut forward { type filter hook forward priority 0; policy drop; }',
   ]);
-  t.false(await client.datagram({ host, port }, 1_000));
-  t.is(await client.whoami({ host, port: port + 1 }), 'TIMEOUT');
+  const cut = [client.datagram({ host, port }, 1_000), client.whoami({ host, port: port + 1 })];
+  t.deepEqual(await Promise.all(cut), [false, 'TIMEOUT']);
 });

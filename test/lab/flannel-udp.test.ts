@@ -1,6 +1,6 @@
 /** Overlay flannel-udp on real packets: what is on the wire, beside flannel's own form, and what survives what. */
-import { spawn, spawnSync, type SpawnSyncReturns } from 'node:child_process';
-import { existsSync, readdirSync, readFileSync, readlinkSync } from 'node:fs';
+import { spawn } from 'node:child_process';
+import { existsSync, readFileSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import { fileURLToPath } from 'node:url';
 import test, { type ExecutionContext } from 'ava';
@@ -407,23 +407,6 @@ async function send20MB(t: ExecutionContext, one: Node, two: Node, address = two
   };
 }
 
-/** Of the link behind which a data path gathers: it is in the namespace that the process alone has. */
-function gatheringSetting(pid: number, name: string): string {
-  const own = readlinkSync(`/proc/${pid}/ns/net`);
-  const netns = readdirSync(`/proc/${pid}/fd`)
-    .map((fd) => `/proc/${pid}/fd/${fd}`)
-    .find((path) => {
-      const target = existsSync(path) ? readlinkSync(path) : '';
-      if (!target.startsWith('net:') || target === own) return false;
-      return /^ *gather:/m.test(runInNetns(path, () => readFileSync('/proc/thread-self/net/dev', 'latin1')));
-    });
-  if (netns === undefined) throw new Error(`process ${pid} has no namespace of its own`);
-  const script = 'mount -t sysfs none /sys && cat "/sys/class/net/gather/$0"';
-  const read = (): SpawnSyncReturns<string> =>
-    spawnSync('unshare', ['--mount', 'sh', '-c', script, name], { encoding: 'utf8' });
-  return runInNetns(netns, read).stdout.trim();
-}
-
 withBpf('what passes the underlay whole comes whole to a pod on a bridge', async (t) => {
   const { nodes } = await network(t, [{}, {}], true);
   const [one, two] = nodes as [Node, Node];
@@ -462,7 +445,13 @@ withBpf('where every packet arrives by itself, TCP is gathered before the node s
   const { gatheredByKernel } = (await dataPath(two)).counters;
   t.deepEqual(await one.pod.udp(two.ip, 80, { bytes: 1_400 }), { answer: `node-1 ${one.ip}` });
   t.is((await dataPath(two)).counters.gatheredByKernel, gatheredByKernel, 'UDP goes by');
-  if (availableParallelism() > 1) t.is(gatheringSetting((await dataPath(two)).pid, 'threaded'), '1');
+  const steering = 'mount -t sysfs none /sys && cat /sys/class/net/flannel0-gather/queues/rx-*/rps_cpus';
+  const processors = two.place.run('unshare', '--mount', 'sh', '-c', steering).trim().split('\n');
+  if (queues > 1)
+    t.deepEqual(
+      processors.map((mask) => BigInt(`0x${mask.replaceAll(',', '')}`)),
+      Array.from({ length: queues }, (_, queue) => 1n << BigInt(queue)),
+    );
 
   // Nothing large any more that they could overtake.
   const connections = async (): Promise<number> => {

@@ -42,6 +42,13 @@ else {
     module,
     config,
     open: (stateDir) => openRuntime(module, stateDir, config),
+    // What a container says may be lost if it ends before containerd has opened its output: it stays for a moment.
+    behave: ({ say = [], exitCode }) => ({
+      command: ['sh', '-c', 'trap "exit 143" TERM; for line; do echo "$line"; done; eval "$KIT_END"', 'sh', ...say],
+      env: [
+        { name: 'KIT_END', value: exitCode === undefined ? 'sleep 1000000 & wait' : `sleep 0.3; exit ${exitCode}` },
+      ],
+    }),
   });
 
   test.after.always('nothing is left of containerd', async (t) => {

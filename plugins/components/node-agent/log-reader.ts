@@ -128,7 +128,7 @@ async function tail(
 export interface LogSource {
   readonly path: string;
   readonly maxLogFiles: number;
-  /** False once the container has ended: following stops at the end of the file. */
+  /** False once the container has ended, or is gone: following stops at the end of the file. */
   isRunning(): Promise<boolean>;
 }
 

@@ -104,9 +104,10 @@ export function createNodeService(parts: NodeServiceParts): NodeService {
   const logSource = (container: Container): LogSource => ({
     path: container.logPath,
     maxLogFiles: parts.maxLogFiles,
+    // One that is about to start has all of its lines before it.
     isRunning: async () =>
       (await runtime.listContainers(container.sandboxId)).some(
-        (each) => each.id === container.id && each.state === 'running',
+        (each) => each.id === container.id && each.state !== 'exited',
       ),
   });
 

@@ -44,10 +44,11 @@ test('programs end in every way, and fit what the kernel is given', (t) => {
     routes6: 8,
     peers: 6,
     counters: 7,
+    processors: 2,
   };
   const programs = [true, false].map((checkSource) => receiverProgram({ ...place, checkSource }));
   const sender = senderProgram({ ...place, checkSource: true });
-  for (const program of [...programs, sender, backProgram(3), deliveryProgram(4), idleProgram()]) {
+  for (const program of [...programs, sender, backProgram(3), deliveryProgram(3, 4), idleProgram()]) {
     t.true(program.length < 8 << 10);
     t.is(program.subarray(-8).toString('hex'), '9500000000000000');
   }

@@ -66,7 +66,7 @@ function join(
     }
   });
   const { index } = links.getLink(name)!;
-  attach(links, index, 'delivery', deliveryProgram(device));
+  attach(links, index, 'delivery', deliveryProgram(index, device));
   links.setLink(index, { up: true });
   // The namespace lives as long as this process, which never closes this.
   openSync(netns, 'r');

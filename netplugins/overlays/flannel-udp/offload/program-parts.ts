@@ -40,6 +40,8 @@ export interface ShortcutPlace {
   readonly peers: number;
   readonly counters: number;
   readonly checkSource: boolean;
+  /** Among so many the work of gathering is shared. */
+  readonly processors: number;
 }
 
 export const sentIndex = 0;

@@ -4,6 +4,7 @@
  */
 import { BpfAssembler } from '../../../linux/bpf-assembler.ts';
 import { bpfHelpers, bpfPacket } from '../../../linux/bpf.ts';
+import { enteringMark } from './pair-programs.ts';
 import {
   ipv4,
   ipv6,
@@ -95,6 +96,20 @@ function chooseWay(program: BpfAssembler, counters: number): void {
   program.compute('add', 3, 1).store('u32', 8, singlesAt, 3).jump('leave');
 }
 
+/** Through the link r9 on another processor than this one, the same for all packets of a flow that come by one. */
+function goElsewhere(program: BpfAssembler, processors: number): void {
+  program.copy(1, 6).call(bpfHelpers.hash).computeWith('move', 8, 0);
+  program
+    .compute('modulo', 8, processors - 1)
+    .call(bpfHelpers.processor)
+    .computeWith('add', 8, 0);
+  program.compute('add', 8, 1).compute('modulo', 8, processors);
+  // Queues are counted from 1 here.
+  program.compute('add', 8, 1).store('u32', 6, bpfPacket.queue, 8);
+  program.set(2, enteringMark).store('u32', 6, bpfPacket.mark, 2);
+  program.copy(1, 9).set(2, BPF_F_INGRESS).call(bpfHelpers.redirect).exit();
+}
+
 /** Makes VXLAN of a packet, for the tunnel that is told how in tunnel-link.ts. */
 function wrap(program: BpfAssembler, counters: number): void {
   const bytes = (text: string): Buffer => Buffer.from(text.split('.').map(Number));
@@ -154,7 +169,7 @@ function wrap(program: BpfAssembler, counters: number): void {
 
 /** On what arrives on the underlay's link: takes a peer's packet out of its datagram, as one that the TUN device received. */
 export function receiverProgram(place: ShortcutPlace): Buffer {
-  const { device, local, port, peers, counters, checkSource } = place;
+  const { device, local, port, peers, counters, checkSource, processors } = place;
   const udp = frame + header;
   const inner = udp + 8;
   const program = new BpfAssembler().copy(6, 1);
@@ -231,7 +246,9 @@ export function receiverProgram(place: ShortcutPlace): Buffer {
   countDown(program, frame);
   program.jumpIf(9, 'equal', 0, 'deliver');
   count(program, counters, gatheredIndex);
-  program.copy(1, 9).set(2, 0).call(bpfHelpers.redirect).exit().label('deliver');
+  if (processors === 1) program.copy(1, 9).set(2, 0).call(bpfHelpers.redirect).exit();
+  else goElsewhere(program, processors);
+  program.label('deliver');
   count(program, counters, receivedIndex);
   program.set(1, device).set(2, BPF_F_INGRESS).call(bpfHelpers.redirect).exit();
 

@@ -10,7 +10,7 @@ import { parseCidr, parseIp } from '../../../linux/ip-address.ts';
 import { attachProgram, createBpfMap, loadPacketProgram, type BpfMap } from '../../../linux/bpf.ts';
 import { wordOf, type PeerRoute } from '../peer-table.ts';
 import { openRtnetlink } from '../../../linux/rtnetlink.ts';
-import { openGatheringLink } from './gathering-link.ts';
+import { gatheringQueues, openGatheringLink } from './gathering-link.ts';
 import { openTunnelLink } from './tunnel-link.ts';
 import {
   counterEntries,
@@ -71,6 +71,7 @@ export class Shortcut {
       routes6: this.#routes6.fd,
       peers: this.#peers.fd,
       counters: this.#counters.fd,
+      processors: gatheringQueues,
     };
     // First the side that can take what the other sends.
     this.#receiver = attachProgram('receiver', receiverProgram(place), underlay, 'ingress');
