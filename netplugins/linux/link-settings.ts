@@ -1,12 +1,12 @@
 /**
- * Settings of a link that the kernel has in sysfs alone (/sys/class/net), in any network namespace. A mounted /sys shows
- * the links of the namespace that it was mounted in: this mounts its own, which nobody else sees and which is gone at once.
+ * Settings of a link that the kernel has in sysfs alone (/sys/class/net), in the calling thread's network namespace. A mounted
+ * /sys shows the links of the namespace that it was mounted in: this mounts its own, which nobody else sees and which is gone
+ * at once.
  */
 import { closeSync, writeFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import type koffiType from 'koffi';
 import { kernelRefused, libc } from './libc.ts';
-import { runInNetns } from './namespaces.ts';
 
 /** The same on all processors. */
 const calls = { fsopen: 430, fsconfig: 431, fsmount: 432 } as const;
@@ -18,13 +18,8 @@ type Open = (call: number, name: string, flags: number) => number;
 type Act = (call: number, ...args: readonly number[]) => number;
 
 /** `setting` is a path below the link's folder. Throws KERNEL_REFUSED. */
-export function writeLinkSetting(
-  link: string,
-  setting: string,
-  value: string,
-  options: { readonly netns?: string | undefined } = {},
-): void {
-  const root = options.netns === undefined ? mountSysfs() : runInNetns(options.netns, mountSysfs);
+export function writeLinkSetting(link: string, setting: string, value: string): void {
+  const root = mountSysfs();
   try {
     writeFileSync(`/proc/self/fd/${root}/class/net/${link}/${setting}`, value);
   } catch (error) {

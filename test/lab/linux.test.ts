@@ -227,10 +227,10 @@ const mayMount = readFileSync('/proc/self/uid_map', 'latin1').includes('42949672
   };
   t.is(read(), '0\n');
   const before = readFileSync('/proc/self/mountinfo', 'utf8');
-  writeLinkSetting('one', 'gro_flush_timeout', '20000', { netns });
+  runInNetns(netns, () => writeLinkSetting('one', 'gro_flush_timeout', '20000'));
   t.is(read(), '20000\n');
   t.is(readFileSync('/proc/self/mountinfo', 'utf8'), before);
-  t.throws(() => writeLinkSetting('three', 'gro_flush_timeout', '1', { netns }), {
+  t.throws(() => runInNetns(netns, () => writeLinkSetting('three', 'gro_flush_timeout', '1')), {
     code: 'KERNEL_REFUSED',
     message: /gro_flush_timeout of link three.*ENOENT/,
   });

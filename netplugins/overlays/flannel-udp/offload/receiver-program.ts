@@ -167,6 +167,14 @@ function wrap(program: BpfAssembler, counters: number): void {
   count(program, counters, unmarkedIndex);
 }
 
+/** Sets r5 to the length of what the datagram holds. */
+function loadPayloadLength(program: BpfAssembler): void {
+  program
+    .load('u16', 5, 7, frame + header + 4)
+    .swap16(5)
+    .compute('sub', 5, 8);
+}
+
 /** On what arrives on the underlay's link: takes a peer's packet out of its datagram, as one that the TUN device received. */
 export function receiverProgram(place: ShortcutPlace): Buffer {
   const { device, local, port, peers, counters, checkSource, processors } = place;
@@ -187,10 +195,7 @@ export function receiverProgram(place: ShortcutPlace): Buffer {
   program.load('u16', 2, 7, udp + 2).jumpIf(2, 'notEqual', swapped16(port), 'leave');
   // One with a checksum is from a data path in user space, which may have left those inside to the receiver.
   program.load('u16', 2, 7, udp + 6).jumpIf(2, 'notEqual', 0, 'leave');
-  program
-    .load('u16', 5, 7, udp + 4)
-    .swap16(5)
-    .compute('sub', 5, 8);
+  loadPayloadLength(program);
   program
     .load('u8', 2, 7, inner)
     .compute('and', 2, 0xf0)
@@ -215,10 +220,7 @@ export function receiverProgram(place: ShortcutPlace): Buffer {
     .jumpIfBeyond(2, 8, 'pull6')
     .label('whole6');
   program.load('u8', 2, 7, inner + 7).jumpIf(2, 'atMost', 1, 'leave');
-  program
-    .load('u16', 5, 7, udp + 4)
-    .swap16(5)
-    .compute('sub', 5, 8);
+  loadPayloadLength(program);
   program
     .load('u16', 3, 7, inner + 4)
     .swap16(3)
