@@ -2,5 +2,7 @@
 export default {
   files: ['out/test/{unit,conformance,architecture}/**/*.test.js'],
   workerThreads: false,
+  // Half of a file's time is the start of its process and waiting: more of them than processors.
+  concurrency: 4,
   timeout: '60s',
 };

@@ -2,6 +2,7 @@
  * All control loops at once on an API that keeps failing: refused writes, writes whose answer is lost, conflicts, broken
  * and expired watches. What must hold in the end is what a user asked for, with nothing too many and nothing left over.
  */
+import { isDeepStrictEqual } from 'node:util';
 import test from 'ava';
 import type { Component, Controller, SchedulerPolicy } from '../../../kernel/contract/index.ts';
 import { controllerOf } from '../../../kernel/machinery/metadata.ts';
@@ -110,10 +111,18 @@ for (const seed of [1, 2, 3])
         const { items } = await cluster.list(resources.endpointSlices);
         const ready = items
           .flatMap((slice) => slice.endpoints ?? [])
-          .filter(({ conditions }) => conditions?.ready === true);
+          .filter(({ conditions }) => conditions?.ready === true)
+          .map(({ targetRef }) => targetRef?.uid ?? '');
+        const active = (await cluster.list(resources.pods)).items
+          .filter(isPodActive)
+          .map(({ metadata }) => metadata.uid);
         const sets = (await cluster.list(resources.replicaSets)).items;
-        return isDone && ready.length === 6 && sets.every((set) => controllerOf(set)?.name === 'web');
-        // A key that failed often is in backoff for some seconds more.
+        return (
+          isDone &&
+          isDeepStrictEqual(ready.toSorted(), active.toSorted()) &&
+          sets.every((set) => controllerOf(set)?.name === 'web')
+        );
+        // A key that failed often is in backoff for some seconds more, in each loop for itself.
       },
       50_000,
     );
