@@ -6,6 +6,7 @@ import { constants } from 'node:os';
 import { createRequire } from 'node:module';
 import type koffiType from 'koffi';
 import { PintleError } from '../../kernel/contract/index.ts';
+import { privilegedBy } from './privilege.ts';
 
 type Call = (...args: readonly unknown[]) => number;
 
@@ -122,7 +123,7 @@ export function kernelRefused(
 function advise(errno: string, advice: string | undefined): string {
   if (advice !== undefined) return `; ${advice}`;
   if (errno === 'EPERM' || errno === 'EACCES')
-    return '; it needs CAP_NET_ADMIN in this network namespace: run as root, or inside "unshare --user --map-root-user --net --mount"';
+    return `; it needs CAP_NET_ADMIN in this network namespace: ${privilegedBy}`;
   if (errno === 'EOPNOTSUPP') return '; this kernel was built without it, or its module is not loaded';
   return '';
 }

@@ -3,17 +3,13 @@ import type { Host, Preflight } from '../../../kernel/contract/index.ts';
 import { probeNft, type Probe } from '../probes.ts';
 import { renderHostPorts } from './host-ports.ts';
 import { renderMasquerade } from './masquerade.ts';
+import { needsRoot } from '../privilege.ts';
 
 export async function preflightVeth(
   host: Host,
   links: { readonly probe: () => Probe; readonly fix: string },
 ): Promise<Preflight> {
-  if (!host.isPrivileged)
-    return {
-      ok: false,
-      reason: 'links and namespaces need root of the network namespace',
-      fix: 'run as root, or inside "unshare --user --map-root-user --net --mount"',
-    };
+  if (!host.isPrivileged) return needsRoot('links and namespaces');
   if (host.command('nft') === undefined)
     return { ok: false, reason: 'the command nft is missing', fix: 'apt-get install nftables' };
   const reason = links.probe();

@@ -4,6 +4,7 @@ import { definePlugin } from '../../../kernel/contract/index.ts';
 import { underlayConfig } from '../../linux/overlay/underlay-config.ts';
 import { probeTun } from '../../linux/probes.ts';
 import { FlannelUdpOverlay } from './flannel-udp-overlay.ts';
+import { needsRoot } from '../../linux/privilege.ts';
 
 const config = z
   .strictObject({
@@ -48,12 +49,7 @@ export default definePlugin({
   config,
   capabilities: ['ipv4', 'ipv6', 'encapsulates'],
   preflight: async (host) => {
-    if (!host.isPrivileged)
-      return {
-        ok: false,
-        reason: 'TUN devices need root of the network namespace',
-        fix: 'run as root, or inside "unshare --user --map-root-user --net --mount"',
-      };
+    if (!host.isPrivileged) return needsRoot('TUN devices');
     const reason = probeTun();
     return reason === undefined ? { ok: true } : { ok: false, reason, fix: 'modprobe tun' };
   },

@@ -5,6 +5,7 @@ import { bootId } from '../../linux/held-settings.ts';
 import { underlayConfig } from '../../linux/overlay/underlay-config.ts';
 import { probeRoutes } from '../../linux/probes.ts';
 import { HostGwOverlay } from './host-gw-overlay.ts';
+import { needsRoot } from '../../linux/privilege.ts';
 
 export default definePlugin({
   kind: 'overlay',
@@ -14,12 +15,7 @@ export default definePlugin({
   config: z.strictObject({ underlay: underlayConfig }).prefault({}),
   capabilities: ['ipv4', 'ipv6'],
   preflight: async (host) => {
-    if (!host.isPrivileged)
-      return {
-        ok: false,
-        reason: 'routes need root of the network namespace',
-        fix: 'run as root, or inside "unshare --user --map-root-user --net --mount"',
-      };
+    if (!host.isPrivileged) return needsRoot('routes');
     const reason = probeRoutes();
     return reason === undefined ? { ok: true } : { ok: false, reason };
   },

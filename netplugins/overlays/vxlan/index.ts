@@ -5,6 +5,7 @@ import { bootId } from '../../linux/held-settings.ts';
 import { underlayConfig } from '../../linux/overlay/underlay-config.ts';
 import { probeVxlan } from '../../linux/probes.ts';
 import { VxlanOverlay } from './vxlan-overlay.ts';
+import { needsRoot } from '../../linux/privilege.ts';
 
 const config = z
   .strictObject({
@@ -30,12 +31,7 @@ export default definePlugin({
   config,
   capabilities: ['ipv4', 'ipv6', 'encapsulates'],
   preflight: async (host) => {
-    if (!host.isPrivileged)
-      return {
-        ok: false,
-        reason: 'VXLAN devices need root of the network namespace',
-        fix: 'run as root, or inside "unshare --user --map-root-user --net --mount"',
-      };
+    if (!host.isPrivileged) return needsRoot('VXLAN devices');
     const reason = probeVxlan();
     return reason === undefined ? { ok: true } : { ok: false, reason, fix: 'modprobe vxlan' };
   },

@@ -4,6 +4,7 @@ import { definePlugin } from '../../../kernel/contract/index.ts';
 import { installedBackends } from '../../linux/iptables.ts';
 import { IptablesProxy } from './iptables-proxy.ts';
 import { probeIptables } from './probe.ts';
+import { needsRoot } from '../../linux/privilege.ts';
 
 const config = z
   .strictObject({
@@ -48,12 +49,7 @@ export default definePlugin({
     'explain',
   ],
   preflight: async (host, { families: wanted, backend }) => {
-    if (!host.isPrivileged)
-      return {
-        ok: false,
-        reason: 'iptables need root of the network namespace',
-        fix: 'run as root, or inside "unshare --user --map-root-user --net --mount"',
-      };
+    if (!host.isPrivileged) return needsRoot('iptables');
     const own = wanted.map((family) => families[family]);
     const installed = installedBackends(own);
     if (installed.length === 0 || (backend !== 'auto' && !installed.includes(backend)))

@@ -3,6 +3,7 @@ import { definePlugin } from '../../../kernel/contract/index.ts';
 import { probeNft } from '../../linux/probes.ts';
 import { NftablesProxy } from './nftables-proxy.ts';
 import { probeRules } from './probe-rules.ts';
+import { needsRoot } from '../../linux/privilege.ts';
 
 const config = z
   .strictObject({
@@ -37,12 +38,7 @@ export default definePlugin({
     'explain',
   ],
   preflight: async (host, { families }) => {
-    if (!host.isPrivileged)
-      return {
-        ok: false,
-        reason: 'nftables need root of the network namespace',
-        fix: 'run as root, or inside "unshare --user --map-root-user --net --mount"',
-      };
+    if (!host.isPrivileged) return needsRoot('nftables');
     if (host.command('nft') === undefined)
       return { ok: false, reason: 'the command nft is missing', fix: 'apt-get install nftables' };
     const reason = await probeNft(families.map((family) => probeRules(nftFamily[family])).join(''));

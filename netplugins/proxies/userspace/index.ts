@@ -3,6 +3,7 @@ import { z } from 'zod';
 import { definePlugin } from '../../../kernel/contract/index.ts';
 import { installedBackends } from '../../linux/iptables.ts';
 import { UserspaceProxy } from './userspace-proxy.ts';
+import { privilegedBy } from '../../linux/privilege.ts';
 
 const config = z
   .strictObject({
@@ -54,7 +55,7 @@ export default definePlugin({
       return {
         ok: false,
         reason: 'redirecting traffic needs root of the network namespace',
-        fix: 'run as root, or inside "unshare --user --map-root-user --net --mount", or set redirect to "none"',
+        fix: `${privilegedBy}, or set redirect to "none"`,
       };
     return { ok: true };
   },
