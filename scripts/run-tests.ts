@@ -2,9 +2,9 @@
  * Runs the test lanes one after the other, counts what their TAP really says, and ends with one line:
  * "N passed, N failed, N skipped". Fails on any failure, on a lane that ran nothing, and with REQUIRE_ALL=1 on a skip.
  *
- * Lanes of whole clusters and real links share the machine with each other, so a few of their failures are given a second
- * hearing: the file runs once more, alone, when everything else is over. What fails twice is a failure; what then passes
- * is counted as passed, and named with its first failure, which somebody has to read.
+ * Test files share the machine with each other, so a few failures are given a second hearing: the file runs once more,
+ * alone, when everything else is over. What fails twice is a failure; what then passes is counted as passed, and named
+ * with its first failure, which somebody has to read.
  */
 import { spawn } from 'node:child_process';
 import { existsSync, readdirSync, rmSync } from 'node:fs';
@@ -29,8 +29,8 @@ interface Lane {
   readonly isByName?: boolean;
   /** Why this host cannot run it; undefined: it can. */
   problem?(): string | undefined;
-  /** The lane with one file of `folder` only, for a second hearing. Absent: what fails has failed. */
-  readonly again?: { readonly folder: string; argv(file: string): readonly string[] };
+  /** The lane's test files, and the lane with one of them only, for a second hearing. Absent: what fails has failed. */
+  readonly again?: { files(): readonly string[]; argv(file: string): readonly string[] };
 }
 
 const laneDeadlineMs = 20 * 60_000;
@@ -48,7 +48,7 @@ function inPrivateNamespaces(argv: readonly string[]): readonly string[] {
 const lanes: readonly Lane[] = [
   { name: 'lint', argv: ['node_modules/.bin/oxlint', '--type-aware', '--deny-warnings'], isTool: true },
   { name: 'format', argv: ['node_modules/.bin/prettier', '--check', '.'], isTool: true },
-  { name: 'unit', argv: ava('ava.config.js'), isTool: false },
+  pureLane('unit', process.execPath),
   { ...testLane('lab', inPrivateNamespaces), track: 'lab' },
   { ...testLane('cluster', (argv) => argv), track: 'cluster' },
   ...otherNode(process.env['PINTLE_TEST_NODE']),
@@ -57,12 +57,32 @@ const lanes: readonly Lane[] = [
   { ...testLane('bench', (argv) => argv), track: 'others' },
 ];
 
+const testFiles = (folder: string): readonly string[] =>
+  readdirSync(folder, { recursive: true, encoding: 'utf8' })
+    .filter((file) => file.endsWith('.test.js'))
+    .map((file) => join(folder, file));
+
 /** Tests of out/test/NAME under ava.NAME.config.js, started by `inside`. */
 function testLane(name: string, inside: (argv: readonly string[]) => readonly string[]): Lane {
   const config = `ava.${name}.config.js`;
   return {
     ...{ name, argv: inside(ava(config)), isTool: false },
-    again: { folder: `out/test/${name}`, argv: (file) => inside(ava(config, process.execPath, file)) },
+    again: {
+      files: () => testFiles(`out/test/${name}`),
+      argv: (file) => inside(ava(config, process.execPath, file)),
+    },
+  };
+}
+
+/** The pure tests. */
+function pureLane(name: string, node: string): Lane {
+  const folders = ['unit', 'conformance', 'architecture'];
+  return {
+    ...{ name, argv: ava('ava.config.js', node), isTool: false },
+    again: {
+      files: () => folders.flatMap((folder) => testFiles(`out/test/${folder}`)),
+      argv: (file) => ava('ava.config.js', node, file),
+    },
   };
 }
 
@@ -81,13 +101,12 @@ function secondKernelLane(name: string): Lane {
 function otherNode(node: string | undefined): readonly Lane[] {
   if (node === undefined || node === '') return [];
   const scenario = 'out/test/cluster/kubectl.test.js';
+  const argv = ava('ava.cluster.config.js', node, scenario);
   return [
-    { name: 'unit-other-node', argv: ava('ava.config.js', node), isTool: false, track: 'others' },
+    { ...pureLane('unit-other-node', node), track: 'others' },
     {
-      name: 'cluster-other-node',
-      argv: ava('ava.cluster.config.js', node, scenario),
-      isTool: false,
-      track: 'others',
+      ...{ name: 'cluster-other-node', argv, isTool: false, track: 'others' },
+      again: { files: () => [scenario], argv: () => argv },
     },
   ];
 }
@@ -156,11 +175,7 @@ const secondHearings = 3;
 async function hearAgain(heard: readonly (readonly [Lane, TapResult])[]): Promise<readonly TapResult[]> {
   const again = heard.map(([{ again: lane }, { failures }]) => {
     if (lane === undefined || failures.length === 0) return [];
-    const files = readdirSync(lane.folder).filter((file) => file.endsWith('.test.js'));
-    return failedFiles(
-      failures,
-      files.map((file) => `${lane.folder}/${file}`),
-    );
+    return failedFiles(failures, lane.files());
   });
   const count = again.reduce((sum, files) => sum + (files?.length ?? 0), 0);
   if (count > secondHearings) return heard.map(([, result]) => result);

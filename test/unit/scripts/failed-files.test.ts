@@ -10,7 +10,7 @@ const files = [
 test('failures name their files, each once', (t) => {
   const failures = [
     'not ok 3 - agent › one › two\n  ---\n    name: AssertionError',
-    'not ok - node-agent › a title',
+    'not ok 4 - node-agent › a title',
     'not ok 9 - agent › another',
   ];
   t.deepEqual(failedFiles(failures, files), [files[1]!, files[0]!]);
@@ -19,6 +19,24 @@ test('failures name their files, each once', (t) => {
 
 test('a file that died is named too', (t) => {
   t.deepEqual(failedFiles(['not ok 4 - out/test/cluster/switch.test.js exited due to SIGKILL'], files), [files[2]!]);
+});
+
+test('files of several folders are named by their folders, a lane of one file by nothing', (t) => {
+  const pure = [
+    'out/test/unit/access.test.js',
+    'out/test/unit/api-server/access.test.js',
+    'out/test/unit/controllers/faults.test.js',
+    'out/test/conformance/store-lmdb.test.js',
+  ];
+  const failures = [
+    'not ok 3 - unit › api-server › access › what › nobody may\n  ---',
+    'not ok 4 - unit › controllers › faults › seed 1',
+    'not ok 5 - out/test/unit/access.test.js exited due to SIGSEGV',
+  ];
+  t.deepEqual(failedFiles(failures, pure), [pure[1]!, pure[2]!, pure[0]!]);
+  t.is(failedFiles(['not ok 4 - unit › controllers › other › seed 1'], pure), undefined);
+  t.deepEqual(failedFiles(['not ok 1 - any title'], files.slice(0, 1)), files.slice(0, 1));
+  t.is(failedFiles(['not ok - switch: ran no test'], files.slice(0, 1)), undefined);
 });
 
 test('a failure without a file cannot be cleared, whatever the others are', (t) => {
