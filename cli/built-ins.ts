@@ -203,6 +203,12 @@ export const builtIns: readonly CatalogueEntry[] = [
     load: () => import('../plugins/controllers/certificate-signing/index.ts'),
   },
   {
+    kind: 'controller',
+    name: 'certificate-cleaner',
+    summary: 'Deletes CertificateSigningRequests that are signed, denied, failed or forgotten',
+    load: () => import('../plugins/controllers/certificate-cleaner/index.ts'),
+  },
+  {
     kind: 'attachment',
     name: 'bridge',
     summary: 'Pods on a bridge of the node, every packet routed by the node',

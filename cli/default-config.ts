@@ -32,6 +32,7 @@ export const defaults: ConfigDefaults = {
       'ephemeral-volume',
       'storage-class',
       'certificate-signing',
+      'certificate-cleaner',
     ),
     runtime: named('process'),
     attachment: named('bridge'),

@@ -1,6 +1,7 @@
 import test from 'ava';
 import type { KubernetesObject } from '../../../kernel/contract/index.ts';
 import { resources } from '../../../kernel/machinery/resources.ts';
+import { certificateRequest } from '../certificate-request.ts';
 import { configMap, ns, open, pod, refusal, types } from './harness.ts';
 
 test('the server gives identity; what is its own is not taken from the client', async (t) => {
@@ -208,7 +209,9 @@ test('every stored kind can be created as empty as its schema allows, read, and 
     csistoragecapacities: { storageClassName: 'x' },
     volumeattachments: { spec: attacher },
     volumeattributesclasses: { driverName: 'x' },
-    certificatesigningrequests: { spec: { request: '', signerName: 'x', usages: ['client auth'] } },
+    certificatesigningrequests: {
+      spec: { request: await certificateRequest('CN=x'), signerName: 'example.com/x', usages: ['client auth'] },
+    },
     runtimeclasses: { handler: 'x' },
     customresourcedefinitions: {
       spec: { group: 'x', names, scope: 'Cluster', versions: [{ name: 'v1', served: true, storage: true }] },

@@ -1,5 +1,5 @@
 import 'reflect-metadata';
-import { webcrypto, X509Certificate } from 'node:crypto';
+import { X509Certificate } from 'node:crypto';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -15,21 +15,10 @@ import {
   type RequestedCertificate,
   type Signer,
 } from '../../../plugins/controllers/certificate-signing/signer-rules.ts';
+import { certificateRequest } from '../certificate-request.ts';
 import { eventually, find, openControlPlane, quiescence } from './control-plane.ts';
 
-const algorithm = { name: 'ECDSA', namedCurve: 'P-256', hash: 'SHA-256' } as const;
 const dayMs = 24 * 3600_000;
-
-async function requestFor(subject: string, names: readonly x509.JsonGeneralName[] = []): Promise<string> {
-  const keys = await webcrypto.subtle.generateKey(algorithm, true, ['sign', 'verify']);
-  const request = await x509.Pkcs10CertificateRequestGenerator.create({
-    name: subject,
-    keys: keys as never,
-    signingAlgorithm: algorithm,
-    extensions: names.length === 0 ? [] : [new x509.SubjectAlternativeNameExtension([...names])],
-  });
-  return Buffer.from(request.toString('pem')).toString('base64');
-}
 
 async function open(t: ExecutionContext, config: object = {}) {
   const folder = await mkdtemp(join(tmpdir(), 'pintle-signing-'));
@@ -70,7 +59,7 @@ const issued = (cluster: Cluster, name: string) =>
 test('who is approved gets a certificate of the CA for his own key and subject, for as long as he asked', async (t) => {
   const { cluster, root } = await open(t, { maxLifetimeHours: 24 });
   const client = 'kubernetes.io/kube-apiserver-client';
-  const request = await requestFor('CN=jane, O=dev, O=ops');
+  const request = await certificateRequest('CN=jane, O=dev, O=ops');
   const usages = ['client auth', 'digital signature'];
   await ask(cluster, 'jane', { request, signerName: client, usages, expirationSeconds: 1200 });
   await ask(cluster, 'long', { request, signerName: client, usages, expirationSeconds: 100 * 24 * 3600 });
@@ -103,17 +92,9 @@ test("a kubelet's serving certificate has the names of its request; what breaks 
     { type: 'ip', value: '192.0.2.1' },
   ] as const;
   const subject = 'O=system:nodes, CN=system:node:node-1';
-  await ask(cluster, 'serves', { request: await requestFor(subject, names), ...serving });
-  await ask(cluster, 'nameless', { request: await requestFor(subject), ...serving });
-  await ask(cluster, 'rubbish', { request: Buffer.from('rubbish').toString('base64'), ...serving });
-  const torn = Buffer.from(await requestFor(subject, names), 'base64').toString();
-  const forged = torn.replace(
-    /(.{24})(==?)?\n-----END/,
-    (_, _end: string, pad = '') => `${'A'.repeat(24)}${pad}\n-----END`,
-  );
-  t.not(forged, torn);
-  await ask(cluster, 'forged', { request: Buffer.from(forged).toString('base64'), ...serving });
-  for (const name of ['serves', 'nameless', 'rubbish', 'forged']) await approve(cluster, name);
+  await ask(cluster, 'serves', { request: await certificateRequest(subject, names), ...serving });
+  await ask(cluster, 'nameless', { request: await certificateRequest(subject), ...serving });
+  for (const name of ['serves', 'nameless']) await approve(cluster, name);
 
   const certificate = await issued(cluster, 'serves');
   t.is(certificate.checkHost('node-1', { subject: 'never' }), 'node-1');
@@ -129,8 +110,6 @@ test("a kubelet's serving certificate has the names of its request; what breaks 
   const nameless = await failure('nameless');
   t.is(nameless.reason, 'SignerValidationFailure');
   t.is(nameless.message, 'DNS or IP subjectAltName is required');
-  t.regex((await failure('rubbish')).message ?? '', /unable to parse csr/);
-  t.regex((await failure('forged')).message ?? '', /unable to (verify|parse)/);
 });
 
 const none: RequestedCertificate = {

@@ -206,6 +206,10 @@ const roles: readonly BootstrapRole[] = [
     name: 'system:kube-dns',
     rules: [rule('', ['endpoints', 'services'], ['list', 'watch'])],
   },
+  ...['kube-apiserver-client', 'kube-apiserver-client-kubelet', 'kubelet-serving'].map((signer) => ({
+    name: `system:certificates.k8s.io:${signer}-approver`,
+    rules: [{ ...rule('certificates.k8s.io', ['signers'], ['approve']), resourceNames: [`kubernetes.io/${signer}`] }],
+  })),
 ];
 
 const bindings: readonly (readonly [name: string, role: string, subjects: readonly string[]])[] = [

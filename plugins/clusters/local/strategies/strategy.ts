@@ -45,8 +45,12 @@ export interface Strategy<T extends KubernetesObject = KubernetesObject> {
   prepareStatus?(object: T, current: T, context: StrategyContext): void;
   /** For a new and for a changed object. */
   validate?(object: T, errors: FieldErrors, context: StrategyContext): void;
+  /** Of a new object: the checks that have to wait for something, such as a library that only this kind needs. */
+  inspect?(object: T, errors: FieldErrors): Promise<void>;
   validateUpdate?(object: T, current: T, errors: FieldErrors): void;
   validateStatus?(object: T, current: T, errors: FieldErrors): void;
+  /** For a change through a subresource other than status, which has taken its part already. May throw FORBIDDEN. */
+  checkSubresource?(name: string, object: T, current: T, errors: FieldErrors, context: StrategyContext): void;
   /** Takes what the object holds outside itself; runs after validation, may add errors and fill in fields. */
   reserve?(object: T, current: T | undefined, errors: FieldErrors): Reservation | undefined;
   /** Field selectors beside metadata.name and metadata.namespace. */

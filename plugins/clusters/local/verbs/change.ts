@@ -105,7 +105,7 @@ function prepare(
     }
     strategy.validate?.(draft, errors, context);
     strategy.validateUpdate?.(draft, current, errors);
-  }
+  } else strategy.checkSubresource?.(options.subresource ?? '', draft, current, errors, context);
   checkFinalizers(draft, current, errors);
   validateMutableMeta(draft, errors);
   if (!errors.isEmpty) throw invalid(resource.served, current.metadata.name, errors.causes);

@@ -82,6 +82,7 @@ export async function create(
   validateMeta(draft, strategy.nameRule ?? 'subdomain', served.namespaced, errors);
   strategy.prepareCreate?.(draft, context);
   strategy.validate?.(draft, errors, context);
+  if (strategy.inspect) await strategy.inspect(draft, errors);
   if (!errors.isEmpty) throw invalid(served, draft.metadata.name, errors.causes);
   const unheeded = storedOnly.get(storage.path);
   if (unheeded !== undefined) context.warn(`${served.kind} is stored only: ${unheeded}`);

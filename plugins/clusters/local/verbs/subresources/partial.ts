@@ -39,7 +39,9 @@ const finalize: PartialMerge = (_resource, wanted, current) => {
 const approval: PartialMerge = (_resource, wanted, current) => {
   const draft = base<CertificateSigningRequest>(wanted, current);
   const { conditions } = (wanted as CertificateSigningRequest).status ?? {};
-  draft.status = { ...draft.status, ...(conditions && { conditions }) };
+  draft.status = { ...draft.status };
+  if (conditions?.length) draft.status.conditions = conditions;
+  else delete draft.status.conditions;
   return draft;
 };
 
