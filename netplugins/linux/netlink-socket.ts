@@ -171,21 +171,28 @@ export class NetlinkSocket {
     }
   }
 
-  /** Sends many requests in few datagrams. One answer a request, in order: undefined, or the error. */
+  /**
+   * Sends many requests in few datagrams. One result a request, in order: undefined, or the error. The kernel takes them one
+   * after the other and tells every error by itself; so the last one of a datagram alone asks for an answer, which comes
+   * after all errors.
+   */
   transact(requests: readonly NetlinkRequest[]): (PintleError | undefined)[] {
     const results: (PintleError | undefined)[] = [];
     for (let start = 0; start < requests.length; start += batchSize) {
       const batch = requests.slice(start, start + batchSize);
-      const first = this.#send(batch.map((request) => ({ ...request, flags: request.flags | NLM_F_ACK })));
-      const answers = new Map<number, PintleError | undefined>();
-      while (answers.size < batch.length) {
+      const last = batch.length - 1;
+      const first = this.#send(
+        batch.map((request, index) => (index === last ? { ...request, flags: request.flags | NLM_F_ACK } : request)),
+      );
+      const errors = new Map<number, PintleError | undefined>();
+      while (!errors.has(last)) {
         for (const message of this.#await(batch[0]?.what ?? 'netlink')) {
           const request = batch[message.seq - first];
           if (message.type !== NLMSG_ERROR || request === undefined) continue;
-          answers.set(message.seq, errorOf(message, request.what));
+          errors.set(message.seq - first, errorOf(message, request.what));
         }
       }
-      for (let index = 0; index < batch.length; index += 1) results.push(answers.get(first + index));
+      for (let index = 0; index < batch.length; index += 1) results.push(errors.get(index));
     }
     return results;
   }

@@ -120,18 +120,16 @@ export class OwnedChains {
   /** Removes all of ours, whoever made it, and what the nft back end made for us if nobody else uses it. */
   async remove(): Promise<void> {
     this.#picture = undefined;
-    const found = await this.#find();
-    for (const [table, ours] of found) {
-      if (ours.chains.size === 0 && ours.hooks.length === 0) continue;
-      const made = ours.chains.has(this.#made) ? await this.#readMade(table) : [];
-      await this.#iptables.restore(removalText(table, ours, this.#limit));
-      for (const name of made) {
-        if (name === 'table') continue;
-        // Refused when it is in use by others.
-        await this.#tolerate(this.#iptables.restore(`*${table}\n-X ${name}\nCOMMIT\n`));
-      }
-      if (made.includes('table')) deleteEmptyTable(this.#options.family, table, this.#options);
-    }
+    const found = [...(await this.#find())].filter(([, { chains, hooks }]) => chains.size > 0 || hooks.length > 0);
+    const made = found.map(([table, { chains }]) => ({ table, names: madeNames(chains.get(this.#made) ?? []) }));
+    await this.#iptables.restore(found.map(([table, ours]) => removalText(table, ours, this.#limit)).join(''));
+    const chains = made.map(({ table, names }) => ({ table, names: names.filter((name) => name !== 'table') }));
+    const all = chains.filter(({ names }) => names.length > 0).map(({ table, names }) => deletion(table, ...names));
+    // Refused when one is in use by others: then each for itself.
+    if (!(await this.#isDone(all.join(''))))
+      for (const { table, names } of chains) for (const name of names) await this.#isDone(deletion(table, name));
+    for (const { table, names } of made)
+      if (names.includes('table')) deleteEmptyTable(this.#options.family, table, this.#options);
   }
 
   /** A cheap look (legacy back end only): whether somebody added or removed rules since our last write. */
@@ -155,9 +153,12 @@ export class OwnedChains {
     return this.#tables.map((table) => tableLayout(this.#options.family, table, this.#options)).join();
   }
 
+  /** A process takes longer to start than to list one table more. The legacy commands list all only where they may. */
   async #find(): Promise<ReadonlyMap<TableName, Found>> {
+    const all = this.#options.backend === 'nft' ? await this.#iptables.save() : undefined;
     const found = new Map<TableName, Found>();
-    for (const table of this.#tables) found.set(table, readSave(await this.#iptables.save(table), table, this.#prefix));
+    for (const table of this.#tables)
+      found.set(table, readSave(all ?? (await this.#iptables.save(table)), table, this.#prefix));
     return found;
   }
 
@@ -172,16 +173,21 @@ export class OwnedChains {
     return { name, rules: made.map((each) => `-m comment --comment ${each}`).join('\n') };
   }
 
-  async #readMade(table: TableName): Promise<string[]> {
-    const pattern = new RegExp(`^-A ${this.#made} -m comment --comment "?([A-Za-z]+)"?`, 'gm');
-    return [...(await this.#iptables.save(table)).matchAll(pattern)].map(([, name = '']) => name);
-  }
-
-  async #tolerate(work: Promise<void>): Promise<void> {
+  /** False when it was refused. */
+  async #isDone(text: string): Promise<boolean> {
     try {
-      await work;
+      await this.#iptables.restore(text);
+      return true;
     } catch (error) {
       if (!isPintleError(error, 'HOST_COMMAND_FAILED')) throw error;
+      return false;
     }
   }
 }
+
+/** The names that the rules of a chain of notes say. */
+const madeNames = (rules: readonly string[]): string[] =>
+  rules.flatMap((rule) => /^-m comment --comment "?([A-Za-z]+)"?/.exec(rule)?.[1] ?? []);
+
+const deletion = (table: TableName, ...chains: readonly string[]): string =>
+  `*${table}\n${chains.map((chain) => `-X ${chain}\n`).join('')}COMMIT\n`;

@@ -235,6 +235,27 @@ for (const backend of ['nft', 'legacy'] as const) {
   });
 }
 
+test('nft: of what was made for us a purge leaves what others use by then, and nothing else', async (t) => {
+  const { members } = await createCluster(t, 1);
+  const { node } = members[0] as Member;
+  const tables = (): string => node.run('nft', 'list', 'tables');
+  const before = tables();
+  const proxy = openIptablesProxy(node, 'nft', ['ip']);
+  t.teardown(() => proxy[Symbol.asyncDispose]());
+  await proxy.sync(state(port()));
+  t.regex(tables(), /table ip nat\n/);
+  runIptables(node, 'iptables-nft', '-A', 'INPUT', '-s', '203.0.113.9/32', '-j', 'DROP');
+  await proxy.purge();
+  const table = node.run('nft', 'list', 'table', 'ip', 'filter');
+  t.deepEqual(
+    [...table.matchAll(/chain (\S+)/g)].map(([, name]) => name),
+    ['INPUT'],
+  );
+  t.regex(table, /203\.0\.113\.9.* drop/);
+  node.run('nft', 'delete', 'table', 'ip', 'filter');
+  t.is(tables(), before);
+});
+
 test('legacy: while others hold the lock a sync waits, and then does its work', async (t) => {
   const { members } = await createCluster(t, 2);
   const [one, two] = members as [Member, Member];

@@ -39,7 +39,8 @@ export class VirtualServices {
   readonly #now: () => number;
   readonly #kernel = new Map<string, KernelService>();
   readonly #draining = new Map<string, Draining>();
-  #turn = 0;
+  /** Where the checks are; what comes meanwhile is met too, what goes is not. */
+  #turn: Iterator<KernelService, undefined> = this.#kernel.values();
 
   constructor(ipvs: Ipvs, family: number, now: () => number) {
     this.#ipvs = ipvs;
@@ -109,13 +110,14 @@ export class VirtualServices {
 
   /** Whether some of the services, others each time, are as they should be. */
   check(): boolean {
-    const keys = [...this.#kernel.values()];
-    const count = Math.min(checkedServices, keys.length);
-    for (let index = 0; index < count; index += 1) {
-      const service = keys[(this.#turn + index) % keys.length];
-      if (service !== undefined && !this.#isRight(service)) return false;
+    for (let count = Math.min(checkedServices, this.#kernel.size); count > 0; count -= 1) {
+      let next = this.#turn.next();
+      if (next.done === true) {
+        this.#turn = this.#kernel.values();
+        next = this.#turn.next();
+      }
+      if (next.done !== true && !this.#isRight(next.value)) return false;
     }
-    this.#turn += count;
     return true;
   }
 

@@ -1,11 +1,13 @@
 /** Run on a kernel with IPVS: makes virtual services in its network namespace, and prints what the kernel then has. */
 import { chooseBackend } from '../../../netplugins/linux/iptables.ts';
 import { keyText, type IpvsKey } from '../../../netplugins/linux/ipvs-codec.ts';
+import { openIpSets } from '../../../netplugins/linux/ipset.ts';
 import { openIpvs } from '../../../netplugins/linux/ipvs.ts';
 
 const tcp: IpvsKey = { protocol: 'tcp', address: '10.96.0.1', port: 80 };
 const udp: IpvsKey = { protocol: 'udp', address: 'fd96::1', port: 53 };
 const marked: IpvsKey = { mark: 0x50010001, family: 2 };
+const errnoOf = (error: unknown): string => (error as { details: { errno: string } }).details.errno;
 const to = (address: string, weight = 1) => ({ address, port: 8080, weight, method: 0 });
 
 const ipvs = openIpvs();
@@ -24,10 +26,26 @@ ipvs.setTimeouts({ tcpSeconds: 100, tcpFinSeconds: 10, udpSeconds: 5 });
 let unknownScheduler = '';
 try {
   const service = { key: { ...tcp, port: 81 }, scheduler: 'nosuch', persistenceSeconds: undefined };
-  ipvs.apply([{ verb: 'addService', service }]);
+  // Not the last one, which alone is asked to answer.
+  ipvs.apply([
+    { verb: 'addService', service },
+    { verb: 'addDestination', key: tcp, destination: to('10.244.3.2') },
+  ]);
 } catch (error) {
-  unknownScheduler = (error as { details: { errno: string } }).details.errno;
+  unknownScheduler = errnoOf(error);
 }
+ipvs.apply([{ verb: 'deleteDestination', key: tcp, destination: to('10.244.3.2') }]);
+const sets = openIpSets();
+let unknownSet = '';
+try {
+  sets.create({ name: 'trial', type: 'hash:ip', family: 2 });
+  sets.apply(['missing', 'trial'].map((set) => ({ verb: 'add', set, element: '10.96.0.1' })));
+} catch (error) {
+  unknownSet = errnoOf(error);
+}
+const elements = [...(sets.elements('trial')?.keys() ?? [])];
+sets.destroy('trial');
+sets.close();
 const services = ipvs
   .listServices()
   .map(
@@ -46,4 +64,5 @@ for (let round = 0; round < 2; round += 1)
 const left = ipvs.listServices().length;
 ipvs.close();
 const { backend } = await chooseBackend(['ip', 'ip6'], 'PINTLETRIAL-', 'auto');
-console.log(JSON.stringify({ services, destinations, missing, timeouts, unknownScheduler, left, backend }));
+const refusals = { unknownScheduler, unknownSet };
+console.log(JSON.stringify({ services, destinations, missing, timeouts, refusals, elements, left, backend }));
