@@ -58,9 +58,9 @@ export class TwoNodes {
   /** Of the pods' traffic. */
   readonly #family: PodFamily;
   /** Of each data path in user space. */
-  readonly #threads: 1 | 2;
+  readonly #threads: 1 | 2 | 4 | 8;
 
-  constructor(family: PodFamily, threads: 1 | 2 = 1) {
+  constructor(family: PodFamily, threads: 1 | 2 | 4 | 8 = 1) {
     this.#family = family;
     this.#threads = threads;
     for (const path of [...this.#nodes, ...this.#pods]) {

@@ -162,7 +162,7 @@ async function main(): Promise<void> {
   const asked = chosen<Mode>(wanted.modes, modes, 'modes');
   const under = chosen<Condition>(wanted.conditions, conditions, 'conditions');
   const family = chosen(values.family, ['4', '6'], 'family')[0] === '6' ? 6 : 4;
-  const threads = chosen(values.threads, ['1', '2'], 'threads')[0] === '2' ? 2 : 1;
+  const threads = Number(chosen(values.threads, ['1', '2', '4', '8'], 'threads')[0]) as 1 | 2 | 4 | 8;
   const [seconds, gigabytes, idle, stops] = [wanted.seconds, wanted.gigabytes, wanted.idle, wanted.stops].map(
     Number,
   ) as [number, number, number, number];

@@ -29,12 +29,9 @@ export interface BatchIo {
   recvmmsg(fd: number, messages: number, count: number, flags: number): number;
   /** Lets another thread have the processor, if one wants it. */
   yield(): void;
-  poll(descriptors: number, count: number, timeoutMs: number): number;
   epollCreate(flags: number): number;
   epollControl(epoll: number, operation: number, fd: number, event: number): number;
   epollWait(epoll: number, events: number, count: number, timeoutMs: number): number;
-  /** Whether reads of a descriptor, and of all its copies, wait until something is there. */
-  setBlocking(fd: number, isBlocking: boolean): void;
   errno(): number;
   allocate(bytes: number): Memory;
 }
@@ -51,15 +48,7 @@ const iovecCountAt = 24;
 const controlAt = 32;
 export const controlLengthAt = 40;
 
-/** struct pollfd: descriptor i32, events u16, what is ready u16. */
-export const POLLIN = 1;
-
 export const MSG_DONTWAIT = 0x40;
-/** Takes the first message that comes, and what else is there already, but waits for no more. */
-export const MSG_WAITFORONE = 0x10000;
-
-const F_SETFL = 4;
-const O_NONBLOCK = 0o4000;
 
 const twoTo32 = 0x1_0000_0000;
 
@@ -76,7 +65,6 @@ export function batchIo(): BatchIo {
   const library = koffi.load(null);
   const call = (prototype: string) => library.func(prototype) as unknown as (...args: readonly number[]) => number;
   const recvmmsg = call('int recvmmsg(int, uintptr_t, unsigned int, int, uintptr_t)');
-  const fcntl = call('int fcntl(int, int, long)');
   const schedYield = call('int sched_yield()');
   opened = {
     read: call('int64_t read(int, uintptr_t, size_t)'),
@@ -86,11 +74,9 @@ export function batchIo(): BatchIo {
     sendmmsg: call('int sendmmsg(int, uintptr_t, unsigned int, int)'),
     recvmmsg: (fd, messages, count, flags) => recvmmsg(fd, messages, count, flags, 0),
     yield: () => void schedYield(),
-    poll: call('int poll(uintptr_t, unsigned long, int)'),
     epollCreate: call('int epoll_create1(int)'),
     epollControl: call('int epoll_ctl(int, int, int, uintptr_t)'),
     epollWait: call('int epoll_wait(int, uintptr_t, int, int)'),
-    setBlocking: (fd, isBlocking) => void fcntl(fd, F_SETFL, isBlocking ? 0 : O_NONBLOCK),
     errno: () => koffi.errno(),
     allocate: (bytes) => {
       for (;;) {

@@ -1,5 +1,6 @@
 /** Overlay flannel-udp on real packets: what is on the wire, beside flannel's own form, and what survives what. */
 import { spawn } from 'node:child_process';
+import { once } from 'node:events';
 import { existsSync, readFileSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import { fileURLToPath } from 'node:url';
@@ -14,6 +15,7 @@ import { onesSum } from '../../netplugins/overlays/flannel-udp/inner-packet.ts';
 import { clusterCidrs, createPods, flannelUdpOptions, openFlannelUdp, podCidr6 } from './support/cluster.ts';
 import { FlannelPeer, udpPacket, udpSum } from './support/flannel-peer.ts';
 import { createTopology, nodeAddress, podCidr, snapshot, until, type Place } from './support/topology.ts';
+import type { StreamsResult } from './support/streams.ts';
 import type { UdpAgentWork } from './support/udp-agent.ts';
 
 interface Node {
@@ -26,6 +28,7 @@ interface Node {
 }
 
 const paths = ['dgram', 'offload'] as const;
+const streams = fileURLToPath(new URL('./support/streams.js', import.meta.url));
 
 /** Nodes of which each runs the overlay with the options of its place. */
 async function network(t: ExecutionContext, each: readonly Partial<FlannelUdpOptions>[], dual = false) {
@@ -245,10 +248,10 @@ for (const path of paths) {
 
 test('paths of both kinds, with and without the help of the kernel, understand each other', async (t) => {
   const { nodes } = await network(t, [
-    { path: 'offload' },
+    { path: 'offload', threads: 1 },
     { path: 'dgram' },
     { path: 'offload', udpSegment: false, udpGro: false, threads: 2 },
-    { path: 'offload', framing: 'plain', threads: 2 },
+    { path: 'offload', framing: 'plain', threads: 4 },
   ]);
   for (const from of nodes)
     for (const to of nodes) {
@@ -266,6 +269,37 @@ test('paths of both kinds, with and without the help of the kernel, understand e
   t.like(third!.features, { threads: '2', udpSegment: 'no (config says off)', udpGro: 'no (config says off)' });
   // Two megabytes are 1,400 packets: a count far below says that the kernel hands them over as super-packets.
   t.true(first!.counters.sentPackets < 4_000, `${first!.counters.sentPackets} packets`);
+});
+
+test('several threads: eight streams arrive as sent and in order, and more than one thread carries them', async (t) => {
+  const options = { framing: 'super', mtu: 1_452, threads: 4 } as const;
+  const { nodes, topology } = await network(t, [options, { ...options, threads: 2 }]);
+  const [one, two] = nodes as [Node, Node];
+  for (const node of nodes) node.pod.run('ip', 'link', 'set', 'eth0', 'mtu', '1452');
+  // A queue has a source port of its own, as the port modulo eight.
+  const residues = [5, 6, 7, 0];
+  topology.nodes[1]!.run(
+    'nft',
+    `table netdev seen { chain in { type filter hook ingress device eth0 priority 0; udp dport 8285 jump each; }; chain each { ${residues
+      .map((residue) => `udp sport & 7 == ${residue} counter;`)
+      .join(' ')} }; }`,
+  );
+  const run = (pod: Place, ...args: readonly string[]) => {
+    const child = runInNetns(pod.netns, () =>
+      spawn(process.execPath, [streams, ...args], { stdio: ['ignore', 'pipe', 'inherit'] }),
+    );
+    t.teardown(() => child.kill('SIGKILL'));
+    return once(child.stdout, 'data').then(([line]) => JSON.parse(String(line)) as unknown);
+  };
+  await run(two.pod, 'serve', '7000');
+  const result = (await run(one.pod, 'send', two.ip, '7000', '8', '4000000')) as StreamsResult;
+  t.deepEqual(result, { equal: 8, rows: 8, overtaken: 0 });
+  const { features, counters } = await dataPath(one);
+  t.is(features['threads'], '4');
+  t.true(counters.sentSupers > 10, 'as super-packets');
+  const seen = topology.nodes[1]!.run('nft', 'list table netdev seen');
+  const busy = [...seen.matchAll(/packets (\d+)/g)].filter(([, packets]) => Number(packets) > 0);
+  t.true(busy.length > 1, seen);
 });
 
 test('where the MTU leaves room, super-packets travel as such, also with losses', async (t) => {

@@ -3,10 +3,20 @@
  * each answer has the number of its question. Whoever may open the socket may ask.
  */
 import type { Socket } from 'node:net';
+import { availableParallelism } from 'node:os';
 import type { PeerRoute } from './peer-table.ts';
 
 /** Counted up when either side would misunderstand the other: a data path of another version is replaced. */
-export const protocolVersion = 4;
+export const protocolVersion = 5;
+
+/** Of path offload: how many threads carry packets, each with a queue of the device and a socket of its own. */
+export type Threads = 'auto' | 1 | 2 | 4 | 8;
+
+/** A power of two, at most half of the processors and at most 4, unless told otherwise: the others are for those whose packets they are. */
+export function mostThreads(threads: Threads, processors = availableParallelism()): number {
+  if (threads !== 'auto') return threads;
+  return processors >= 8 ? 4 : processors >= 4 ? 2 : 1;
+}
 
 /** All that a data path is started with. Equal settings: the running one serves. */
 export interface DataPathSettings {
@@ -21,8 +31,7 @@ export interface DataPathSettings {
   /** From where ICMP errors come: addresses of the device, one a family. */
   readonly sources: readonly string[];
   readonly inject: 'auto' | 'raw-socket' | 'tun';
-  /** Of path offload: one thread for both directions, or one each. */
-  readonly threads: 1 | 2;
+  readonly threads: Threads;
   /** Of path offload: whether UDP_SEGMENT and UDP_GRO are used where the kernel has them. */
   readonly udpSegment: boolean;
   readonly udpGro: boolean;

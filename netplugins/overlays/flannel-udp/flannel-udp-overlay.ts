@@ -28,7 +28,7 @@ import { gatheringName, tunnelName } from './own-links.ts';
 import { findPlace, type FlannelUdpOptions, type Place } from './place.ts';
 
 export type { FlannelUdpOptions } from './place.ts';
-import type { DataPathSettings } from './data-path-protocol.ts';
+import { mostThreads, type DataPathSettings } from './data-path-protocol.ts';
 import type { Framing, PeerRoute } from './peer-table.ts';
 
 /** Outer IPv4 (20) and UDP (8) header. */
@@ -312,7 +312,8 @@ export class FlannelUdpOverlay implements Overlay, AsyncDisposable {
     this.#deleteDevice();
     const { stateDir, netns } = this.#options;
     const isOffload = place.settings.path === 'offload';
-    const tun = createTun({ name: deviceName, netns, vnetHeader: isOffload });
+    const multiQueue = isOffload && mostThreads(place.settings.threads) > 1;
+    const tun = createTun({ name: deviceName, netns, vnetHeader: isOffload, multiQueue });
     if (isOffload) setTunOffloads(tun, tunOffloads.checksum | tunOffloads.tso4 | tunOffloads.tso6);
     try {
       const device = this.#links.getLink(deviceName);

@@ -24,9 +24,11 @@ const config = z
         'Path offload: auto spares packets the way through user space where both nodes can (BPF); super never does; plain sends single packets only',
       ),
     threads: z
-      .union([z.literal(1), z.literal(2)])
-      .default(1)
-      .describe('Path offload: one thread for both directions, or one each, for nodes with processors to spare'),
+      .union([z.literal('auto'), z.literal([1, 2, 4, 8])])
+      .default('auto')
+      .describe(
+        'Path offload: how many threads carry what comes to user space, each its own flows; auto: one where packets stay in the kernel; else one, two with four processors, four with eight',
+      ),
     udpSegment: z
       .boolean()
       .default(true)

@@ -5,7 +5,7 @@ import { AF_INET, canonicalCidr, canonicalIp, networkAddress, parseCidr } from '
 import { overwrittenIp, type Family } from '../../linux/overlay/flannel-annotations.ts';
 import { findLocalEnd, type LocalEnd, type UnderlayChoice } from '../../linux/overlay/underlay.ts';
 import type { Rtnetlink } from '../../linux/rtnetlink.ts';
-import { protocolVersion, type DataPathSettings } from './data-path-protocol.ts';
+import { protocolVersion, type DataPathSettings, type Threads } from './data-path-protocol.ts';
 
 export interface FlannelUdpOptions {
   readonly port: number;
@@ -13,7 +13,7 @@ export interface FlannelUdpOptions {
   readonly inject: 'auto' | 'raw-socket' | 'tun';
   /** Of path offload: `plain` sends nothing but plain inner packets, each a datagram; `super` takes no shortcut. */
   readonly framing: 'auto' | 'plain' | 'super';
-  readonly threads: 1 | 2;
+  readonly threads: Threads;
   readonly udpSegment: boolean;
   readonly udpGro: boolean;
   readonly checkSource: boolean;

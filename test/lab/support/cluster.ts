@@ -81,7 +81,7 @@ export function flannelUdpOptions(node: Place, folder: string): Omit<FlannelUdpO
     path: 'offload',
     inject: 'auto',
     framing: 'auto',
-    threads: 1,
+    threads: 'auto',
     udpSegment: true,
     udpGro: true,
     checkSource: true,

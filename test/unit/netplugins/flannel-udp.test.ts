@@ -2,6 +2,7 @@ import test from 'ava';
 import fc from 'fast-check';
 import { parseIp } from '../../../netplugins/linux/ip-address.ts';
 import { announce, announcementKey, readUdpPeer } from '../../../netplugins/overlays/flannel-udp/announcement.ts';
+import { mostThreads } from '../../../netplugins/overlays/flannel-udp/data-path-protocol.ts';
 import { countDown, icmpError, onesSum, versionOf } from '../../../netplugins/overlays/flannel-udp/inner-packet.ts';
 import { PeerTable } from '../../../netplugins/overlays/flannel-udp/peer-table.ts';
 
@@ -16,6 +17,14 @@ const packet6 = (hops: number): Buffer => {
   parseIp('fd44:0:0:2::2').copy(packet, 24);
   return packet;
 };
+
+test('threads follow the processors, and what is said', (t) => {
+  t.deepEqual(
+    [1, 2, 3, 4, 7, 8, 64].map((processors) => mostThreads('auto', processors)),
+    [1, 1, 1, 2, 2, 4, 4],
+  );
+  t.is(mostThreads(8, 2), 8);
+});
 
 test('a packet is recognised by its version and length', (t) => {
   t.is(versionOf(packet4()), 4);

@@ -1,14 +1,18 @@
 /**
  * The fast data path: the kernel hands over and takes TCP super-packets of up to 64 KB (virtio-net headers on the TUN
- * device), and cuts and gathers datagrams (UDP_SEGMENT, UDP_GRO). Owns the UDP socket and the threads that sit in
- * system calls; what they need from this thread they find in shared memory.
+ * device), and cuts and gathers datagrams (UDP_SEGMENT, UDP_GRO). Owns the UDP sockets, the device's further queues and the
+ * threads that sit in system calls; what they need from this thread they find in shared memory.
+ *
+ * With several threads a flow stays with one: the kernel puts its packets into one queue of the device, that queue's datagrams
+ * have a source port of their own, and the peer chooses its thread by that port. So nothing overtakes within a flow.
  */
 import { MessageChannel, Worker, type MessagePort } from 'node:worker_threads';
 import { batchIoProblem } from '../../../linux/batch-io.ts';
 import { isPintleError } from '../../../../kernel/contract/index.ts';
-import { openUdpSocket } from '../../../linux/udp-socket.ts';
+import { openTunQueue } from '../../../linux/tun.ts';
+import { openSendingSocket, openUdpSocket, shareUdpPort } from '../../../linux/udp-socket.ts';
 import type { DataPath } from '../data-path.ts';
-import type { DataPathSettings } from '../data-path-protocol.ts';
+import { mostThreads, type DataPathSettings } from '../data-path-protocol.ts';
 import type { PeerRoute } from '../peer-table.ts';
 import { Shortcut } from './shortcut.ts';
 import { counterNames, type WorkerMessage, type WorkerSettings } from './worker-messages.ts';
@@ -28,9 +32,15 @@ export function openOffloadPath(
   const problem = batchIoProblem();
   if (problem !== undefined) throw new Error(`path offload cannot be used here: ${problem}`);
   const { local, port, udpSegment, udpGro } = settings;
-  const socket = openUdpSocket(local, port, { segment: udpSegment, gather: udpGro, bufferBytes });
+  const options = { segment: udpSegment, gather: udpGro, bufferBytes };
+  const first = openUdpSocket(local, port, options);
+  const { segments, gathers } = first;
+  const shortcut = settings.shortcut ? openShortcut(settings, links) : 'config says off';
+  // With the kernel's help little is left for threads.
+  const isHelped = typeof shortcut === 'object' && settings.threads === 'auto';
+  const count = isHelped ? 1 : mostThreads(settings.threads);
+  const sockets = shareUdpPort(first, count, local, port, options);
   const peersVersion = new SharedArrayBuffer(4);
-  const lead = new SharedArrayBuffer(4);
   const ports: MessagePort[] = [];
   const counters: Float64Array[] = [];
   const gather = (): void => {
@@ -42,22 +52,20 @@ export function openOffloadPath(
       process.stderr.write(`Packets that arrive one by one are not gathered: ${String(error)}\n`);
     }
   };
-  const roles = settings.threads === 1 ? (['both'] as const) : (['send', 'receive'] as const);
-  for (const role of roles) {
+  for (const [index, socket] of sockets.entries()) {
     const { port1, port2 } = new MessageChannel();
     const shared = new SharedArrayBuffer(8 * counterNames.length);
     const workerData: WorkerSettings = {
-      role,
-      tun,
+      tun: index === 0 ? tun : openTunQueue(settings.device, true),
       socket: socket.fd,
+      sender: index === 0 ? socket.fd : openSendingSocket(local, port + index, options).fd,
       port,
       sources: settings.sources,
       checkSource: settings.checkSource,
-      segments: socket.segments,
-      gathers: socket.gathers,
+      segments,
+      gathers,
       peersVersion,
       peers: port2,
-      lead,
       counters: shared,
     };
     const worker = new Worker(new URL('./offload-worker.js', import.meta.url), { workerData, transferList: [port2] });
@@ -69,15 +77,14 @@ export function openOffloadPath(
     ports.push(port1);
     counters.push(new Float64Array(shared));
   }
-  const shortcut = settings.shortcut ? openShortcut(settings, links) : 'config says off';
   const choice = (isWanted: boolean, isThere: boolean): string =>
     isThere ? 'yes' : isWanted ? 'no (this kernel lacks it)' : 'no (config says off)';
   return {
     features: {
       path: 'offload',
-      threads: String(roles.length),
-      udpSegment: choice(udpSegment, socket.segments),
-      udpGro: choice(udpGro, socket.gathers),
+      threads: String(count),
+      udpSegment: choice(udpSegment, segments),
+      udpGro: choice(udpGro, gathers),
       kernel: typeof shortcut === 'string' ? `no (${shortcut})` : 'yes',
     },
     setPeers(peers: readonly PeerRoute[]) {

@@ -1,6 +1,6 @@
 /**
  * Puts super-packets together again from their datagrams, in whatever order they come, and hands them to the TUN device;
- * with datagrams missing, as the runs between. One at a time for each peer. Payloads go from the memory that they were
+ * with datagrams missing, as the runs between. One at a time for each thread of each peer. Payloads go from the memory that they were
  * received into straight to the kernel; the caller closes all with `flush` before it uses that memory again.
  */
 import { iovecBytes, setIovec, type BatchIo, type Memory } from '../../../linux/batch-io.ts';
@@ -14,7 +14,7 @@ interface Chunk {
   length: number;
 }
 
-/** The super-packet that is being gathered from one peer. */
+/** The super-packet that is being gathered from one sender. */
 interface State {
   isOpen: boolean;
   id: number;
@@ -60,7 +60,7 @@ export class SuperGatherer {
     return this.#open > 0;
   }
 
-  /** A datagram from the peer at `source`: `length` bytes from `at`. */
+  /** A datagram of the sender with number `source`: `length` bytes from `at`. */
   take(source: number, at: number, length: number): void {
     const { bytes } = this.#received;
     const first = bytes[at]!;

@@ -42,7 +42,7 @@ export class TunReader {
     this.#tun = settings.tun;
     this.#memory = io.allocate(slots * slotBytes);
     this.#peers = peers;
-    this.#sender = new SegmentSender(io, settings.socket, settings.port, this.#memory, settings.segments);
+    this.#sender = new SegmentSender(io, settings.sender, settings.port, this.#memory, settings.segments);
     this.#icmp = new IcmpSender(settings.sources);
     this.#counters = counters;
   }

@@ -5,14 +5,13 @@ import {
   messageBytes,
   messageLengthAt,
   MSG_DONTWAIT,
-  MSG_WAITFORONE,
   resetMessage,
   setIovec,
   setMessage,
   type BatchIo,
   type Memory,
 } from '../../../linux/batch-io.ts';
-import { SOL_UDP, UDP_GRO } from '../../../linux/udp-socket.ts';
+import { mostSharing, SOL_UDP, UDP_GRO } from '../../../linux/udp-socket.ts';
 import { IcmpSender } from '../icmp-sender.ts';
 import { countDown, versionOf } from '../inner-packet.ts';
 import { Coalescer } from './coalescer.ts';
@@ -104,17 +103,16 @@ export class UdpReader {
     return this.#coalescer.failed + this.#gatherer.failed;
   }
 
-  /** Bytes that were there; 0: none. Waits for the first datagram when told to. Throws when the socket has gone. */
-  step(mayWait: boolean): number {
+  /** Bytes that were there; 0: none. Throws when the socket has gone. */
+  step(): number {
     const isGathering = this.#next > 0;
     const room = Math.min(this.#batch, mostSlots - this.#next);
-    const flags = isGathering || !mayWait ? MSG_DONTWAIT : MSG_WAITFORONE;
     const place = this.#messages.address + this.#next * messageBytes;
-    let got = this.#io.recvmmsg(this.#socket, place, room, flags);
+    let got = this.#io.recvmmsg(this.#socket, place, room, MSG_DONTWAIT);
     // The sender has sent all of a super-packet at once: the rest is on its way.
     for (let count = 0; got < 0 && this.#gatherer.isOpen && count < patience; count += 1) {
       this.#io.yield();
-      got = this.#io.recvmmsg(this.#socket, place, room, flags);
+      got = this.#io.recvmmsg(this.#socket, place, room, MSG_DONTWAIT);
     }
     if (got < 0) {
       // Whatever else the network tells of a datagram that was sent is no end.
@@ -155,7 +153,7 @@ export class UdpReader {
     if (this.#checkSource && !isKnown) this.#counters[unknownAt]! += 1;
     else if (length > 0 && isSuper(this.#received.bytes[start]!))
       for (let offset = 0; offset < length; offset += size)
-        this.#gatherer.take(source, start + offset, Math.min(size, length - offset));
+        this.#gatherer.take(this.#queueOf(slot), start + offset, Math.min(size, length - offset));
     else
       for (let offset = 0; offset < length; offset += size)
         this.#carry(start + offset, Math.min(size, length - offset));
@@ -171,6 +169,12 @@ export class UdpReader {
     const at = slot * controlBytes;
     if (view.getInt32(at + 8, true) !== SOL_UDP || view.getInt32(at + 12, true) !== UDP_GRO) return length;
     return view.getInt32(at + 16, true) || length;
+  }
+
+  /** A number of its own for each thread of each peer: senders choose their ports so. */
+  #queueOf(slot: number): number {
+    const port = this.#names.view.getUint16(slot * nameBytes + 2);
+    return this.#names.words[slot * 4 + 1]! * mostSharing + (port & (mostSharing - 1));
   }
 
   #sign(): void {

@@ -1,11 +1,13 @@
-/** What the main thread hands its two workers, and what the three share. */
+/** What the main thread hands its workers, and what they share. */
 import { receiveMessageOnPort, type MessagePort } from 'node:worker_threads';
 import { PeerTable, type PeerRoute } from '../peer-table.ts';
 
 export interface WorkerSettings {
-  readonly role: 'send' | 'receive' | 'both';
+  /** A queue of the device. */
   readonly tun: number;
+  /** Where datagrams arrive, and from where they are sent: may be one. */
   readonly socket: number;
+  readonly sender: number;
   readonly port: number;
   readonly sources: readonly string[];
   readonly checkSource: boolean;
@@ -15,8 +17,6 @@ export interface WorkerSettings {
   readonly peersVersion: SharedArrayBuffer;
   /** Of type PeerRoute[]. */
   readonly peers: MessagePort;
-  /** One word: see lead.ts. */
-  readonly lead: SharedArrayBuffer;
   /** Numbers in the order of `counterNames`, written by one worker only. */
   readonly counters: SharedArrayBuffer;
 }
