@@ -22,7 +22,7 @@ function hollowAttachment(): Attachment {
   let network: NodeNetwork | undefined;
   let next = 1;
   return {
-    capabilities: ['ipv4'],
+    capabilities: ['ipv4', 'no-namespace'],
     configure: async (given) => void (network = given),
     add: async ({ sandboxId }) => {
       const known = attached.get(sandboxId);

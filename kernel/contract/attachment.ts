@@ -17,9 +17,10 @@
  * sandbox, from outside, from the node and from pods, itself among them, until `remove`. One that another sandbox has is
  * refused with UNAVAILABLE.
  * Errors: ADDRESSES_EXHAUSTED, KERNEL_REFUSED, HOST_COMMAND_FAILED, UNSUPPORTED, UNAVAILABLE (try again).
- * Capabilities: `ipv4`, `ipv6`, `host-ports`, `bandwidth`.
+ * Capabilities: `ipv4`, `ipv6`, `host-ports`, `bandwidth`; `no-namespace`: takes sandboxes without a network namespace too
+ * (`netns` is empty then), whose addresses are names and nothing answers at them.
  */
-export type AttachmentCapability = 'ipv4' | 'ipv6' | 'host-ports' | 'bandwidth';
+export type AttachmentCapability = 'ipv4' | 'ipv6' | 'host-ports' | 'bandwidth' | 'no-namespace';
 
 /** What the node gives to its pods; set by `configure` before the first `add`. */
 export interface NodeNetwork {

@@ -251,7 +251,7 @@ spec:
     await event('stuck-0', /^FailedScheduling: .*unbound immediate/);
     await event(
       'no-mount',
-      /^FailedMount: MountVolume.SetUp failed for volume "hand": hostPath ".*late" does not exist/,
+      /^FailedMount: MountVolume.SetUp failed for volume "hand" : hostPath ".*late" does not exist/,
     );
     await pods.until(
       'no-mount',

@@ -184,6 +184,8 @@ test('bridge, vxlan, nftables to ptp, host-gw, iptables to cni, flannel-udp, use
   await kubectl('create', 'deployment', 'early', '--image=host', '--replicas=6', '--', 'sleep', 'infinity');
   await kubectl('rollout', 'status', 'deployment/early', '--timeout=120s');
   await makeWeb();
+  await kubectl('run', 'once', '--image=host', '--restart=Never', '--', 'sleep', 'infinity');
+  await kubectl('wait', '--for=condition=Ready', 'pod/once', '--timeout=60s');
   await kubectl('delete', 'deployment', 'early', '--cascade=foreground');
   const original = await webPods();
 
@@ -214,6 +216,8 @@ test('bridge, vxlan, nftables to ptp, host-gw, iptables to cni, flannel-udp, use
         const found = await webPods();
         return found.every(({ restarts }) => restarts > 0) ? found : undefined;
       });
+      const once = ['get', 'pod', 'once', '-o', 'jsonpath={.status.phase} {.status.reason}'];
+      await eventually(async () => (await kubectl(...once)) === 'Failed PodNetworkChanged' || undefined);
       t.deepEqual(
         now.map(({ name }) => name),
         original.map(({ name }) => name),
@@ -229,6 +233,7 @@ test('bridge, vxlan, nftables to ptp, host-gw, iptables to cni, flannel-udp, use
     }
     last = step;
   }
+  await kubectl('delete', 'pod', 'once');
   await removeWeb();
   // An end, so that what differs is shown.
   const deadline = Date.now() + 20_000;

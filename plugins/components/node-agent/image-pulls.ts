@@ -46,6 +46,7 @@ export class ImagePulls {
     if (!present && parseImageName(image) === undefined) {
       const message = `Failed to apply default image tag "${image}": couldn't parse image name "${image}": invalid reference format`;
       record(pod, 'Warning', 'InspectFailed', message);
+      record(pod, 'Warning', 'Failed', 'Error: InvalidImageName');
       memory.problems.set(name, { reason: 'InvalidImageName', message });
       again(uid, retryDelay(memory, `image/${name}`, clock.now()));
       return false;
@@ -53,6 +54,7 @@ export class ImagePulls {
     if (!present && policy === 'Never') {
       const message = `Container image "${image}" is not present with pull policy of Never`;
       record(pod, 'Warning', 'ErrImageNeverPull', message);
+      record(pod, 'Warning', 'Failed', 'Error: ErrImageNeverPull');
       memory.problems.set(name, { reason: 'ErrImageNeverPull', message });
       again(uid, retryDelay(memory, `image/${name}`, clock.now()));
       return false;

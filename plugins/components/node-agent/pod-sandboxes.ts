@@ -40,7 +40,8 @@ export class PodSandboxes {
     const isHost = pod.spec.hostNetwork ?? false;
     const problem = isHost || memory.attached ? undefined : this.#services.networkProblem();
     if (problem !== undefined) {
-      record(pod, 'Warning', 'NetworkNotReady', `network is not ready: ${problem}`);
+      // An agent that has just started does not know its network yet: what runs already runs on meanwhile.
+      if (!sandboxes[0]?.ready) record(pod, 'Warning', 'NetworkNotReady', `network is not ready: ${problem}`);
       this.#services.again(uid, 1000);
       return undefined;
     }
@@ -53,14 +54,16 @@ export class PodSandboxes {
     }
     const isKept = sandbox?.ready === true;
     if (!sandbox?.ready) sandbox = await this.#make(pod, sandbox ? attemptOf(sandbox) + 1 : 0);
-    if (!isHost && !memory.attached) {
+    const { attachmentCapabilities } = this.#settings;
+    const hasPlace = sandbox.netns !== undefined || attachmentCapabilities.includes('no-namespace');
+    if (!isHost && !memory.attached && hasPlace) {
       const request = {
         sandboxId: sandbox.id,
         podNamespace: namespace,
         podName: name,
-        netns: sandbox.netns!,
+        netns: sandbox.netns ?? '',
         hostPorts: this.#hostPorts(pod),
-        bandwidth: this.#settings.attachmentCapabilities.includes('bandwidth') ? bandwidthOf(pod) : undefined,
+        bandwidth: attachmentCapabilities.includes('bandwidth') ? bandwidthOf(pod) : undefined,
       };
       memory.attached = await attachment.add(request).catch((error: unknown) => {
         throw withoutNetwork(error);
@@ -68,11 +71,22 @@ export class PodSandboxes {
       const known = pod.status?.podIP;
       if (isKept && known !== undefined && !memory.attached.ips.includes(known)) {
         // Another attachment than the one it was made with: its processes go by an address that it has no more.
+        if (pod.spec.restartPolicy === 'Never') return this.#giveUp(pod, memory, known);
         await this.#services.runtime.stopSandbox(sandbox.id);
         return this.ensure(pod, memory, await this.of(uid));
       }
     }
     return sandbox;
+  }
+
+  /** What shall run once is not run once more: the pod ends, and Jobs are told that it was no fault of its own. */
+  #giveUp(pod: Pod, memory: PodMemory, address: string): undefined {
+    const message = `The node's pod network was changed and the pod's address ${address} is gone; restart policy Never lets nothing start again.`;
+    memory.failure = { reason: 'PodNetworkChanged', message, isDisruption: true };
+    // Its status keeps the address that it had.
+    memory.attached = undefined;
+    this.#services.record(pod, 'Warning', memory.failure.reason, message);
+    this.#services.again(pod.metadata.uid);
   }
 
   #make(pod: Pod, attempt: number): Promise<Sandbox> {

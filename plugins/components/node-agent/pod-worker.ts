@@ -179,10 +179,9 @@ export class PodWorker {
       this.#services.again(pod.metadata.uid, leftMs);
       return false;
     }
-    memory.failure = {
-      reason: 'DeadlineExceeded',
-      message: 'Pod was active on the node longer than the specified deadline',
-    };
+    const message = 'Pod was active on the node longer than the specified deadline';
+    memory.failure = { reason: 'DeadlineExceeded', message };
+    this.#services.record(pod, 'Normal', memory.failure.reason, message);
     return true;
   }
 
@@ -208,7 +207,9 @@ export class PodWorker {
         podIps: this.#podIps(pod, memory),
         hostIps: this.#settings.hostIps,
       };
-      const prepared = await volumes.prepare(pod, sources);
+      const prepared = await volumes.prepare(pod, sources, (message) =>
+        this.#services.record(pod, 'Warning', reasonOf(message), message),
+      );
       this.#watchProbes(pod, memory, containers);
       const hasChanged = await this.#starts.advance(pod, memory, sandbox, containers, prepared, sources);
       memory.backoff.delete('');

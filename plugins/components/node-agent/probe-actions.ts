@@ -36,6 +36,21 @@ function portNumber(container: ContainerDefinition, port: number | string): numb
   return named ?? Number.parseInt(port, 10);
 }
 
+const lateAnswer = 'context deadline exceeded (Client.Timeout exceeded while awaiting headers)';
+
+/** In the words of Go's net package, by which people search. */
+const dialFaults: Readonly<Record<string, string>> = {
+  ECONNREFUSED: 'connect: connection refused',
+  EHOSTUNREACH: 'connect: no route to host',
+  ENETUNREACH: 'connect: network is unreachable',
+  ETIMEDOUT: 'connect: connection timed out',
+};
+
+function faultText(error: NodeJS.ErrnoException, address: string): string {
+  const known = error.syscall === 'connect' ? dialFaults[error.code ?? ''] : undefined;
+  return known === undefined ? error.message : `dial tcp ${address}: ${known}`;
+}
+
 function probeHttp(
   { container, podIp }: ActionPlace,
   action: HTTPGetAction,
@@ -64,9 +79,12 @@ function probeHttp(
       },
     );
     // Not the socket's own time-out: a server that sends a byte now and then would never reach that.
-    const timer = setTimeout(() => sent.destroy(new Error(`no answer within ${timeoutMs} ms`)), timeoutMs);
+    const timer = setTimeout(() => sent.destroy(new Error(lateAnswer)), timeoutMs);
     sent.on('error', (error) =>
-      finish(false, `Get "${isTls ? 'https' : 'http'}://${host}:${port}${path}": ${error.message}`),
+      finish(
+        false,
+        `Get "${isTls ? 'https' : 'http'}://${host}:${port}${path}": ${faultText(error, `${host}:${port}`)}`,
+      ),
     );
     sent.end();
   });
@@ -87,7 +105,7 @@ function probeTcp(
     };
     socket.on('connect', () => finish(true, 'connected'));
     socket.on('timeout', () => finish(false, `dial tcp ${host}:${port}: i/o timeout`));
-    socket.on('error', (error) => finish(false, `dial tcp ${host}:${port}: ${error.message}`));
+    socket.on('error', (error) => finish(false, faultText(error, `${host}:${port}`)));
   });
 }
 
@@ -113,7 +131,8 @@ async function probeExec(
   clearTimeout(timer);
   if (!ended) {
     streams.close();
-    return { ok: false, message: `command timed out after ${timeoutMs} ms` };
+    const command = JSON.stringify((action.command ?? []).join(' '));
+    return { ok: false, message: `command timed out: ${command} timed out after ${timeoutMs / 1000}s` };
   }
   return {
     ok: ended.exitCode === 0,

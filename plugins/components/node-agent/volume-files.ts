@@ -12,7 +12,7 @@ import { podField, resourceField, type SpecSources } from './container-spec.ts';
 
 /** The volume cannot be made now; the pod waits with reason FailedMount. */
 export function notMountable(volume: string, message: string): PintleError {
-  return new PintleError('CONTAINER_INVALID', `MountVolume.SetUp failed for volume "${volume}": ${message}`);
+  return new PintleError('CONTAINER_INVALID', `MountVolume.SetUp failed for volume "${volume}" : ${message}`);
 }
 
 export type Files = Map<string, VolumeFile>;

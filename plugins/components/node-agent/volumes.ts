@@ -27,8 +27,15 @@ export interface PreparedVolume {
 }
 
 export interface PodVolumes {
-  /** Makes or refreshes every volume; resolves to them by volume name. */
-  prepare(pod: Pod, sources: SpecSources): Promise<ReadonlyMap<string, PreparedVolume>>;
+  /**
+   * Makes or refreshes every volume; resolves to them by volume name. What is there and cannot be refreshed (its ConfigMap is
+   * gone) stays as it is, and `tell` hears why.
+   */
+  prepare(
+    pod: Pod,
+    sources: SpecSources,
+    tell?: (message: string) => void,
+  ): Promise<ReadonlyMap<string, PreparedVolume>>;
   /** The mounts of one container. */
   mounts(
     pod: Pod,
@@ -52,7 +59,12 @@ export function createPodVolumes(root: string, options: PodVolumesOptions): PodV
   const list = () => readdir(root);
   const claims = new ClaimVolumes({ ...options, node: () => options.node(), folder, list });
 
-  async function prepareOne(pod: Pod, volume: Volume, sources: SpecSources): Promise<PreparedVolume> {
+  async function prepareOne(
+    pod: Pod,
+    volume: Volume,
+    sources: SpecSources,
+    tell: (message: string) => void,
+  ): Promise<PreparedVolume> {
     const group = pod.spec.securityContext?.fsGroup;
     const path = join(folder(pod.metadata.uid), 'volumes', volume.name);
     if (volume.hostPath) {
@@ -65,9 +77,10 @@ export function createPodVolumes(root: string, options: PodVolumesOptions): PodV
     }
     if (volume.persistentVolumeClaim || volume.ephemeral) return claims.prepare(pod, volume.name);
     const files = await filesOf(pod, volume, sources).catch(async (error: unknown) => {
-      // What a running pod has is better than nothing while the API is away.
-      if (isPintleError(error, 'UNAVAILABLE', 'TIMEOUT') && (await hasVolume(path))) return 'unknown' as const;
-      throw error;
+      if (!(await hasVolume(path))) throw error;
+      // What a running pod has is better than nothing: its containers must not depend on what happens to the source.
+      if (!isPintleError(error, 'UNAVAILABLE', 'TIMEOUT')) tell(textOf(error));
+      return 'unknown' as const;
     });
     if (!files) {
       const kind = Object.keys(volume).find((key) => key !== 'name') ?? 'empty';
@@ -93,15 +106,19 @@ export function createPodVolumes(root: string, options: PodVolumesOptions): PodV
   return {
     folder,
     list,
-    async prepare(pod, sources) {
+    async prepare(pod, sources, tell = () => undefined) {
       const prepared = new Map<string, PreparedVolume>();
+      let failure: Error | undefined;
       for (const volume of pod.spec.volumes ?? [])
         try {
-          prepared.set(volume.name, await prepareOne(pod, volume, sources));
+          prepared.set(volume.name, await prepareOne(pod, volume, sources, tell));
         } catch (error) {
           // A full disk, a file in the way, a mount that the kernel refuses: the pod waits with it as its reason.
-          throw isPintleError(error) ? error : notMountable(volume.name, textOf(error));
+          const fault = isPintleError(error) ? error : notMountable(volume.name, textOf(error));
+          if (failure === undefined) failure = fault;
+          else tell(fault.message);
         }
+      if (failure !== undefined) throw failure;
       return prepared;
     },
     async mounts(pod, container, prepared, sources) {

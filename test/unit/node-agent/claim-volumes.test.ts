@@ -80,12 +80,12 @@ test('what is missing is said, one after the other, until the volume is publishe
   const { start, claim, bind, state, calls, root } = await open(t);
   const volumes = start();
   const says = (message: RegExp) => t.throwsAsync(volumes.prepare(pod('u', 'c'), sources), { message });
-  await says(/MountVolume\.SetUp failed for volume "v": error processing PVC default\/c: .* "c" not found/);
+  await says(/MountVolume\.SetUp failed for volume "v" : error processing PVC default\/c: .* "c" not found/);
   await claim('c');
   await says(/PVC is not bound/);
   await bind('c', 'pv');
   state.refusal = new PintleError('VOLUME_NOT_FOUND', 'its folder is gone');
-  await says(/MountVolume\.SetUp failed for volume "pv": its folder is gone/);
+  await says(/MountVolume\.SetUp failed for volume "pv" : its folder is gone/);
   state.refusal = undefined;
   const definition = pod('u', 'c', { securityContext: { fsGroup: 7, fsGroupChangePolicy: 'OnRootMismatch' } }, true);
   const prepared = await volumes.prepare(definition, sources);

@@ -139,5 +139,7 @@ test('what must never be pulled is not, and a name that no image has is told', a
   const wrong = bed({ definition: { image: 'not A name' } });
   t.false(await wrong.ensure());
   t.is(wrong.problem(), 'InvalidImageName');
+  t.is(never.events.at(-1), 'Failed: Error: ErrImageNeverPull');
+  t.is(wrong.events.at(-1), 'Failed: Error: InvalidImageName');
   t.is(never.pulls.length + wrong.pulls.length, 0);
 });

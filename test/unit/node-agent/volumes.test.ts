@@ -117,11 +117,15 @@ test('config maps, secrets, downward API and projected volumes', async (t) => {
 for (const [title, volume, message] of [
   ['absent config map', { name: 'x', configMap: { name: 'none' } }, /configmap "none" not found/],
   ['absent key', { name: 'x', configMap: { name: 'cm', items: [{ key: 'zz', path: 'a' }] } }, /non-existent key: zz/],
-  ['absent host path', { name: 'x', hostPath: { path: '/nonexistent-pintle', type: 'Directory' } }, /does not exist/],
+  [
+    'absent host path',
+    { name: 'x', hostPath: { path: '/nonexistent-pintle', type: 'Directory' } },
+    /is not a directory/,
+  ],
   [
     'host path of another type',
     { name: 'x', hostPath: { path: '/etc/passwd', type: 'Directory' } },
-    /is not a Directory/,
+    /is not a directory/,
   ],
   ['unknown kind', { name: 'x', nfs: { server: 's', path: '/' } }, /volumes of type nfs are not supported/],
 ] as const) {
@@ -227,6 +231,42 @@ test('a volume that is there stays while the API is away; one that is not says s
   t.deepEqual(await volumes.prepare(definition, away), before);
 });
 
+test('a volume outlives its ConfigMap, and says that it is gone; each that is not there says why', async (t) => {
+  const volumes = createPodVolumes(folder(t));
+  const definition = pod([{ name: 'cm', configMap: { name: 'cm' } }]);
+  const gone = { ...sources, configMap: async () => undefined };
+  const told: string[] = [];
+  const tell = (message: string) => void told.push(message);
+  const before = await volumes.prepare(definition, sources, tell);
+  t.deepEqual(told, []);
+  t.deepEqual(await volumes.prepare(definition, gone, tell), before);
+  t.deepEqual(told, ['MountVolume.SetUp failed for volume "cm" : configmap "cm" not found']);
+
+  told.length = 0;
+  const names = ['a', 'b', 'c'];
+  const missing = { ...pod(names.map((name) => ({ name, configMap: { name } }))) };
+  const error = await t.throwsAsync(volumes.prepare(missing, gone, tell));
+  t.deepEqual(
+    [error.message, ...told],
+    names.map((name) => `MountVolume.SetUp failed for volume "${name}" : configmap "${name}" not found`),
+  );
+});
+
+test('a hostPath is checked against its type in upstream’s words', async (t) => {
+  const root = folder(t);
+  const volumes = createPodVolumes(join(root, 'pods'));
+  const path = join(root, 'x');
+  const says = (type: string, message: RegExp) =>
+    t.throwsAsync(volumes.prepare(pod([{ name: 'h', hostPath: { path, type } }]), sources), { message });
+  await says('', /hostPath \S+ does not exist$/);
+  await says('Directory', /hostPath type check failed: \S+\/x is not a directory$/);
+  await says('Socket', /is not a socket file$/);
+  writeFileSync(path, '');
+  await says('DirectoryOrCreate', /is not a directory$/);
+  await says('CharDevice', /is not a character device$/);
+  await volumes.prepare(pod([{ name: 'h', hostPath: { path, type: 'File' } }]), sources);
+});
+
 test('an emptyDir of a medium that the node lacks is refused', async (t) => {
   const volumes = createPodVolumes(folder(t));
   const definition = pod([{ name: 'e', emptyDir: { medium: 'HugePages' } }]);
@@ -251,6 +291,6 @@ test('what the file system refuses is the reason that a volume is not there', as
   writeFileSync(join(root, 'u'), 'a file in the way');
   await t.throwsAsync(volumes.prepare(pod([{ name: 'e', emptyDir: {} }]), sources), {
     code: 'CONTAINER_INVALID',
-    message: /^MountVolume.SetUp failed for volume "e": ENOTDIR/,
+    message: /^MountVolume.SetUp failed for volume "e" : ENOTDIR/,
   });
 });
