@@ -235,3 +235,33 @@ test('two servers on one store see each other', async (t) => {
   );
   t.is(Object.keys((await two.cluster.get(types.configMaps, key('a'))).data!).length, 40);
 });
+
+test('a pod that waits for its gates may be given narrower placement, not wider', async (t) => {
+  const { cluster } = await open(t);
+  const expression = (key: string) => ({ key, operator: 'Exists' });
+  const affinity = (...terms: object[]) => ({
+    nodeAffinity: { requiredDuringSchedulingIgnoredDuringExecution: { nodeSelectorTerms: terms } },
+    podAntiAffinity: {},
+  });
+  const spec = {
+    ...pod('a').spec,
+    schedulingGates: [{ name: 'example.com/a' }],
+    nodeSelector: { a: 'b' },
+    affinity: affinity({ matchExpressions: [expression('x')] }),
+  };
+  await cluster.create(types.pods, { ...pod('a'), spec } as never);
+  const patch = (body: object) =>
+    cluster.patch(types.pods, { namespace: ns, name: 'a' }, { kind: 'merge', body: { spec: body } });
+  const no = async (body: object, message: RegExp) =>
+    t.regex((await refusal(t, patch(body), 'INVALID')).message, message);
+  await no({ nodeSelector: { a: 'c' } }, /spec\.nodeSelector: .* only additions to spec\.nodeSelector are allowed/);
+  await no({ nodeSelector: null }, /only additions to spec\.nodeSelector/);
+  await no({ affinity: null }, /nodeSelectorTerms: .* no additions\/deletions to non-empty NodeSelectorTerms list/);
+  await no({ affinity: affinity({ matchExpressions: [expression('y')] }) }, /\[0\]: .* only additions are allowed/);
+  await no({ affinity: { podAffinity: {}, podAntiAffinity: null } }, /spec: Forbidden: pod updates may not change/);
+  const both = { matchExpressions: [expression('x'), expression('y')] };
+  await patch({ nodeSelector: { c: 'd' }, affinity: affinity(both) });
+  const { nodeSelector } = (await patch({ schedulingGates: null })).spec;
+  t.deepEqual(nodeSelector, { a: 'b', c: 'd' });
+  await no({ nodeSelector: { e: 'f' } }, /spec: Forbidden: pod updates may not change/);
+});

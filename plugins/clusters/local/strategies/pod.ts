@@ -1,7 +1,8 @@
 /** Pods: admission, validation, what may change in a running pod, graceful deletion. */
-import type { Pod, PodSpec } from '../../../../kernel/contract/kubernetes.ts';
+import type { Affinity, Pod, PodSpec } from '../../../../kernel/contract/kubernetes.ts';
 import { copyJson, sameJson } from '../state/frozen-json.ts';
 import type { FieldErrors } from '../validation/field-errors.ts';
+import { validatePlacementChange } from '../validation/placement-change.ts';
 import { validatePodSpec } from '../validation/pod-spec.ts';
 import { admitPodLimits } from './limit-range.ts';
 import { admitServiceAccount } from './service-account.ts';
@@ -31,11 +32,20 @@ function withoutAllowedChanges(spec: PodSpec, old: PodSpec): PodSpec {
   }
   if (old.schedulingGates?.length) {
     reset('schedulingGates');
-    // A pod that waits for its gates may still be given narrower placement.
+    // Judged by themselves: validatePlacementChange.
     reset('nodeSelector');
-    reset('affinity');
+    const affinity = withNodeAffinity(spec.affinity, old.affinity);
+    if (affinity) result.affinity = affinity;
+    else delete result.affinity;
   }
   return result;
+}
+
+/** Of a pod that waits only this part of its affinity may change; one that holds nothing is none. */
+function withNodeAffinity(affinity: Affinity | undefined, old: Affinity | undefined): Affinity | undefined {
+  const { nodeAffinity: _changed, ...rest } = affinity ?? {};
+  const result = { ...rest, ...(old?.nodeAffinity && { nodeAffinity: old.nodeAffinity }) };
+  return Object.keys(result).length > 0 || (old && Object.keys(old).length === 0) ? result : undefined;
 }
 
 function validateChange(pod: Pod, current: Pod, errors: FieldErrors): void {
@@ -72,6 +82,7 @@ function validateChange(pod: Pod, current: Pod, errors: FieldErrors): void {
       break;
     }
   }
+  if (old.schedulingGates?.length) validatePlacementChange(spec, old, errors);
   if (!sameJson(withoutAllowedChanges(spec, old), old)) errors.forbidden('spec', mutable);
 }
 
