@@ -54,6 +54,7 @@ const lanes: readonly Lane[] = [
   ...otherNode(process.env['PINTLE_TEST_NODE']),
   { ...secondKernelLane('vm'), track: 'others' },
   { ...secondKernelLane('vm-cluster'), isByName: true },
+  { ...testLane('interop', (argv) => argv), isByName: true, problem: interopProblem },
   { ...testLane('bench', (argv) => argv), track: 'others' },
 ];
 
@@ -95,6 +96,14 @@ function secondKernelLane(name: string): Lane {
       return problem === undefined ? undefined : `${problem.reason}; ${problem.fix}`;
     },
   };
+}
+
+/** Programs of others that no package of Debian has. */
+function interopProblem(): string | undefined {
+  const program = process.env['PINTLE_TEST_FLANNELD'];
+  return program !== undefined && existsSync(program)
+    ? undefined
+    : 'PINTLE_TEST_FLANNELD does not name a flanneld; build one (docs/kubernetes.md says how) and set it';
 }
 
 /** With another Node named in PINTLE_TEST_NODE: the pure tests and a cluster scenario run on that one too. */

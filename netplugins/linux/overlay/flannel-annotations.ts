@@ -51,6 +51,12 @@ export function overwrittenIp(
   );
 }
 
+/** Undefined: nothing has joined there. flanneld leaves the name of its UDP backend empty (seen with v0.28.10). */
+export function backendOf(annotations: Readonly<Record<string, string>>): string | undefined {
+  const named = annotations[annotationKeys.type];
+  return named === '' ? 'udp' : named;
+}
+
 export interface PeerRange {
   readonly family: Family;
   readonly podCidr: string;
@@ -64,7 +70,7 @@ export interface PeerRange {
 export function readPeerRange(peer: Peer, family: Family, type: string): PeerRange | undefined | string {
   const range = peer.podCidrs.map(parseCidrOrUndefined).find((one) => one?.family === family);
   if (range === undefined) return peer.podCidrs.length === 0 ? 'the node has no pod range yet' : undefined;
-  const theirs = peer.annotations[annotationKeys.type];
+  const theirs = backendOf(peer.annotations);
   if (theirs === undefined) return `annotation ${annotationKeys.type} is missing: its overlay has not joined yet`;
   if (theirs !== type) return `its overlay is "${theirs}", not ${type}`;
   const { publicIp, addresses } = underlayAddressesOf(peer, family);

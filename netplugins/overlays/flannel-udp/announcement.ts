@@ -61,7 +61,9 @@ function readAnnouncement(text: string | undefined): Announcement {
 
 /** One peer in one family; undefined when it has nothing of it; a text says why it cannot be used. */
 export function readUdpPeer(peer: Peer, family: Family): UdpPeer | undefined | string {
-  const { ipv6, framings } = readAnnouncement(peer.annotations[announcementKey]);
+  // flanneld names this backend otherwise than we do, and leaves our annotation where it takes over a node of ours.
+  const isOurs = peer.annotations[annotationKeys.type] === backendType;
+  const { ipv6, framings } = isOurs ? readAnnouncement(peer.annotations[announcementKey]) : flannel;
   if (family === AF_INET) {
     const range = readPeerRange(peer, AF_INET, backendType);
     return typeof range === 'object' ? { ...range, name: peer.name, framings } : range;
@@ -69,8 +71,7 @@ export function readUdpPeer(peer: Peer, family: Family): UdpPeer | undefined | s
   // IPv6 travels over the IPv4 underlay.
   const podCidr = peer.podCidrs.find((cidr) => cidr.includes(':'));
   const { publicIp, addresses } = underlayAddressesOf(peer, AF_INET);
-  const isOurs = peer.annotations[annotationKeys.type] === backendType && ipv6;
-  if (podCidr === undefined || publicIp === undefined || !isOurs) return undefined;
+  if (podCidr === undefined || publicIp === undefined || !isOurs || !ipv6) return undefined;
   return {
     name: peer.name,
     family: AF_INET6,

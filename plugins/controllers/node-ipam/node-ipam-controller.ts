@@ -1,7 +1,7 @@
 /**
- * Writes spec.podCIDR and spec.podCIDRs of nodes that have none. What is taken is read from the nodes themselves, before
- * the first range is given out, so that a restart gives nothing twice. A node's range never changes; it is free again
- * when the node is deleted.
+ * Writes spec.podCIDR and spec.podCIDRs of nodes that have none, and Kubernetes' own annotation. What is taken is read from
+ * the nodes themselves, before the first range is given out, so that a restart gives nothing twice. A node's range never
+ * changes; it is free again when the node is deleted.
  */
 import { isPintleError, type Clock, type Cluster, type Logger } from '../../../kernel/contract/index.ts';
 import type { Node } from '../../../kernel/contract/kubernetes.ts';
@@ -10,6 +10,12 @@ import { informersFor, type Informer } from '../../../kernel/machinery/informer.
 import { runReconciler } from '../../../kernel/machinery/reconciler.ts';
 import { resources } from '../../../kernel/machinery/resources.ts';
 import type { CidrPool } from './cidr-pool.ts';
+
+/**
+ * How long a kubelet may keep Secrets without looking. Kubernetes has it on every Node, so that none is without annotations:
+ * flanneld ends in a panic on one that is.
+ */
+const ttlAnnotation = 'node.alpha.kubernetes.io/ttl';
 
 export interface NodeIpamControllerOptions {
   readonly cluster: Cluster;
@@ -71,9 +77,18 @@ export class NodeIpamController {
   }
 
   async #reconcile(name: string): Promise<void> {
-    const { cluster, pools, record, log } = this.#options;
+    const { pools, record, log } = this.#options;
     const node = this.#nodes.get(name);
-    if (node === undefined || node.metadata.deletionTimestamp !== undefined || rangesOf(node).length > 0) return;
+    if (node === undefined || node.metadata.deletionTimestamp !== undefined) return;
+    const { uid, annotations } = node.metadata;
+    const metadata = {
+      uid,
+      ...(annotations?.[ttlAnnotation] === undefined && { annotations: { [ttlAnnotation]: '0' } }),
+    };
+    if (rangesOf(node).length > 0) {
+      if (metadata.annotations !== undefined) await this.#patch(name, { metadata });
+      return;
+    }
     const podCIDRs = this.#given.get(name) ?? pools.flatMap((pool) => pool.take(name) ?? []);
     if (podCIDRs.length < pools.length) {
       for (const pool of pools) pool.release(name);
@@ -81,14 +96,20 @@ export class NodeIpamController {
       throw new Error('no range of pod addresses is left');
     }
     this.#given.set(name, podCIDRs);
-    const body = { metadata: { uid: node.metadata.uid }, spec: { podCIDR: podCIDRs[0], podCIDRs } };
+    // When it fails, what was taken is kept for the retry: the write may have happened, and a node gets no second range.
+    const isThere = await this.#patch(name, { metadata, spec: { podCIDR: podCIDRs[0], podCIDRs } });
+    if (isThere) log.info('a node was given its pod addresses', { node: name, podCIDRs });
+    else this.#release(name);
+  }
+
+  /** False: the node is gone. */
+  async #patch(name: string, body: object): Promise<boolean> {
     try {
-      await cluster.patch(resources.nodes, { name }, { kind: 'merge', body });
-      log.info('a node was given its pod addresses', { node: name, podCIDRs });
+      await this.#options.cluster.patch(resources.nodes, { name }, { kind: 'merge', body });
+      return true;
     } catch (error) {
-      // Kept for the retry: the write may have happened, and the node must not get a second range.
-      if (!isPintleError(error, 'NOT_FOUND')) throw error;
-      this.#release(name);
+      if (isPintleError(error, 'NOT_FOUND')) return false;
+      throw error;
     }
   }
 }

@@ -99,6 +99,8 @@ export interface ClusterOptions {
   readonly uid?: number;
   /** Puts the command line into another place. */
   readonly within?: (argv: readonly string[]) => readonly string[];
+  /** Done while it starts, to what is there already. */
+  readonly meanwhile?: (cluster: TestCluster) => Promise<void>;
 }
 
 export class TestCluster {
@@ -146,7 +148,7 @@ export class TestCluster {
     });
     const cluster = new TestCluster(folder, child, () => text);
     try {
-      await ready;
+      await Promise.all([ready, options.meanwhile?.(cluster)]);
       return cluster;
     } catch (error) {
       cluster.forget();

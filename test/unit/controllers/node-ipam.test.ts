@@ -51,6 +51,25 @@ test('a range that a node brings along is its own', async (t) => {
   t.is((await cluster.get(resources.nodes, { name: 'own' })).spec.podCIDR, '10.244.0.0/24');
 });
 
+test('every node has the annotation that Kubernetes has on each; one that is there stays', async (t) => {
+  const { cluster, controller } = await openControlPlane(t);
+  const ttl = 'node.alpha.kubernetes.io/ttl';
+  const ranges = { spec: { podCIDR: '10.244.0.0/24', podCIDRs: ['10.244.0.0/24'] } };
+  await makeNode(cluster, 'bare');
+  await makeNode(cluster, 'own', ranges);
+  await cluster.create(resources.nodes, {
+    metadata: { name: 'other', annotations: { [ttl]: '15', a: 'b' } },
+    spec: {},
+  });
+  await controller(nodeIpam);
+  const annotationsOf = async (name: string) => (await cluster.get(resources.nodes, { name })).metadata.annotations;
+  await eventually('bare has it', async () => (await annotationsOf('bare'))?.[ttl] === '0');
+  await eventually('own has it', async () => (await annotationsOf('own'))?.[ttl] === '0');
+  await rangesOf(cluster, 'other');
+  await quiescence(cluster);
+  t.deepEqual(await annotationsOf('other'), { [ttl]: '15', a: 'b' });
+});
+
 test('dual-stack: one range a family', async (t) => {
   const { cluster, controller } = await openControlPlane(t);
   await controller(nodeIpam, {}, undefined, { podCidrs: ['10.244.0.0/16', 'fd00:10:244::/48'] });

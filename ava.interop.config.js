@@ -1,0 +1,8 @@
+// Clusters shared with programs of others, which no package of Debian has: run by name alone (npm test -- interop).
+export default {
+  files: ['out/test/interop/**/*.test.js'],
+  workerThreads: false,
+  concurrency: 1,
+  serial: true,
+  timeout: '6m',
+};
