@@ -120,6 +120,13 @@ export function attributes(bytes: Buffer): Map<number, Buffer> {
   return found;
 }
 
+/** The attributes of a list, whose types are all the same. */
+export function attributeList(bytes: Buffer): { readonly type: number; readonly data: Buffer }[] {
+  const found: { type: number; data: Buffer }[] = [];
+  parseAttributes(bytes, ({ type, data }) => found.push({ type, data }));
+  return found;
+}
+
 export class NetlinkSocket {
   readonly fd: number;
   readonly port: number;

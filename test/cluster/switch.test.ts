@@ -88,7 +88,7 @@ const networkOf = (agent: Agent): string =>
     .replaceAll(/^# .*$/gm, '')
     .replaceAll(/\[\d+:\d+\]/g, '');
 
-/** As a set of lines. Chains and maps that Services of one size share stay in the nftables proxy's table once made. */
+/** As a set of lines. */
 const shape = (text: string): string => {
   const lines = text
     .replaceAll(/^\d+: /gm, '')
@@ -99,11 +99,7 @@ const shape = (text: string): string => {
     .replaceAll(/\s*[,}]\s*$/gm, '')
     .replaceAll(/^\s+/gm, '')
     .split('\n')
-    .filter((line) => !/\bveth[0-9a-f]|fe80::|^ff00|multicast/.test(line))
-    .filter(
-      (line) =>
-        !/(chain|map) (pick|slot|slots)-\d|numgen random mod|goto slot-\d|map @slots-\d|type ipv4_addr/.test(line),
-    );
+    .filter((line) => !/\bveth[0-9a-f]|fe80::|^ff00|multicast/.test(line));
   return [...new Set(lines)].sort().join('\n');
 };
 

@@ -25,7 +25,7 @@ for (const [family, name] of [
         fillIn: (node, command) => {
           if (!command.includes('LIVE')) return command;
           const dispatch = node.run('nft', 'list', 'chain', family, 'pintle-proxy', 'nat-prerouting');
-          return command.replace('LIVE', /vmap @services(-[ab])/.exec(dispatch)?.[1] ?? '');
+          return command.replace('LIVE', /goto draw(-[ab])/.exec(dispatch)?.[1] ?? '');
         },
         traces: snapshot,
       }),

@@ -23,7 +23,7 @@ import {
   type Ordering,
 } from './render-port.ts';
 import { tableName } from './render-table.ts';
-import type { Fragment } from './table-change.ts';
+import type { Element, Fragment } from './table-change.ts';
 import { TableWishes } from './table-wishes.ts';
 
 export interface NftablesOptions {
@@ -93,7 +93,9 @@ export class NftablesProxy extends RepairingProxy {
     }
     const fragment = state.fragments.of(decision.of);
     const key = `${canonicalIp(flow.destination)} . ${flow.protocol.toLowerCase()} . ${flow.port}`;
-    const elements = (fragment?.elements ?? []).filter((each) => each.key === key);
+    const isAbout = ({ set, key: of }: Element): boolean =>
+      of === key || set === 'shape-chains' || (set !== 'allowed' && of.startsWith(`${key} . `));
+    const elements = (fragment?.elements ?? []).filter(isAbout);
     return state.table.look(elements, fragment?.chains ?? []);
   }
 
@@ -181,7 +183,7 @@ export class NftablesProxy extends RepairingProxy {
   }
 }
 
-const nothing: Fragment = { elements: [], chains: [], affinity: [] };
+const nothing: Fragment = { elements: [], chains: [] };
 
 /** Whether the port has an address of this family. */
 function isServed(port: ProxyPort, { family, nodeAddresses }: Context): boolean {

@@ -6,9 +6,10 @@
 import { setImmediate } from 'node:timers/promises';
 import { isPintleError, PintleError } from '../../../kernel/contract/index.ts';
 import { nftHas, nftList, nftTransaction, nftTry, type NftOptions } from '../../linux/nft.ts';
-import { openNftElements, type NftElements } from '../../linux/nft-elements.ts';
+import { openNftElements, readNumber, type NftElements } from '../../linux/nft-elements.ts';
 import type { NftFamily } from './render-port.ts';
 import {
+  clientSet,
   elementChanges,
   hookNames,
   otherGeneration,
@@ -22,6 +23,7 @@ import {
   type Generation,
   type Leftovers,
 } from './render-table.ts';
+import { numberText } from './shapes.ts';
 import { isElementsOnly, parts, sizeOf, steps, type Chain, type Difference, type Element } from './table-change.ts';
 import type { TableWishes } from './table-wishes.ts';
 
@@ -72,11 +74,9 @@ export class ProxyTable {
     this.#isSound = false;
     await this.#bring(change, this.#generation);
     this.#isSound = true;
-    this.#leftovers = {
-      chains: [...this.#leftovers.chains, ...change.staleChains.map((name) => this.#named(name))],
-      sets: [...this.#leftovers.sets, ...change.staleAffinity],
-      maps: this.#leftovers.maps,
-    };
+    const staleChains = change.staleChains.map((name) => this.#named(name));
+    this.#leftovers = { ...this.#leftovers, chains: [...this.#leftovers.chains, ...staleChains] };
+    if (this.#wishes.takeForgotten()) this.#forgetClients();
     await this.#tidy();
     return changed;
   }
@@ -126,7 +126,7 @@ export class ProxyTable {
 
   /** All that the table should have, by the names of the live generation. */
   #names(): Set<string> {
-    return new Set([...hookNames, ...[...this.#wishes.names()].map((name) => this.#named(name))]);
+    return new Set([...hookNames, clientSet, ...[...this.#wishes.names()].map((name) => this.#named(name))]);
   }
 
   async #bring(change: Difference, generation: Generation): Promise<void> {
@@ -138,9 +138,19 @@ export class ProxyTable {
 
   async #take(step: Difference, generation: Generation): Promise<void> {
     if (!isElementsOnly(step)) return this.#run(renderDifference(step, this.family, generation));
+    this.#open().apply(this.family, tableName, elementChanges(step, generation));
+  }
+
+  #open(): NftElements {
     this.#elements ??= openNftElements(this.#options);
     this.#options.onPort?.(this.#elements.port);
-    this.#elements.apply(this.family, tableName, elementChanges(step, generation));
+    return this.#elements;
+  }
+
+  /** An endpoint that comes back is new to all clients. */
+  #forgetClients(): void {
+    // A key is the endpoint's own number and the client's address.
+    this.#open().prune(this.family, tableName, clientSet, (key) => !this.#wishes.hasId(numberText(readNumber(key))));
   }
 
   #run(text: string): Promise<void> {
@@ -149,7 +159,7 @@ export class ProxyTable {
 
   /**
    * Builds everything under the generation that is not live, then switches the hooks to it in one transaction: traffic
-   * meets the old rules or the new ones, never none. Sets of sticky clients have no generation, so they keep their clients.
+   * meets the old rules or the new ones, never none. The clients of affinity have no generation, so they are kept.
    */
   async #build(): Promise<number> {
     this.#isSound = false;
@@ -172,6 +182,8 @@ export class ProxyTable {
     this.#leftovers = pick(await this.#list(), (name) => !keep.has(name));
     const flushes = renderFlushes(this.#leftovers, this.family);
     if (flushes !== '') await nftTry(flushes, this.#options);
+    this.#wishes.takeForgotten();
+    this.#forgetClients();
     await this.#tidy();
     return sizeOf(whole);
   }
@@ -213,7 +225,7 @@ export class ProxyTable {
       objects.flatMap((object) => (object[kind] === undefined ? [] : [String(object[kind]['name'])]));
     const dispatch = objects.filter((object) => object['rule']?.['chain'] === 'nat-prerouting');
     const text = JSON.stringify(dispatch);
-    const live = text.includes('@services-a') ? '-a' : text.includes('@services-b') ? '-b' : undefined;
+    const live = text.includes('"draw-a"') ? '-a' : text.includes('"draw-b"') ? '-b' : undefined;
     return { chains: names('chain'), sets: names('set'), maps: names('map'), live };
   }
 }

@@ -2,13 +2,11 @@
  * One port of one Service as map elements and chains. Pure; the semantics of the proxy are here.
  *
  * The usual case is elements of sets and of maps of data, and nothing else: the n-th endpoint of an address is in the map
- * `slots-n`. Rules that are the same for all draw one (see `drawRules`). No verdict is in a map there: for every verdict that
- * is added the kernel walks all maps of verdicts anew, so its time would grow with the number of services.
+ * `slots-n`. Rules that are the same for all draw one (see `drawRules`). Addresses with more endpoints than `drawnSlots`, and
+ * those with session affinity, are elements too; the chains that they need are by shape (see shapes.ts).
  *
- * Addresses with more endpoints than `drawnSlots` are sent by the map `services` to the chain `pick-N`, which draws a number
- * n below N and goes to the chain `slot-n`, which finds the endpoint in the map `slots-n`. Session affinity needs chains: one
- * a service, one an endpoint. (One map with the number in its key would do, but nft 1.0 mistakes its type when it reads it
- * back.)
+ * No verdict is in a map for a service: for every verdict that is added the kernel walks all maps of verdicts anew, so its time
+ * would grow with the number of services.
  */
 import { createHash } from 'node:crypto';
 import type { ProxyEndpoint, ProxyPort } from '../../../kernel/contract/index.ts';
@@ -21,7 +19,17 @@ import {
   type Context,
   type IpFamily,
 } from '../../linux/service-addresses.ts';
-import { drawnSlots, type AffinitySet, type Chain, type Element, type Fragment, type SlotMap } from './table-change.ts';
+import {
+  dropShape,
+  renderShape,
+  shapeNumber,
+  sizeFor,
+  slotNumber,
+  numberText,
+  toShape,
+  usualShapes,
+} from './shapes.ts';
+import { drawnSlots, type Chain, type Element, type Fragment, type SlotMap } from './table-change.ts';
 
 export type NftFamily = IpFamily;
 
@@ -40,7 +48,6 @@ export function renderCommon({ clusterCidrs, serviceCidrs }: Context): Fragment 
       ...serviceCidrs.map((key) => ({ set: 'service-cidrs', key, data: '' }) as const),
     ],
     chains: [rejectNew, { name: 'masquerade-always%', rules: ['masquerade fully-random'] }],
-    affinity: [],
   };
 }
 
@@ -60,11 +67,16 @@ function drawRules(family: IpFamily, kind: 'slots' | 'local-slots'): string[] {
 
 /** Chains whose rules name the family. */
 export function renderFamilyChains({ family }: Context): Fragment {
+  const shapes = usualShapes.map((shape) => renderShape(shape, family));
   return {
-    elements: [],
+    elements: [dropShape.element, ...shapes.flatMap(({ elements }) => elements)],
     chains: [
-      { name: 'draw%', rules: drawRules(family, 'slots') },
-      { name: 'local-draw%', rules: [...drawRules(family, 'local-slots'), 'drop'] },
+      ...new Map(shapes.flatMap(({ chains }) => chains.map((chain) => [chain.name, chain] as const))).values(),
+      { name: 'draw%', rules: [toShape(family, 'shapes'), ...drawRules(family, 'slots')] },
+      {
+        name: 'local-draw%',
+        rules: [toShape(family, 'local-shapes'), ...drawRules(family, 'local-slots'), 'drop'],
+      },
       {
         // Pods and the node itself are not "external": they reach all endpoints, as through the cluster address.
         name: 'external-local%',
@@ -79,11 +91,8 @@ export function renderFamilyChains({ family }: Context): Fragment {
         rules: [`${family} saddr @cluster-cidrs% return`, 'fib saddr type local masquerade fully-random'],
       },
     ],
-    affinity: [],
   };
 }
-
-const hash = (text: string): string => createHash('sha256').update(text).digest('hex').slice(0, 16);
 
 interface Endpoint {
   readonly address: string;
@@ -93,17 +102,10 @@ interface Endpoint {
 /** "10.244.1.2 . 8080": as the slot maps have it. */
 const slotOf = ({ address, port }: Endpoint): string => `${address} . ${port}`;
 
-/** The rule that goes to one of `chains`, each as likely. */
-function draw(chains: readonly string[]): string {
-  if (chains.length === 1) return `goto ${chains[0]}`;
-  const targets = chains.map((chain, index) => `${index} : goto ${chain}`);
-  return `numgen random mod ${chains.length} vmap { ${targets.join(', ')} }`;
-}
-
 class PortRenderer {
   readonly elements: Element[] = [];
-  readonly chains = new Map<string, readonly string[]>();
-  readonly affinity: AffinitySet[] = [];
+  readonly chains = new Map<string, Chain>();
+  readonly #ids = new Map<string, string>();
   readonly #keys = new Set<string>();
   readonly #port: ProxyPort;
   readonly #context: Context;
@@ -152,6 +154,10 @@ class PortRenderer {
     this.elements.push({ set, key, data });
   }
 
+  #once(element: Element): void {
+    if (!this.#isTaken(`${element.set} ${element.key}`)) this.elements.push(element);
+  }
+
   /** Of two addresses of a port that are one, the first counts. */
   #isTaken(key: string): boolean {
     if (this.#keys.has(key)) return true;
@@ -164,103 +170,53 @@ class PortRenderer {
     const isLocal = this.#port.internalPolicy === 'Local';
     const list = isLocal ? this.#local : this.#all;
     if (this.#all.length === 0) this.#element('no-endpoints', key);
-    else if (list.length === 0) this.#element('services', key, 'drop');
-    else this.#send(key, isLocal ? 'internal' : 'all', list);
+    else if (list.length === 0) this.#element('shapes', key, dropShape.number);
+    else this.#send(key, list);
   }
 
   #external(key: string): void {
     if (this.#isTaken(key)) return;
     if (this.#all.length === 0) return this.#element('no-endpoints', key);
-    if (this.#port.externalPolicy === 'Cluster') {
-      this.#send(key, 'all', this.#all);
-      return this.#element('masquerade-always', key);
-    }
+    this.#send(key, this.#all);
+    if (this.#port.externalPolicy === 'Cluster') return this.#element('masquerade-always', key);
     this.#element('masquerade-node', key);
-    if (this.#isDrawn(this.#all) && this.#isDrawn(this.#local)) {
-      this.#slots(key, 'slots', this.#all);
-      this.#slots(key, 'local-slots', this.#local);
-      return this.#element('external-local', key);
-    }
-    // As the chain `external-local`.
-    const all = this.#picker(key, 'all', this.#all);
-    const local = this.#local.length === 0 ? 'drop' : `goto ${this.#picker(key, 'local', this.#local)}`;
-    const name = this.#hasAffinity
-      ? `external-service-${this.#hash()}%`
-      : `external-${this.#all.length}-${this.#local.length}%`;
-    this.chains.set(name, [
-      `${this.#context.family} saddr @cluster-cidrs% goto ${all}`,
-      `fib saddr type local goto ${all}`,
-      local,
-    ]);
-    this.#element('services', key, `goto ${name}`);
+    this.#send(key, this.#local, true);
+    this.#element('external-local', key);
   }
 
-  #send(key: string, kind: 'all' | 'internal', list: readonly string[]): void {
-    if (this.#isDrawn(list)) this.#slots(key, 'slots', list);
-    else this.#element('services', key, `goto ${this.#picker(key, kind, list)}`);
-  }
-
-  #isDrawn(list: readonly string[]): boolean {
-    return !this.#hasAffinity && list.length <= drawnSlots;
-  }
-
-  #slots(key: string, kind: 'slots' | 'local-slots', list: readonly string[]): void {
-    for (const [index, slot] of list.entries()) this.#element(`${kind}-${index}`, key, slot);
-  }
-
-  get #hasAffinity(): boolean {
-    return this.#port.affinitySeconds !== undefined;
-  }
-
-  /**
-   * The chain that sends to one of `list`. `all` and `internal` are never both used for one key, so both have their slots
-   * in the maps `slots-n`; the local endpoints of an external address have theirs in `local-slots-n`.
-   */
-  #picker(key: string, kind: 'all' | 'internal' | 'local', list: readonly string[]): string {
-    if (this.#hasAffinity) return this.#stickyPicker(kind, list);
-    const { family } = this.#context;
-    const prefix = kind === 'local' ? 'local-' : '';
-    const maps = kind === 'local' ? 'local-slots' : 'slots';
-    this.#slots(key, maps, list);
-    const slots = list.map((_, index) => {
-      const chain = `${prefix}slot-${index}%`;
-      this.chains.set(chain, [toSlot(family, `${maps}-${index}`)]);
-      return chain;
-    });
-    const name = `${prefix}pick-${list.length}%`;
-    this.chains.set(name, [draw(slots)]);
-    return name;
-  }
-
-  #hash(): string {
-    const { namespace, service, name, protocol } = this.#port;
-    return hash(`${namespace}/${service}/${name}/${protocol}`);
-  }
-
-  /** A client that was here within the time-out goes where it went; any other is drawn an endpoint and remembered there. */
-  #stickyPicker(kind: string, list: readonly string[]): string {
-    const { family } = this.#context;
-    const service = this.#hash();
+  /** `isLocal`: to the local endpoints of an external address, whose others are sent to by another call. */
+  #send(key: string, list: readonly string[], isLocal = false): void {
+    const prefix = isLocal ? 'local-' : '';
     const seconds = this.#port.affinitySeconds ?? 0;
-    const endpoints = list.map((slot) => {
-      const id = hash(`${service} ${slot}`);
-      const set = `sticky-${service}-${id}-${seconds}`;
-      const [address = '', port = ''] = slot.split(' . ');
-      const target = family === 'ip' ? `${address}:${port}` : `[${address}]:${port}`;
-      const chain = `endpoint-${service}-${id}%`;
-      this.chains.set(chain, [
-        `update @${set} { ${family} saddr }`,
-        `meta l4proto ${this.#protocol} dnat to ${target}`,
-      ]);
-      if (!this.affinity.some(({ name }) => name === set)) this.affinity.push({ name: set, seconds });
-      return { set, chain };
-    });
-    const name = `service-${kind}-${service}%`;
-    this.chains.set(name, [
-      ...endpoints.map(({ set, chain }) => `${family} saddr @${set} goto ${chain}`),
-      draw(endpoints.map(({ chain }) => chain)),
-    ]);
-    return name;
+    if (list.length === 0) return;
+    if (seconds === 0 && list.length <= drawnSlots) {
+      for (const [index, slot] of list.entries()) this.#element(`${prefix}slots-${index}`, key, slot);
+      return;
+    }
+    const shape = { seconds, size: sizeFor(list.length), isLocal };
+    this.#element(`${prefix}shapes`, key, shapeNumber(shape));
+    const { elements, chains } = renderShape(shape, this.#context.family);
+    for (const element of elements) this.#once(element);
+    for (const chain of chains) this.chains.set(chain.name, chain);
+    for (const [index, slot] of list.entries()) {
+      const number = slotNumber(index, isLocal);
+      const id = seconds === 0 ? number : this.#id(slot);
+      if (seconds > 0) this.#element('ids', `${key} . ${number}`, id);
+      this.#once({ set: 'endpoints', key: `${key} . ${id}`, data: slot });
+    }
+  }
+
+  /** An endpoint's own number: the same after a restart, and another when the time-out is. */
+  #id(slot: string): string {
+    const { namespace, service, name, protocol, affinitySeconds } = this.#port;
+    const known = this.#ids.get(slot);
+    if (known !== undefined) return known;
+    const text = `${namespace}/${service}/${name}/${protocol} ${slot} ${affinitySeconds}`;
+    let number = createHash('sha256').update(text).digest().readUInt32LE();
+    const taken = new Set(this.#ids.values());
+    while (taken.has(numberText(number))) number = (number + 1) >>> 0;
+    this.#ids.set(slot, numberText(number));
+    return numberText(number);
   }
 
   #restrict(key: string, ip: string): void {
@@ -274,8 +230,7 @@ class PortRenderer {
 export function renderPort(port: ProxyPort, context: Context, order: Ordering = keepOrder): Fragment {
   const renderer = new PortRenderer(port, context, order);
   renderer.render();
-  const chains: Chain[] = [...renderer.chains].map(([name, rules]) => ({ name, rules }));
-  return { elements: renderer.elements, chains, affinity: renderer.affinity };
+  return { elements: renderer.elements, chains: [...renderer.chains.values()] };
 }
 
 /** `next` in an order in which those that were in `previous` keep their places as far as possible. */

@@ -1,7 +1,8 @@
 /** The nft text of transactions: the table's maps and hooks, differences, the switch of generations, removal. Pure. */
-import { fixedSets, isSlotMap, type Difference, type Element, type SetName } from './table-change.ts';
+import { isSlotMap, setNames, type Difference, type Element, type SetName } from './table-change.ts';
 import type { NftElementChange } from '../../linux/nft-elements.ts';
 import type { NftFamily } from './render-port.ts';
+import { forgetNumber } from './shapes.ts';
 
 export const tableName = 'pintle-proxy';
 export type Generation = '-a' | '-b';
@@ -27,8 +28,15 @@ function definitionOf(set: SetName, family: NftFamily): string {
   const key = `${address} . inet_proto . inet_service`;
   if (isSlotMap(set)) return `map NAME { type ${key} : ${address} . inet_service; }`;
   switch (set) {
-    case 'services':
-      return `map NAME { type ${key} : verdict; }`;
+    case 'shapes':
+    case 'local-shapes':
+      return `map NAME { type ${key} : classid; }`;
+    case 'shape-chains':
+      return 'map NAME { type classid : verdict; }';
+    case 'ids':
+      return `map NAME { type ${key} . classid : classid; }`;
+    case 'endpoints':
+      return `map NAME { type ${key} . classid : ${address} . inet_service; }`;
     case 'external-local':
     case 'masquerade-outside':
     case 'masquerade-always':
@@ -48,15 +56,25 @@ function definitionOf(set: SetName, family: NftFamily): string {
   }
 }
 
+/** The set that the packet path fills. It has no generation, so that a rebuild forgets no client. */
+export const clientSet = 'clients';
+
+/** The kernel makes room for them at once: 2 MiB of hash table. */
+const mostClients = 196_608;
+
 /** Makes the table, when missing, and the empty maps and sets of a generation. */
 export function renderSets(family: NftFamily, generation: Generation): string {
-  const lines = fixedSets.map((set) => definitionLine(set, family, generation));
+  const address = family === 'ip' ? 'ipv4_addr' : 'ipv6_addr';
+  const lines = setNames.map((set) => {
+    const [kind = '', rest = ''] = definitionOf(set, family).split(' NAME ');
+    return `add ${kind} ${family} ${tableName} ${set}${generation} ${rest}`;
+  });
+  // What has expired is not found any more; it is cleared away now and then, a walk through the whole table.
+  lines.push(
+    `add set ${family} ${tableName} ${clientSet} ` +
+      `{ type classid . ${address}; flags dynamic,timeout; size ${mostClients}; gc-interval 30s; }`,
+  );
   return `${[`add table ${family} ${tableName}`, ...lines].join('\n')}\n`;
-}
-
-function definitionLine(set: SetName, family: NftFamily, generation: Generation): string {
-  const [kind = '', rest = ''] = definitionOf(set, family).split(' NAME ');
-  return `add ${kind} ${family} ${tableName} ${set}${generation} ${rest}`;
 }
 
 interface Hook {
@@ -83,9 +101,10 @@ function hooksOf(family: NftFamily): readonly Hook[] {
   // A late packet of an endpoint that tracking no longer takes for part of its connection would pass untranslated; its
   // client does not know that sender, and ends the connection.
   const untracked = ['saddr', 'daddr'].map((end) => `ct state invalid ${family} ${end} @cluster-cidrs% drop`);
-  const dispatch = [`${service} vmap @services%`, `${service} @external-local% goto external-local%`, 'goto draw%'];
+  const dispatch = [`${service} @external-local% goto external-local%`, 'goto draw%'];
   // The protocols are named because nft knows the size of proto-dst only then.
-  const asked = `ct status dnat meta l4proto { tcp, udp, sctp } ct original ${family} daddr . meta l4proto . ct original proto-dst`;
+  const translated = 'ct status dnat meta l4proto { tcp, udp, sctp }';
+  const asked = `ct original ${family} daddr . meta l4proto . ct original proto-dst`;
   return [
     { name: 'filter-prerouting', type: 'type filter hook prerouting priority -110', rules: filter },
     { name: 'filter-output', type: 'type filter hook output priority -110', rules: filter },
@@ -98,8 +117,11 @@ function hooksOf(family: NftFamily): readonly Hook[] {
       name: 'nat-postrouting',
       type: 'type nat hook postrouting priority 100',
       rules: [
+        ...forgetNumber(asked).map((rule) => `${translated} ${rule}`),
         `ct status dnat ${family} saddr . ${family} daddr @hairpin% masquerade fully-random`,
-        ...['outside', 'always', 'node'].map((when) => `${asked} @masquerade-${when}% goto masquerade-${when}%`),
+        ...['outside', 'always', 'node'].map(
+          (when) => `${translated} ${asked} @masquerade-${when}% goto masquerade-${when}%`,
+        ),
       ],
     },
   ];
@@ -150,22 +172,17 @@ export function elementChanges({ removed, added }: Difference, generation: Gener
   return [...changes('delete', removed), ...changes('add', added)];
 }
 
-/** One transaction. Stale chains are only emptied: see `renderDeletions`. */
+/** One transaction. Stale chains are left: see `renderDeletions`. */
 export function renderDifference(change: Difference, family: NftFamily, generation: Generation): string {
   const table = `${family} ${tableName}`;
-  const address = family === 'ip' ? 'ipv4_addr' : 'ipv6_addr';
   const named = (name: string): string => name.replaceAll('%', generation);
-  const lines = change.slotMaps.map((set) => definitionLine(set, family, generation));
-  for (const { name, seconds } of change.affinity)
-    lines.push(`add set ${table} ${name} { type ${address}; flags dynamic,timeout; timeout ${seconds}s; }`);
-  for (const { name } of change.chains) lines.push(`add chain ${table} ${named(name)}`);
+  const lines = change.chains.map(({ name }) => `add chain ${table} ${named(name)}`);
   for (const { name, rules } of change.chains) {
     lines.push(`flush chain ${table} ${named(name)}`);
     for (const rule of rules) lines.push(`add rule ${table} ${named(name)} ${named(rule)}`);
   }
   lines.push(...elementLines('delete', change.removed, family, generation));
   lines.push(...elementLines('add', change.added, family, generation));
-  for (const name of change.staleChains) lines.push(`flush chain ${table} ${named(name)}`);
   return lines.length === 0 ? '' : `${lines.join('\n')}\n`;
 }
 
@@ -182,6 +199,8 @@ export interface Leftovers {
 export function renderDeletions({ chains, sets, maps }: Leftovers, family: NftFamily): string {
   const table = `${family} ${tableName}`;
   return [
+    // Chains refer to one another.
+    ...chains.map((name) => `flush chain ${table} ${name}\n`),
     ...chains.map((name) => `delete chain ${table} ${name}\n`),
     ...maps.map((name) => `delete map ${table} ${name}\n`),
     ...sets.map((name) => `delete set ${table} ${name}\n`),

@@ -5,7 +5,11 @@
  * the other generation and then switches the hooks over in one transaction, so that no packet meets half a table.
  */
 const plainSets = [
-  'services',
+  'shapes',
+  'local-shapes',
+  'shape-chains',
+  'ids',
+  'endpoints',
   'external-local',
   'masquerade-outside',
   'masquerade-always',
@@ -24,22 +28,16 @@ export type SetName = (typeof plainSets)[number] | SlotMap;
 
 /** The endpoints of an address with no more than these are drawn by rules that are the same for all. */
 export const drawnSlots = 16;
-/** What every table has. */
-export const fixedSets: readonly SetName[] = [
+/** What every table has, by generations. */
+export const setNames: readonly SetName[] = [
   ...plainSets,
   ...(['slots', 'local-slots'] as const).flatMap((kind) =>
     Array.from({ length: drawnSlots }, (_, index): SlotMap => `${kind}-${index}`),
   ),
 ];
-const fixed: ReadonlySet<SetName> = new Set(fixedSets);
 
 export function isSlotMap(set: SetName): set is SlotMap {
   return set.startsWith('slots-') || set.startsWith('local-slots-');
-}
-
-/** One that the table has only when some address has as many endpoints. */
-export function isExtraSlotMap(set: SetName): set is SlotMap {
-  return isSlotMap(set) && !fixed.has(set);
 }
 
 export interface Element {
@@ -55,12 +53,6 @@ export interface Chain {
   readonly rules: readonly string[];
 }
 
-/** A set that the packet path fills: clients that stick to one endpoint. */
-export interface AffinitySet {
-  readonly name: string;
-  readonly seconds: number;
-}
-
 /**
  * What one port of one Service needs. Fragments may share chains and elements. Of two that have elements about one address,
  * protocol and port, the first has all of them.
@@ -68,90 +60,51 @@ export interface AffinitySet {
 export interface Fragment {
   readonly elements: readonly Element[];
   readonly chains: readonly Chain[];
-  readonly affinity: readonly AffinitySet[];
-}
-
-const sharedPattern = /^(?:local-)?(?:pick|slot)-(\d+)%$|^external-(\d+)-\d+%$/;
-
-/**
- * Chains that any number of services share stay once made: there are few, and removing them would gain nothing. Not so those
- * that draw from very many endpoints: they are large, and each size is used by hardly more than one service.
- */
-export function isShared(chain: string): boolean {
-  const [, one, two] = sharedPattern.exec(chain) ?? [];
-  const size = one ?? two;
-  return size !== undefined && Number(size) <= 64;
 }
 
 export interface Difference {
-  /** Slot maps that are not in the table yet. */
-  readonly slotMaps: readonly SlotMap[];
   readonly removed: readonly Element[];
   readonly added: readonly Element[];
   /** New ones and those whose rules differ. */
   readonly chains: readonly Chain[];
+  /** Nothing leads to them any more when all else is done. */
   readonly staleChains: readonly string[];
-  readonly affinity: readonly AffinitySet[];
-  readonly staleAffinity: readonly string[];
 }
 
 const isRangeSet = (set: SetName): boolean => set === 'cluster-cidrs' || set === 'service-cidrs';
 
-/** Whether elements are all that changes, and none is a range of addresses alone. */
-export function isElementsOnly(change: Difference): boolean {
-  return (
-    change.slotMaps.length + change.chains.length + change.staleChains.length + change.affinity.length === 0 &&
-    [...change.removed, ...change.added].every(({ set }) => !isRangeSet(set))
-  );
+/** Whether nothing is to be added but elements, none of them a range of addresses alone. */
+export function isElementsOnly({ chains, removed, added }: Difference): boolean {
+  return chains.length === 0 && [...removed, ...added].every(({ set }) => !isRangeSet(set));
 }
 
-/**
- * A part in the steps in which it is cheapest: what leads nowhere yet, elements alone, what nothing leads to any more. Each
- * leaves every service address whole.
- */
+/** A part in the steps in which it is cheapest, each of which leaves every service address whole: chains, elements alone. */
 export function* steps(part: Difference): Generator<Difference> {
-  const { removed, added, staleChains, staleAffinity } = part;
+  const { removed, added, chains } = part;
   const elements = { ...noChange, removed, added };
-  if (isElementsOnly(part) || !isElementsOnly(elements) || removed.length + added.length === 0) {
+  if (chains.length === 0 || !isElementsOnly(elements) || removed.length + added.length === 0) {
     yield part;
     return;
   }
-  yield { ...part, removed: [], added: [], staleChains: [], staleAffinity: [] };
+  yield { ...noChange, chains };
   yield elements;
-  if (staleChains.length > 0) yield { ...noChange, staleChains, staleAffinity };
 }
 
-const noChange: Difference = {
-  slotMaps: [],
-  removed: [],
-  added: [],
-  chains: [],
-  staleChains: [],
-  affinity: [],
-  staleAffinity: [],
-};
+const noChange: Difference = { removed: [], added: [], chains: [], staleChains: [] };
 
-export function sizeOf(change: Difference): number {
-  return (
-    change.slotMaps.length +
-    change.removed.length +
-    change.added.length +
-    change.chains.length +
-    change.staleChains.length +
-    change.affinity.length +
-    change.staleAffinity.length
-  );
+export function sizeOf({ removed, added, chains, staleChains }: Difference): number {
+  return removed.length + added.length + chains.length + staleChains.length;
 }
 
 /** The address, protocol and port that an element is about; elements of one such key change in one transaction. */
 export function groupOf({ set, key }: Element): string {
-  if (set === 'hairpin' || set === 'cluster-ips' || isRangeSet(set)) return '';
+  if (set === 'hairpin' || set === 'cluster-ips' || set === 'shape-chains' || isRangeSet(set)) return '';
   return key.split(' . ', 3).join(' . ');
 }
 
 /**
  * Cuts a large difference into parts of about `limit` elements, each of which leaves every service address whole. Chains
- * come with the first part, the flush of stale ones with the last.
+ * come with the first part.
  */
 export function* parts(change: Difference, limit: number): Generator<Difference> {
   if (change.removed.length + change.added.length <= limit) {
@@ -169,13 +122,7 @@ export function* parts(change: Difference, limit: number): Generator<Difference>
   for (const element of change.removed) groupFor(element).removed.push(element);
   const common = groups.get('');
   groups.delete('');
-  yield {
-    ...noChange,
-    slotMaps: change.slotMaps,
-    chains: change.chains,
-    affinity: change.affinity,
-    added: common?.added ?? [],
-  };
+  yield { ...noChange, chains: change.chains, added: common?.added ?? [] };
   let removed: Element[] = [];
   let added: Element[] = [];
   for (const group of groups.values()) {
@@ -187,5 +134,5 @@ export function* parts(change: Difference, limit: number): Generator<Difference>
     added = [];
   }
   removed.push(...(common?.removed ?? []));
-  yield { ...noChange, removed, added, staleChains: change.staleChains, staleAffinity: change.staleAffinity };
+  yield { ...noChange, removed, added };
 }

@@ -4,17 +4,13 @@
  */
 import { Claims } from '../../linux/claims.ts';
 import {
-  fixedSets,
   groupOf,
-  isExtraSlotMap,
-  isShared,
-  type AffinitySet,
+  setNames,
   type Chain,
   type Difference,
   type Element,
   type Fragment,
   type SetName,
-  type SlotMap,
 } from './table-change.ts';
 
 /** Elements as text, one a line: what is claimed at once, as it must not be mixed with another's. */
@@ -42,24 +38,24 @@ function* bundles({ elements }: Fragment): Generator<readonly [string, readonly 
   yield* groups;
 }
 
+const idsOf = ({ elements }: Fragment): string[] => elements.filter(({ set }) => set === 'ids').map(({ data }) => data);
+
 export class TableWishes {
   readonly #elements = new Claims<string>();
   readonly #chains = new Claims<string>();
-  readonly #affinity = new Claims<number>();
-  /** Shared chains and further slot maps that the table has: they stay when nobody needs them any more. */
-  readonly #sharedChains = new Map<string, string>();
-  readonly #slotMaps = new Set<SlotMap>();
+  /** Endpoints' own numbers, where there is affinity. */
+  readonly #ids = new Claims<true>();
 
   claim(fragment: Fragment): void {
     for (const [group, elements] of bundles(fragment)) this.#elements.add(fragment, group, bundleOf(elements));
     for (const { name, rules } of fragment.chains) this.#chains.add(fragment, name, rules.join('\n'));
-    for (const { name, seconds } of fragment.affinity) this.#affinity.add(fragment, name, seconds);
+    for (const id of idsOf(fragment)) this.#ids.add(fragment, id, true);
   }
 
   release(fragment: Fragment): void {
     for (const [group] of bundles(fragment)) this.#elements.remove(fragment, group);
     for (const { name } of fragment.chains) this.#chains.remove(fragment, name);
-    for (const { name } of fragment.affinity) this.#affinity.remove(fragment, name);
+    for (const id of idsOf(fragment)) this.#ids.remove(fragment, id);
   }
 
   /** Since the last taking. */
@@ -75,59 +71,34 @@ export class TableWishes {
       // An element's data cannot be changed in place: it is removed and added in one transaction.
       removed.push(...old.values());
     }
-    const slotMaps = this.#newSlotMaps(added);
     const [chains, staleChains]: [Chain[], string[]] = [[], []];
     for (const { key: name, after } of this.#chains.takeChanges()) {
-      if (after === undefined) {
-        if (!isShared(name)) staleChains.push(name);
-        continue;
-      }
-      if (this.#sharedChains.get(name) === after) continue;
-      if (isShared(name)) this.#sharedChains.set(name, after);
-      chains.push({ name, rules: after.split('\n') });
+      if (after === undefined) staleChains.push(name);
+      else chains.push({ name, rules: after.split('\n') });
     }
-    const [affinity, staleAffinity]: [AffinitySet[], string[]] = [[], []];
-    for (const { key: name, before, after } of this.#affinity.takeChanges()) {
-      if (after === undefined) staleAffinity.push(name);
-      else if (before === undefined) affinity.push({ name, seconds: after });
-    }
-    return { slotMaps, removed, added, chains, staleChains, affinity, staleAffinity };
+    return { removed, added, chains, staleChains };
+  }
+
+  /** Whether endpoints with affinity went since the last call. */
+  takeForgotten(): boolean {
+    return this.#ids.takeChanges().some(({ after }) => after === undefined);
+  }
+
+  hasId(id: string): boolean {
+    return this.#ids.get(id) === true;
   }
 
   /** All of it, for a table that is built anew. */
   takeWhole(): Difference {
-    this.#sharedChains.clear();
-    this.#slotMaps.clear();
-    for (const claims of [this.#elements, this.#chains, this.#affinity]) claims.skipChanges();
+    for (const claims of [this.#elements, this.#chains]) claims.skipChanges();
     const added: Element[] = [];
     for (const [, bundle] of this.#elements.entries()) added.push(...elementsIn(bundle));
-    const chains: Chain[] = [];
-    for (const [name, rules] of this.#chains.entries()) {
-      if (isShared(name)) this.#sharedChains.set(name, rules);
-      chains.push({ name, rules: rules.split('\n') });
-    }
-    const affinity = [...this.#affinity.entries()].map(([name, seconds]) => ({ name, seconds }));
-    const slotMaps = this.#newSlotMaps(added);
-    return { slotMaps, removed: [], added, chains, staleChains: [], affinity, staleAffinity: [] };
+    const chains = [...this.#chains.entries()].map(([name, rules]) => ({ name, rules: rules.split('\n') }));
+    return { removed: [], added, chains, staleChains: [] };
   }
 
-  /** Sets, maps and chains that the table has by now; a name ends in "%" where a generation has its own. */
+  /** Sets, maps and chains that each generation of the table has; all of the names end in "%". */
   names(): Set<string> {
-    return new Set([
-      ...[...fixedSets, ...this.#slotMaps].map((name) => `${name}%`),
-      ...this.#chains.keys(),
-      ...this.#sharedChains.keys(),
-      ...this.#affinity.keys(),
-    ]);
-  }
-
-  #newSlotMaps(added: readonly Element[]): SlotMap[] {
-    const made: SlotMap[] = [];
-    for (const { set } of added) {
-      if (!isExtraSlotMap(set) || this.#slotMaps.has(set)) continue;
-      this.#slotMaps.add(set);
-      made.push(set);
-    }
-    return made;
+    return new Set([...setNames.map((name) => `${name}%`), ...this.#chains.keys()]);
   }
 }

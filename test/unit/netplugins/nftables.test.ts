@@ -6,11 +6,11 @@ import { PortFragments } from '../../../netplugins/linux/port-fragments.ts';
 import { rangesOf, usable, type Context } from '../../../netplugins/linux/service-addresses.ts';
 import { affectedTargets, staleFlows, udpTargetsOf } from '../../../netplugins/linux/udp-flows.ts';
 import { renderFamilyChains, renderPort, stableOrder } from '../../../netplugins/proxies/nftables/render-port.ts';
+import { renderShape, sizeFor } from '../../../netplugins/proxies/nftables/shapes.ts';
 import { elementChanges, renderDifference, renderSwitch } from '../../../netplugins/proxies/nftables/render-table.ts';
 import {
   drawnSlots,
   isElementsOnly,
-  isShared,
   parts,
   sizeOf,
   steps,
@@ -68,24 +68,62 @@ test('a cluster address with two endpoints: elements only', (t) => {
 
 const many = Array.from({ length: drawnSlots + 1 }, (_, index) => ({ ...remote, address: `10.244.3.${index}` }));
 
-test('as many endpoints as the rules for all draw from need no chain; one more has a chain for that number', (t) => {
+test('as many endpoints as the rules for all draw from are elements; so is one more, of a shape', (t) => {
   const most = renderPort(port({ endpoints: many.slice(1) }), context);
   t.deepEqual(most.chains, []);
-  t.false(most.elements.some(({ data }) => data.startsWith('goto')));
-  const more = renderPort(port({ endpoints: many }), context);
-  t.true(elements(port({ endpoints: many })).includes('services: 10.96.0.1 . tcp . 80 = goto pick-17%'));
-  t.is(more.chains.length, 18);
-  t.deepEqual(more.chains[0], {
-    name: 'slot-0%',
-    rules: ['dnat ip to ip daddr . meta l4proto . th dport map @slots-0%'],
-  });
-  t.regex(more.chains.at(-1)?.rules[0] ?? '', /^numgen random mod 17 vmap \{ 0 : goto slot-0%, 1 : goto slot-1%, /);
-  t.deepEqual(wishesOf(more).takeWhole().slotMaps, ['slots-16'], 'the others are there');
+  t.false(most.elements.some(({ set }) => set === 'shapes'));
+  const more = elements(port({ endpoints: many }));
+  t.true(more.includes('shapes: 10.96.0.1 . tcp . 80 = 0:a'));
+  t.true(more.includes('shape-chains: 0:a = goto pick-32%'));
+  t.deepEqual(
+    more.filter((one) => one.startsWith('endpoints: ')),
+    many.map(({ address }, slot) => `endpoints: 10.96.0.1 . tcp . 80 . 1:${slot.toString(16)} = ${address} . 8080`),
+  );
+  const usual = wishesOf(renderFamilyChains(context));
+  usual.takeWhole();
+  usual.claim(renderPort(port({ endpoints: many, affinitySeconds: 10_800, nodePort: 30080 }), context));
+  t.true(isElementsOnly(usual.takeChange()), 'its chains are there before it');
+});
+
+/** How often a chain draws each of `count` slots: of all packets. */
+function odds(rules: readonly string[], count: number): number[] {
+  const drawn = Array.from({ length: count }, () => 0);
+  let left = 1;
+  for (const rule of rules) {
+    const [, from] = /numgen random mod (\d+) offset 65536/.exec(rule) ?? [];
+    const [, one = '1'] = /^numgen random mod (\d+) 0 /.exec(rule) ?? [];
+    const slots = from === undefined ? [Number.parseInt(/set 1:(\w+)/.exec(rule)?.[1] ?? '', 16)] : drawn.keys();
+    const each = left / Number(from ?? one);
+    // A slot that the address does not have is passed over.
+    for (const slot of [...slots].filter((slot) => slot < Math.min(count, Number(from ?? count)))) {
+      drawn[slot]! += each;
+      left -= each;
+    }
+  }
+  return drawn;
+}
+
+test('a shape draws each endpoint about as often, and nobody is left over', (t) => {
+  for (const [seconds, name] of [
+    [0, 'pick'],
+    [60, 'find'],
+  ] as const)
+    for (const count of [1, 2, 15, 16, 17, 31, 32, 33, 40, 64, 100]) {
+      const shape = { seconds, size: sizeFor(count), isLocal: false };
+      if (shape.size === drawnSlots && seconds === 0) continue;
+      const chain = renderShape(shape, 'ip').chains.find((one) => one.name === `${name}-${shape.size}%`);
+      const drawing = chain?.rules.filter((rule) => !rule.includes('@clients')) ?? [];
+      const shares = odds(drawing, count);
+      t.true(Math.abs(shares.reduce((sum, share) => sum + share) - 1) < 1e-9, 'nobody is left over');
+      for (const [slot, share] of shares.entries())
+        t.true(Math.abs(share * count - 1) < (count > drawnSlots ? 0.01 : 1e-9), `slot ${slot} of ${count}: ${share}`);
+    }
 });
 
 test('the rules for all draw each endpoint of an address as often, however many it has', (t) => {
   const draw = renderFamilyChains(context).chains.find(({ name }) => name === 'draw%')?.rules ?? [];
-  const tries = draw.map((rule) => {
+  t.is(draw[0], 'meta priority set ip daddr . meta l4proto . th dport map @shapes% meta priority vmap @shape-chains%');
+  const tries = draw.slice(1).map((rule) => {
     const [, odds = '1', slot = ''] = /^(?:numgen random mod (\d+) 0 )?dnat .* map @slots-(\d+)%$/.exec(rule) ?? [];
     return { odds: 1 / Number(odds), slot: Number(slot) };
   });
@@ -112,7 +150,12 @@ test('of two addresses of a port that are one, the first counts', (t) => {
 test('no endpoints: refused; none left by the local policy: dropped', (t) => {
   t.true(elements(port({ endpoints: [] })).includes('no-endpoints: 10.96.0.1 . tcp . 80'));
   t.true(
-    elements(port({ internalPolicy: 'Local', endpoints: [remote] })).includes('services: 10.96.0.1 . tcp . 80 = drop'),
+    elements(port({ internalPolicy: 'Local', endpoints: [remote] })).includes('shapes: 10.96.0.1 . tcp . 80 = 0:1'),
+  );
+  t.true(
+    renderFamilyChains(context).elements.some(
+      ({ set, key, data }) => `${set} ${key} ${data}` === 'shape-chains 0:1 drop',
+    ),
   );
   t.true(elements(port({ internalPolicy: 'Local', endpoints: [] })).includes('no-endpoints: 10.96.0.1 . tcp . 80'));
 });
@@ -120,9 +163,9 @@ test('no endpoints: refused; none left by the local policy: dropped', (t) => {
 test('an external local policy keeps the client, but not for pods and the node', (t) => {
   const one = port({ clusterIps: [], nodePort: 30080, externalPolicy: 'Local' });
   t.deepEqual(elements(one).slice(1), [
-    'masquerade-node: 192.168.0.1 . tcp . 30080',
     'slots-0: 192.168.0.1 . tcp . 30080 = 10.244.1.2 . 8080',
     'slots-1: 192.168.0.1 . tcp . 30080 = 10.244.2.2 . 8080',
+    'masquerade-node: 192.168.0.1 . tcp . 30080',
     'local-slots-0: 192.168.0.1 . tcp . 30080 = 10.244.1.2 . 8080',
     'external-local: 192.168.0.1 . tcp . 30080',
   ]);
@@ -134,12 +177,13 @@ test('an external local policy keeps the client, but not for pods and the node',
   ]);
   t.is(common.find(({ name }) => name === 'local-draw%')?.rules.at(-1), 'drop', 'none is here');
   const large = { ...one, endpoints: [local, ...many] };
-  t.true(elements(large).includes('services: 192.168.0.1 . tcp . 30080 = goto external-18-1%'));
-  t.deepEqual(renderPort(large, context).chains.find(({ name }) => name === 'external-18-1%')?.rules, [
-    'ip saddr @cluster-cidrs% goto pick-18%',
-    'fib saddr type local goto pick-18%',
-    'goto local-pick-1%',
-  ]);
+  const external = elements(large).filter((one) => / 192\.168\.0\.1 /.test(one));
+  t.true(external.includes('shapes: 192.168.0.1 . tcp . 30080 = 0:a'));
+  t.true(external.includes('local-slots-0: 192.168.0.1 . tcp . 30080 = 10.244.1.2 . 8080'));
+  t.true(external.includes('external-local: 192.168.0.1 . tcp . 30080'));
+  const most = { ...one, endpoints: many.map((each) => ({ ...each, local: true })) };
+  t.true(elements(most).includes('local-shapes: 192.168.0.1 . tcp . 30080 = 0:b'));
+  t.true(elements(most).includes('endpoints: 192.168.0.1 . tcp . 30080 . 2:0 = 10.244.3.0 . 8080'));
 });
 
 test('source ranges: of the family, none inside another, the balancer address itself when the node is allowed', (t) => {
@@ -168,17 +212,62 @@ test('what is no address never reaches nft', (t) => {
   t.deepEqual(found, []);
 });
 
-test('session affinity: one chain a service, one chain and one set an endpoint', (t) => {
-  const { chains, affinity } = renderPort(port({ affinitySeconds: 60 }), context);
-  t.is(affinity.length, 2);
-  t.true(affinity.every(({ name, seconds }) => seconds === 60 && name.endsWith('-60')));
-  const [first, second, service] = chains;
-  t.deepEqual(first?.rules, [`update @${affinity[0]?.name} { ip saddr }`, 'meta l4proto tcp dnat to 10.244.1.2:8080']);
-  t.deepEqual(service?.rules, [
-    `ip saddr @${affinity[0]?.name} goto ${first?.name}`,
-    `ip saddr @${affinity[1]?.name} goto ${second?.name}`,
-    `numgen random mod 2 vmap { 0 : goto ${first?.name}, 1 : goto ${second?.name} }`,
+const idsOf = (one: ProxyPort): string[] =>
+  renderPort(one, context).elements.flatMap(({ set, data }) => (set === 'ids' ? [data] : []));
+
+test('session affinity: an endpoint has a number of its own, the same at each address; chains are by time-out', (t) => {
+  const sticky = port({ affinitySeconds: 60, nodePort: 30080, externalPolicy: 'Local' });
+  const ids = idsOf(sticky);
+  t.deepEqual([ids.length, new Set(ids).size], [5, 2], 'two addresses, and the local endpoint of one');
+  const [first, second] = ids;
+  t.deepEqual(
+    elements(sticky).filter((one) => one.includes('10.96.0.1 . ')),
+    [
+      'shapes: 10.96.0.1 . tcp . 80 = 0:f08',
+      `ids: 10.96.0.1 . tcp . 80 . 1:0 = ${first}`,
+      `endpoints: 10.96.0.1 . tcp . 80 . ${first} = 10.244.1.2 . 8080`,
+      `ids: 10.96.0.1 . tcp . 80 . 1:1 = ${second}`,
+      `endpoints: 10.96.0.1 . tcp . 80 . ${second} = 10.244.2.2 . 8080`,
+      'masquerade-outside: 10.96.0.1 . tcp . 80',
+    ],
+  );
+  t.deepEqual(
+    elements(sticky).filter((one) => one.startsWith('shape-chains')),
+    ['shape-chains: 0:f08 = goto sticky-60-16%', 'shape-chains: 0:f09 = goto local-sticky-60-16%'],
+  );
+  t.deepEqual(renderPort(sticky, context).chains.find(({ name }) => name === 'sticky-60-16%')?.rules, [
+    'jump find-16%',
+    'update @clients { meta priority . ip saddr timeout 60s }',
+    'dnat ip to ip daddr . meta l4proto . th dport . meta priority map @endpoints%',
   ]);
+  t.deepEqual(idsOf({ ...sticky, endpoints: [remote] }), [second, second], 'whatever others there are');
+  for (const other of [{ affinitySeconds: 61 }, { service: 'other' }, { name: 'other' }, { protocol: 'UDP' } as const])
+    t.false(idsOf({ ...sticky, ...other }).includes(first!), JSON.stringify(other));
+});
+
+test('two endpoints of one Service never have one number', (t) => {
+  const numbers = new Map<string, ProxyEndpoint>();
+  for (let index = 0; ; index += 1) {
+    const next = { ...remote, address: `10.${index >> 16}.${(index >> 8) & 255}.${index & 255}` };
+    const [id = ''] = idsOf(port({ affinitySeconds: 60, endpoints: [next] }));
+    const twin = numbers.get(id);
+    numbers.set(id, next);
+    if (twin === undefined) continue;
+    const together = idsOf(port({ affinitySeconds: 60, endpoints: [twin, next] }));
+    t.is(new Set(together).size, 2);
+    return t.is(together[0], id);
+  }
+});
+
+test('endpoints with affinity that went are told once, and not those that another needs', (t) => {
+  const one = renderPort(port({ affinitySeconds: 60 }), context);
+  const two = renderPort(port({ affinitySeconds: 60, endpoints: [local] }), context);
+  const wishes = wishesOf(one);
+  const [kept = '', lost = ''] = idsOf(port({ affinitySeconds: 60 }));
+  t.false(wishes.takeForgotten());
+  t.true(replace(wishes, one, two).takeForgotten());
+  t.false(wishes.takeForgotten());
+  t.deepEqual([wishes.hasId(kept), wishes.hasId(lost)], [true, false]);
 });
 
 test('usable endpoints: the ready; else those that terminate and serve', (t) => {
@@ -231,14 +320,21 @@ test('a difference is its own inverse, and nothing for equal fragments', (t) => 
   const sorted = (list: readonly object[]): string[] => list.map((one) => JSON.stringify(one)).sort();
   t.deepEqual(sorted(there.added), sorted(back.removed));
   t.deepEqual(sorted(there.removed), sorted(back.added));
-  t.true(isShared('pick-3%') && isShared('external-2-1%') && !isShared('service-all-ab%') && !isShared('pick-500%'));
-  const large = renderPort(port({ endpoints: many }), context);
-  const grown = replace(wishes, one, large).takeChange();
-  t.deepEqual([grown.slotMaps, grown.chains.length], [['slots-16'], 18]);
-  t.deepEqual(replace(wishes, large, one).takeChange().staleChains, []);
-  const again = replace(wishes, one, large).takeChange();
-  t.deepEqual([again.chains, again.slotMaps], [[], []], 'shared chains and maps stay');
-  t.true(wishes.names().has('pick-17%'));
+  const sticky = renderPort(port({ affinitySeconds: 60 }), context);
+  const other = renderPort(port({ affinitySeconds: 60, service: 'other', clusterIps: ['10.96.0.2'] }), context);
+  const grown = replace(wishes, one, sticky).takeChange();
+  t.deepEqual(
+    grown.chains.map(({ name }) => name),
+    ['find-16%', 'sticky-60-16%'],
+  );
+  wishes.claim(other);
+  t.deepEqual(wishes.takeChange().chains, [], 'another of the shape needs no chain');
+  t.deepEqual(replace(wishes, sticky, one).takeChange().staleChains, []);
+  t.true(wishes.names().has('sticky-60-16%'));
+  wishes.release(other);
+  const gone = wishes.takeChange();
+  t.deepEqual(gone.staleChains, ['find-16%', 'sticky-60-16%'], 'the last of the shape takes them along');
+  t.true(gone.removed.some(({ set }) => set === 'shape-chains'));
 });
 
 test('two services that claim one address: the first has it', (t) => {
@@ -297,6 +393,8 @@ test('what goes to the kernel as elements is laid out as nft lays it out', (t) =
     `38000180${key}200002801c00028008000100fffffffc0d000200${Buffer.from('pick-1-b').toString('hex')}00000000`,
   );
   t.is(hex('10.96.0.1 . tcp . 80', '10.244.1.2 . 8080'), `28000180${key}100002800c0001000af401021f900000`);
+  const numbered = '18000180140001000a6000010600000000500000301a0a00';
+  t.is(hex('10.96.0.1 . tcp . 80 . a:1a30', '0:a'), `28000180${numbered}0c000280080001000a000000`);
   t.is(hex('10.244.1.2 . 10.244.1.2'), '14000180100001800c0001000af401020af40102');
   const range = hex('10.96.0.1 . udp . 53 . 192.0.2.128/25', '', true);
   t.true(range.endsWith('1800' + '0a80140001000a6000011100000000350000c00002ff'), range);
@@ -304,8 +402,8 @@ test('what goes to the kernel as elements is laid out as nft lays it out', (t) =
   t.true(hex('fd96::1 . tcp . 80 . fd00::/8', '', true).endsWith(`fd${'f'.repeat(30)}`));
 });
 
-test('elements alone need no nft; chains, new maps and plain ranges do', (t) => {
-  t.false(isElementsOnly(wishesOf(renderPort(port({ endpoints: many }), context)).takeWhole()), 'chains and a map');
+test('elements alone need no nft; chains and plain ranges do', (t) => {
+  t.false(isElementsOnly(wishesOf(renderPort(port({ endpoints: many }), context)).takeWhole()), 'a chain');
   const wishes = wishesOf(renderPort(port(), context));
   t.true(isElementsOnly(wishes.takeWhole()));
   const more = renderPort(port({ service: 'more', clusterIps: ['10.96.0.2'] }), context);
@@ -324,20 +422,15 @@ test('elements alone need no nft; chains, new maps and plain ranges do', (t) => 
   t.false(isElementsOnly({ ...change, added: [{ set: 'cluster-cidrs', key: '10.0.0.0/8', data: '' }] }));
 });
 
-test('a change is made in steps: chains that nothing leads to, elements alone, chains that nothing leads to any more', (t) => {
+test('a change is made in steps: chains that nothing leads to yet, then elements alone', (t) => {
   const sticky = renderPort(port({ affinitySeconds: 60 }), context);
   const wishes = wishesOf(sticky);
   const made = [...steps(wishes.takeWhole())];
   t.deepEqual(made.map(isElementsOnly), [false, true]);
-  t.true(made[0]!.chains.length > 0 && made[0]!.affinity.length > 0 && made[0]!.added.length === 0);
+  t.true(made[0]!.chains.length > 0 && made[0]!.added.length === 0);
   const change = replace(wishes, sticky, renderPort(port({ endpoints: many }), context)).takeChange();
-  const taken = [...steps(change)];
-  t.deepEqual(taken.map(isElementsOnly), [false, true, false]);
-  t.deepEqual(taken[2]!.staleChains, change.staleChains);
-  t.is(
-    sizeOf(change),
-    taken.reduce((sum, step) => sum + sizeOf(step), 0),
-  );
+  t.deepEqual([...steps(change)].map(isElementsOnly), [false, true]);
+  t.deepEqual(change.staleChains, ['find-16%', 'sticky-60-16%']);
   const range = { ...change, added: [...change.added, { set: 'cluster-cidrs', key: '10.0.0.0/8', data: '' } as const] };
   t.deepEqual([...steps(range)], [range], 'a plain range is for nft, and so is all that comes with it');
 });
@@ -384,7 +477,7 @@ test('the switch names one generation only and flushes before it adds', (t) => {
   t.notRegex(text, /%|-a /);
   t.regex(
     text,
-    /flush chain ip6 pintle-proxy nat-prerouting\nadd rule ip6 pintle-proxy nat-prerouting ip6 daddr \. meta l4proto \. th dport vmap @services-b\n/,
+    /flush chain ip6 pintle-proxy nat-prerouting\nadd rule ip6 pintle-proxy nat-prerouting ip6 daddr \. meta l4proto \. th dport @external-local-b goto external-local-b\n/,
   );
 });
 
