@@ -94,8 +94,9 @@ const shape = (text: string): string => {
     .replaceAll(/^\d+: /gm, '')
     .replaceAll(/([0-9a-f]{2}:){5}[0-9a-f]{2}/g, 'MAC')
     .replaceAll(/-[ab]\b/g, '-g')
-    // Where an element stands in its list is no difference.
+    // Where an element stands in its list is no difference; of short ones there are several in a line.
     .replaceAll(/elements = \{ ?/g, '')
+    .replaceAll(/, \b/g, '\n')
     .replaceAll(/\s*[,}]\s*$/gm, '')
     .replaceAll(/^\s+/gm, '')
     .split('\n')
