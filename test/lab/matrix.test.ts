@@ -89,9 +89,17 @@ async function ask(from: Place, host: string, port: number, bytes?: number): Pro
 for (const attachment of attachmentNames)
   for (const overlay of overlayNames) {
     const name = `${attachment} x ${overlay} x nftables`;
+    // The four tests of a combination follow each other on one network.
+    const undo: (() => unknown)[] = [];
+    const takeDown = async (): Promise<void> => {
+      for (const one of undo.splice(0).reverse()) await one();
+    };
+    let made: ReturnType<typeof setUp> | undefined;
+    const network = () => (made ??= setUp({ teardown: (one) => undo.push(one) }, { attachment, overlay }));
+    test.after.always(`${name}: nothing is there any more`, takeDown);
 
     test(`${name}: pods of one node and of two, small and large packets, IPv4 and IPv6`, async (t) => {
-      const { one, two, neighbour } = await setUp(t, { attachment, overlay });
+      const { one, two, neighbour } = await network();
       const [near, near6] = neighbour.ips as [string, string];
       t.is(await ask(one.pod, near, 80), `neighbour ${one.ip} 0`);
       t.is(await ask(one.pod, two.ip, 80), `node-1 ${one.ip} 0`);
@@ -111,7 +119,7 @@ for (const attachment of attachmentNames)
     });
 
     test(`${name}: a Service from a pod, from the node and from itself; its clients keep their addresses`, async (t) => {
-      const { one, two, sync, neighbour, members } = await setUp(t, { attachment, overlay });
+      const { one, two, sync, neighbour, members } = await network();
       await sync((at) => [portOf(at, [two]), portOf(at, [six(two)], { clusterIps: [vip6] })]);
       t.is(await ask(one.pod, vip, 8000), `node-1 ${one.ip} 0`);
       t.is(await ask(one.pod, vip, 8000, large), `node-1 ${one.ip} ${large}`);
@@ -128,7 +136,7 @@ for (const attachment of attachmentNames)
     });
 
     test(`${name}: a NodePort on either node, to either node's pods, and a host port beside it`, async (t) => {
-      const { one, two, sync, outside, neighbour } = await setUp(t, { attachment, overlay });
+      const { one, two, sync, outside, neighbour } = await network();
       const bound = { sandboxId: 'bound', podNamespace: 'default', podName: 'bound', netns: neighbour.place.netns };
       await one.attachment.remove({ sandboxId: 'neighbour' });
       const ports = { hostIp: undefined, hostPort: 18_080, containerPort: 80, protocol: 'TCP' as const };
@@ -151,6 +159,22 @@ for (const attachment of attachmentNames)
       t.is(await ask(one.pod, nodeAddress(0), 18_080), `neighbour ${one.ip} 0`);
       await one.attachment.remove({ sandboxId: 'bound' });
       t.is(await ask(outside, nodeAddress(0), 18_080), 'error ECONNREFUSED');
+    });
+
+    test(`${name}: taken down, it leaves every node as it was`, async (t) => {
+      t.teardown(takeDown);
+      const { members, proxies, sync, one, neighbour } = await network();
+      const again = { sandboxId: 'again', podNamespace: 'default', podName: 'again', netns: neighbour.place.netns };
+      await one.attachment.add({ ...again, hostPorts: [] });
+      await sync((at) => [portOf(at, [one], { nodePort })]);
+      for (const [index, { overlay: running, attachment: pods, node }] of members.entries()) {
+        await proxies[index]!.purge();
+        await running.leave();
+        await pods.purge();
+        const text = snapshot(node);
+        t.notRegex(text, /flannel|cni0|veth|ptp|pintle|10\.244|fd44/);
+        t.true(text.includes(nodeAddress(index)) && !text.includes(podCidr6(index)));
+      }
     });
   }
 
@@ -175,19 +199,3 @@ for (const [proxy, open] of Object.entries(otherProxies))
         await sync((at) => [portOf(at, members, { endpoints: [] })]);
         t.is(await ask(one.pod, vip, 8000), 'error ECONNREFUSED');
       });
-
-test('taking all down leaves every node as it was, for each combination', async (t) => {
-  for (const attachment of attachmentNames)
-    for (const overlay of overlayNames) {
-      const { members, proxies, sync, one } = await setUp(t, { attachment, overlay });
-      await sync((at) => [portOf(at, [one], { nodePort })]);
-      for (const [index, { overlay: running, attachment: pods, node }] of members.entries()) {
-        await proxies[index]!.purge();
-        await running.leave();
-        await pods.purge();
-        const text = snapshot(node);
-        t.notRegex(text, /flannel|cni0|veth|ptp|pintle|10\.244|fd44/, `${attachment} x ${overlay}`);
-        t.true(text.includes(nodeAddress(index)) && !text.includes(podCidr6(index)));
-      }
-    }
-});
