@@ -3,50 +3,13 @@ import { readFileSync, statSync } from 'node:fs';
 import test from 'ava';
 import type { ProxyEndpoint, ProxyPort, ProxyState } from '../../kernel/contract/index.ts';
 import { probeIptables } from '../../netplugins/proxies/iptables/probe.ts';
-import { clusterCidrs, createCluster, serviceCidrs, type Member } from './support/cluster.ts';
+import { createCluster, type Member } from './support/cluster.ts';
 import { iptablesTraces, lockFile, openIptablesProxy, runIptables } from './support/iptables-place.ts';
+import { endpoints, port, proxyState, vip } from './support/service-ports.ts';
 import { checkServiceRange } from './support/service-range.ts';
 import { nodeAddress, nodeAddress6, until, type Place } from './support/topology.ts';
 
-const vip = '10.96.0.1';
-
-function port(change: Partial<ProxyPort> = {}): ProxyPort {
-  return {
-    namespace: 'default',
-    service: 'web',
-    name: 'http',
-    protocol: 'TCP',
-    port: 8000,
-    clusterIps: [vip],
-    externalIps: [],
-    loadBalancerIps: [],
-    loadBalancerSourceRanges: [],
-    nodePort: undefined,
-    affinitySeconds: undefined,
-    internalPolicy: 'Cluster',
-    externalPolicy: 'Cluster',
-    endpoints: [],
-    ...change,
-  };
-}
-
-function endpoints(at: Member, ...members: readonly Member[]): ProxyEndpoint[] {
-  return members.map((member) => ({
-    address: member.ip,
-    port: 80,
-    local: member === at,
-    ready: true,
-    serving: true,
-    terminating: false,
-  }));
-}
-
-const state = (...ports: readonly ProxyPort[]): ProxyState => ({
-  nodeAddresses: [nodeAddress(0), nodeAddress6(0)],
-  clusterCidrs,
-  serviceCidrs,
-  ports,
-});
+const state = (...ports: readonly ProxyPort[]): ProxyState => proxyState([nodeAddress(0), nodeAddress6(0)], ports);
 
 async function answers(from: Place, host: string, to: number, count = 20): Promise<string> {
   const all = new Set<string>();

@@ -3,8 +3,9 @@ import type { ProxyEndpoint, ProxyPort, ProxyState } from '../../kernel/contract
 import type { NftablesProxy } from '../../netplugins/proxies/nftables/nftables-proxy.ts';
 import { openConntrack } from '../../netplugins/linux/conntrack.ts';
 import { readSysctl, writeSysctl } from '../../netplugins/linux/sysctl.ts';
-import { clusterCidrs, createCluster, serviceCidrs, type Member } from './support/cluster.ts';
+import { createCluster, type Member } from './support/cluster.ts';
 import { openNftablesProxy } from './support/nftables-place.ts';
+import { endpoints, port, proxyState, vip } from './support/service-ports.ts';
 import { checkServiceRange } from './support/service-range.ts';
 import { nodeAddress, snapshot, underlayAddress, until, type Place } from './support/topology.ts';
 
@@ -12,43 +13,7 @@ interface Scope {
   teardown(undo: () => unknown): void;
 }
 
-const vip = '10.96.0.1';
-
-function port(change: Partial<ProxyPort> = {}): ProxyPort {
-  return {
-    namespace: 'default',
-    service: 'web',
-    name: 'http',
-    protocol: 'TCP',
-    port: 8000,
-    clusterIps: [vip],
-    externalIps: [],
-    loadBalancerIps: [],
-    loadBalancerSourceRanges: [],
-    nodePort: undefined,
-    affinitySeconds: undefined,
-    internalPolicy: 'Cluster',
-    externalPolicy: 'Cluster',
-    endpoints: [],
-    ...change,
-  };
-}
-
-/** Endpoints on port 80 of the pods, seen from the node of `at`. */
-function endpoints(at: Member, ...members: readonly Member[]): ProxyEndpoint[] {
-  return members.map((member) => ({
-    address: member.ip,
-    port: 80,
-    local: member === at,
-    ready: true,
-    serving: true,
-    terminating: false,
-  }));
-}
-
-function state(index: number, ...ports: readonly ProxyPort[]): ProxyState {
-  return { nodeAddresses: [nodeAddress(index)], clusterCidrs, serviceCidrs, ports };
-}
+const state = (index: number, ...ports: readonly ProxyPort[]): ProxyState => proxyState([nodeAddress(index)], ports);
 
 async function setUp(
   t: Scope,

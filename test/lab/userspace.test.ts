@@ -1,47 +1,15 @@
 import test from 'ava';
 import type { ProxyEndpoint, ProxyPort, ProxyState } from '../../kernel/contract/index.ts';
-import { clusterCidrs, createCluster, serviceCidrs, type Member } from './support/cluster.ts';
+import { createCluster, type Member } from './support/cluster.ts';
+import { endpoint as endpointAt, port, proxyState, vip } from './support/service-ports.ts';
 import { checkServiceRange } from './support/service-range.ts';
 import { nodeAddress, until, type Place } from './support/topology.ts';
 import { openHostedProxy, openUserspaceProxy } from './support/hosted-proxy.ts';
 
-const vip = '10.96.0.1';
+const endpoint = (at: Member, member: Member, to = 80): ProxyEndpoint =>
+  endpointAt(member.ip, { port: to, local: member === at });
 
-function port(change: Partial<ProxyPort> = {}): ProxyPort {
-  return {
-    namespace: 'default',
-    service: 'web',
-    name: 'http',
-    protocol: 'TCP',
-    port: 8000,
-    clusterIps: [vip],
-    externalIps: [],
-    loadBalancerIps: [],
-    loadBalancerSourceRanges: [],
-    nodePort: undefined,
-    affinitySeconds: undefined,
-    internalPolicy: 'Cluster',
-    externalPolicy: 'Cluster',
-    endpoints: [],
-    ...change,
-  };
-}
-
-const endpoint = (at: Member, member: Member, to = 80): ProxyEndpoint => ({
-  address: member.ip,
-  port: to,
-  local: member === at,
-  ready: true,
-  serving: true,
-  terminating: false,
-});
-
-const state = (...ports: readonly ProxyPort[]): ProxyState => ({
-  nodeAddresses: [nodeAddress(0)],
-  clusterCidrs,
-  serviceCidrs,
-  ports,
-});
+const state = (...ports: readonly ProxyPort[]): ProxyState => proxyState([nodeAddress(0)], ports);
 
 async function setUp(
   t: { teardown(undo: () => unknown): void },
