@@ -43,7 +43,11 @@ export interface PlanOptions {
   readonly provided: ReadonlySet<Kind>;
 }
 
-const preflightDeadlineMs = 10_000;
+/**
+ * For what hangs: an answer takes milliseconds. But the first one after a boot loads modules of the system's kernel and starts
+ * commands, all candidates at once, which on a busy machine with emulated processors took more than ten seconds.
+ */
+const preflightDeadlineMs = 60_000;
 
 /**
  * Select and configure: by kind, the plugins that the config names for this role, in its order, their config validated.

@@ -24,14 +24,16 @@ import {
 import { isRefused } from './libc.ts';
 import { NetlinkSocket, NLM_F_DUMP, type NetlinkRequest } from './netlink-socket.ts';
 
+export interface DestinationChange {
+  readonly verb: 'addDestination' | 'editDestination' | 'deleteDestination';
+  readonly key: IpvsKey;
+  readonly destination: IpvsDestination;
+}
+
 export type IpvsChange =
   | { readonly verb: 'addService' | 'editService'; readonly service: IpvsService }
   | { readonly verb: 'deleteService'; readonly key: IpvsKey }
-  | {
-      readonly verb: 'addDestination' | 'editDestination' | 'deleteDestination';
-      readonly key: IpvsKey;
-      readonly destination: IpvsDestination;
-    };
+  | DestinationChange;
 
 export interface Ipvs {
   listServices(): IpvsService[];
@@ -39,9 +41,11 @@ export interface Ipvs {
   getService(key: IpvsKey): IpvsService | undefined;
   /** Empty when there is no such service. */
   listDestinations(key: IpvsKey): ListedDestination[];
-  /** Many changes in few system calls. What is as wanted already (there, or gone) is no error; the first error is thrown
-   *  after all were tried. */
-  apply(changes: readonly IpvsChange[]): void;
+  /**
+   * Many changes in few system calls. What is as wanted already (there, or gone) is no error; the first error is thrown
+   * after all were tried. Returns the destinations that the kernel never takes: broadcast and multicast addresses.
+   */
+  apply(changes: readonly IpvsChange[]): readonly DestinationChange[];
   getTimeouts(): IpvsTimeouts;
   setTimeouts(timeouts: IpvsTimeouts): void;
   close(): void;
@@ -129,11 +133,16 @@ export function openIpvs(options: { readonly netns?: string | undefined } = {}):
       ),
     apply(changes) {
       const errors = socket.transact(changes.map((change) => requestOf(family, change)));
-      const failed = errors.find((error, index) => {
-        const change = changes[index];
-        return error !== undefined && change !== undefined && !isDone(change, error);
-      });
+      const refused: DestinationChange[] = [];
+      let failed: PintleError | undefined;
+      for (const [index, change] of changes.entries()) {
+        const error = errors[index];
+        if (error === undefined || isDone(change, error)) continue;
+        if (change.verb === 'addDestination' && isRefused(error, 'EINVAL')) refused.push(change);
+        else failed ??= error;
+      }
       if (failed !== undefined) throw failed;
+      return refused;
     },
     getTimeouts() {
       const [answer] = ask(ipvsCommands.getConfig, 0, 'Reading IPVS timeouts');

@@ -182,5 +182,10 @@ test.serial(
     node.run('nft', 'delete table ip nat');
     runIptables(node, 'iptables-legacy', '-t', 'nat', '-N', 'KUBE-SERVICES');
     t.deepEqual(await rivals(), ['kube-proxy: iptables-legacy chain KUBE-SERVICES']);
+    runIptables(node, 'iptables-legacy', '-t', 'nat', '-X', 'KUBE-SERVICES');
+    node.run('ip', 'link', 'add', 'kube-ipvs0', 'type', 'bridge');
+    t.deepEqual(await rivals(), ['kube-proxy: link kube-ipvs0']);
+    node.run('ip', 'link', 'set', 'kube-ipvs0', 'alias', 'pintle service addresses');
+    t.deepEqual(await rivals(), []);
   },
 );

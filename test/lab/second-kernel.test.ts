@@ -54,7 +54,8 @@ else {
       destinations: ['10.244.1.2:8080 weight 0', '10.244.2.2:8080 weight 1'],
       missing: 0,
       timeouts: { tcpSeconds: 100, tcpFinSeconds: 10, udpSeconds: 5 },
-      refusals: { unknownScheduler: 'ENOENT', unknownSet: 'ENOENT' },
+      // Debian builds all schedulers but one.
+      refusals: { unknownScheduler: 'ENOENT', unknownSet: 'ENOENT', schedulers: ['twos'], destinations: ['239.1.2.3'] },
       elements: ['10.96.0.1'],
       left: 0,
       // Whatever the command iptables stands for: this kernel has no nftables for IP.

@@ -10,7 +10,7 @@ import { join } from 'node:path';
 import test from 'ava';
 import { ApiClient } from '../../cli/up/api-client.ts';
 import { Agent } from '../cluster/support/agents.ts';
-import { program, run, TestCluster } from '../cluster/support/cluster.ts';
+import { kubectls, program, run, TestCluster } from '../cluster/support/cluster.ts';
 import { until } from '../lab/support/topology.ts';
 
 const patienceMs = 240_000;
@@ -144,5 +144,13 @@ test(`a pod reaches one of another node through its Service by ${proxies.join(',
     t.log(`${proxy}: ${((performance.now() - began) / 1000).toFixed(0)} s`);
     last = proxy;
   }
-  t.pass();
+  const [kubectl] = kubectls();
+  if (kubectl === undefined) return t.log('skipped: kubectl: PINTLE_TEST_KUBECTL names none');
+  const { code, stdout, stderr } = await cluster.kubectl(kubectl, ['get', 'pods', '-o', 'wide'], undefined, patienceMs);
+  t.is(code, 0, stderr);
+  for (const [name, node] of [
+    ['client', 'node-1'],
+    ['web', 'node-2'],
+  ] as const)
+    t.regex(stdout, new RegExp(`^${name} +1/1 +Running .* ${node} `, 'm'));
 });

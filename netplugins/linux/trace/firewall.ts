@@ -2,6 +2,7 @@
 import type { Problem } from '../../../kernel/contract/index.ts';
 import { installedBackends, openIptables } from '../iptables.ts';
 import { nftList } from '../nft.ts';
+import { openRtnetlink, type Link } from '../rtnetlink.ts';
 
 /** Of the namespace at `netns`; undefined: the process's own. */
 interface Where {
@@ -81,13 +82,26 @@ export async function mixedBackends(): Promise<Problem | undefined> {
 
 /** By what they have in the kernel: those that do on a node what Pintle does there, and how to be rid of it. */
 const rivals = [
-  { name: 'kube-proxy', of: /^kube-proxy$|^KUBE-(SERVICES|NODEPORTS|PORTALS)/, cure: 'kube-proxy --cleanup' },
+  {
+    name: 'kube-proxy',
+    of: /^kube-proxy$|^kube-ipvs0$|^KUBE-(SERVICES|NODEPORTS|PORTALS)/,
+    cure: 'kube-proxy --cleanup',
+  },
   {
     name: 'flanneld',
     of: /^flannel-ipv[46]$|^FLANNEL-/,
     cure: 'nft delete chain, or iptables -F and -X, of what is named',
   },
 ] as const;
+
+function linkNamed(name: string, options: Where): Link | undefined {
+  const rt = openRtnetlink(options);
+  try {
+    return rt.getLink(name);
+  } finally {
+    rt.close();
+  }
+}
 
 /** Other programs that make the same kinds of rules: with two of them, which one a packet meets is chance. */
 export async function rivalOwners(options: Where = {}): Promise<readonly Problem[]> {
@@ -112,6 +126,9 @@ export async function rivalOwners(options: Where = {}): Promise<readonly Problem
     for (const [, name = ''] of saved.matchAll(/^:(\S+) - /gm))
       places.push({ name, shown: `iptables-legacy chain ${name}` });
   }
+  // Proxy ipvs has a link of this name too, and says so in its alias.
+  const link = linkNamed('kube-ipvs0', options);
+  if (link !== undefined && !own.test(link.alias ?? '')) places.push({ name: link.name, shown: `link ${link.name}` });
   return rivals.flatMap(({ name, of, cure }) => {
     const found = places.filter((place) => of.test(place.name));
     if (found.length === 0) return [];

@@ -3,7 +3,7 @@
  * which every connection meets the old state or the new one: sets gain before IPVS changes, IPVS before addresses appear,
  * and they lose after it.
  */
-import type { ProxyState } from '../../../kernel/contract/index.ts';
+import type { Logger, ProxyState } from '../../../kernel/contract/index.ts';
 import { Claims } from '../../linux/claims.ts';
 import { AF_INET, AF_INET6 } from '../../linux/ip-address.ts';
 import type { Picture } from '../../linux/iptables-picture.ts';
@@ -27,6 +27,7 @@ export interface FamilyOptions extends RenderOptions {
   readonly markBit: number;
   readonly netns?: string | undefined;
   readonly now: () => number;
+  readonly log: Logger;
   readonly comparison: PortComparison;
 }
 
@@ -63,7 +64,14 @@ export class FamilyState {
     this.#fragments = new PortFragments(options.comparison);
     this.#flows = new UdpFlows(options.family, options);
     this.#sets = new ServiceSets(sets, options.family);
-    this.#services = new VirtualServices(ipvs, options.family === 'ip' ? AF_INET : AF_INET6, options.now);
+    this.#services = new VirtualServices(ipvs, options.family === 'ip' ? AF_INET : AF_INET6, {
+      now: options.now,
+      onRefused: (endpoint, service) =>
+        options.log.warn('IPVS takes no broadcast and no multicast address: a Service goes without that endpoint', {
+          endpoint,
+          service,
+        }),
+    });
     this.#wantedEntries = Object.fromEntries(setNames.map((name) => [name, new Claims<Mark>()])) as Record<
       SetName,
       Claims<Mark>

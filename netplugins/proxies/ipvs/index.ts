@@ -3,8 +3,8 @@ import { definePlugin } from '../../../kernel/contract/index.ts';
 import { installedBackends } from '../../linux/iptables.ts';
 import { IpvsProxy } from './ipvs-proxy.ts';
 import { probeIpvs } from './probe.ts';
+import { schedulers } from './schedulers.ts';
 
-const schedulers = ['rr', 'wrr', 'lc', 'wlc', 'lblc', 'lblcr', 'dh', 'sh', 'sed', 'nq', 'fo', 'ovf', 'mh'] as const;
 const seconds = z.int().min(1).max(2_592_000);
 
 const config = z

@@ -33,19 +33,27 @@ interface Draining {
 const masquerading = ({ address, port, weight }: Backend): IpvsDestination => ({ address, port, weight, method: 0 });
 const isUdp = (key: IpvsKey): boolean => 'protocol' in key && key.protocol === 'udp';
 
+export interface VirtualServicesOptions {
+  readonly now: () => number;
+  /** The kernel takes no such endpoint (a broadcast or multicast address): the service goes without it. */
+  readonly onRefused: (endpoint: string, service: string) => void;
+}
+
 export class VirtualServices {
   readonly #ipvs: Ipvs;
   readonly #family: number;
   readonly #now: () => number;
+  readonly #onRefused: VirtualServicesOptions['onRefused'];
   readonly #kernel = new Map<string, KernelService>();
   readonly #draining = new Map<string, Draining>();
   /** Where the checks are; what comes meanwhile is met too, what goes is not. */
   #turn: Iterator<KernelService, undefined> = this.#kernel.values();
 
-  constructor(ipvs: Ipvs, family: number, now: () => number) {
+  constructor(ipvs: Ipvs, family: number, { now, onRefused }: VirtualServicesOptions) {
     this.#ipvs = ipvs;
     this.#family = family;
     this.#now = now;
+    this.#onRefused = onRefused;
   }
 
   /** Services that have destinations which are kept for their connections alone. */
@@ -75,8 +83,12 @@ export class VirtualServices {
       if (service === undefined) this.#remove(text, changes);
       else this.#bring(text, service, changes);
     }
-    this.#ipvs.apply(changes);
-    return changes.length;
+    const refused = this.#ipvs.apply(changes);
+    for (const { key, destination } of refused) {
+      this.#kernel.get(keyText(key))?.destinations.delete(destinationText(destination));
+      this.#onRefused(destinationText(destination), keyText(key));
+    }
+    return changes.length - refused.length;
   }
 
   /** Lets go of what has no connections left. Returns services that are gone now. */

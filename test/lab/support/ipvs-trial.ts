@@ -3,6 +3,7 @@ import { chooseBackend } from '../../../netplugins/linux/iptables.ts';
 import { keyText, type IpvsKey } from '../../../netplugins/linux/ipvs-codec.ts';
 import { openIpSets } from '../../../netplugins/linux/ipset.ts';
 import { openIpvs } from '../../../netplugins/linux/ipvs.ts';
+import { schedulers } from '../../../netplugins/proxies/ipvs/schedulers.ts';
 
 const tcp: IpvsKey = { protocol: 'tcp', address: '10.96.0.1', port: 80 };
 const udp: IpvsKey = { protocol: 'udp', address: 'fd96::1', port: 53 };
@@ -46,6 +47,20 @@ try {
 const elements = [...(sets.elements('trial')?.keys() ?? [])];
 sets.destroy('trial');
 sets.close();
+const refusedSchedulers = schedulers.filter((scheduler, index) => {
+  const key = { ...tcp, port: 1000 + index };
+  try {
+    ipvs.apply([{ verb: 'addService', service: { key, scheduler, persistenceSeconds: undefined } }]);
+    ipvs.apply([{ verb: 'deleteService', key }]);
+    return false;
+  } catch {
+    return true;
+  }
+});
+const refusedDestinations = ipvs
+  .apply(['239.1.2.3', '10.244.4.2'].map((address) => ({ verb: 'addDestination', key: tcp, destination: to(address) })))
+  .map(({ destination: { address } }) => address);
+ipvs.apply([{ verb: 'deleteDestination', key: tcp, destination: to('10.244.4.2') }]);
 const services = ipvs
   .listServices()
   .map(
@@ -64,5 +79,5 @@ for (let round = 0; round < 2; round += 1)
 const left = ipvs.listServices().length;
 ipvs.close();
 const { backend } = await chooseBackend(['ip', 'ip6'], 'PINTLETRIAL-', 'auto');
-const refusals = { unknownScheduler, unknownSet };
+const refusals = { unknownScheduler, unknownSet, schedulers: refusedSchedulers, destinations: refusedDestinations };
 console.log(JSON.stringify({ services, destinations, missing, timeouts, refusals, elements, left, backend }));

@@ -76,7 +76,12 @@ export class Place {
 
   /** Output of a command run inside; throws when it fails. */
   run(command: string, ...args: readonly string[]): string {
-    const result = runInNetns(this.netns, () => spawnSync(command, args, { encoding: 'utf8', env }));
+    return this.feed('', command, ...args);
+  }
+
+  /** The same, with text on its standard input. */
+  feed(input: string, command: string, ...args: readonly string[]): string {
+    const result = runInNetns(this.netns, () => spawnSync(command, args, { input, encoding: 'utf8', env }));
     if (result.status !== 0) throw new Error(`${command} ${args.join(' ')}: ${result.stderr}`);
     return result.stdout;
   }
@@ -111,21 +116,23 @@ export class Place {
 
 /** Text of everything in a namespace that a netplugin could leave behind. */
 export function snapshot(place: Place): string {
-  const commands: readonly (readonly string[])[] = [
-    ['ip', 'link'],
-    ['ip', 'address'],
-    ['ip', 'route', 'show', 'table', 'all'],
-    ['ip', '-6', 'route', 'show', 'table', 'all'],
-    ['ip', 'rule'],
-    ['ip', '-6', 'rule'],
-    ['ip', 'neighbour', 'show', 'nud', 'permanent'],
-    ['bridge', 'fdb'],
-    ['nft', 'list', 'ruleset'],
+  // Processes are what takes time here, where processors are emulated most of all: one for each family of `ip`.
+  const commands: readonly (readonly [argv: readonly string[], batch?: readonly string[]])[] = [
+    [
+      ['ip', '-batch', '-'],
+      ['link', 'address', 'route show table all', 'rule', 'neighbour show nud permanent'],
+    ],
+    [
+      ['ip', '-6', '-batch', '-'],
+      ['route show table all', 'rule'],
+    ],
+    [['bridge', 'fdb']],
+    [['nft', 'list', 'ruleset']],
   ];
   return (
     commands
-      .map(([command = '', ...args]) => {
-        const said = place.run(command, ...args);
+      .map(([[command = '', ...args], batch = []]) => {
+        const said = place.feed(batch.join('\n'), command, ...args);
         // The kernel lists its forwarding entries in no order that lasts.
         const text = command === 'bridge' ? said.replace(/\n$/, '').split('\n').sort().join('\n') + '\n' : said;
         return `# ${command} ${args.join(' ')}\n${text}`;
