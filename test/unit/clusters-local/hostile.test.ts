@@ -31,8 +31,8 @@ test('__proto__ and its friends are data', async (t) => {
     await cluster.delete(types.secrets, key('s'));
     const resources = { requests: parse(`{"${name}":"1"}`), limits: { cpu: '1' } };
     const body = pod('p', { containers: [{ name: 'main', image: 'host', resources }] });
-    await cluster.create(types.pods, body);
-    await cluster.delete(types.pods, key('p'));
+    const { message } = await refusal(t, cluster.create(types.pods, body), 'INVALID');
+    t.regex(message, /requests\[\w+\]: Invalid value: "\w+": must be a standard resource for containers$/);
   }
   t.is(({} as Record<string, unknown>)['polluted'], undefined);
   t.is(Object.prototype.toString.call({}), '[object Object]');

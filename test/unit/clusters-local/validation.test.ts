@@ -477,3 +477,58 @@ test('a node keeps the status of its creator; its pod range is given once', asyn
   const annotated = await cluster.patch(types.nodes, { name: 'n' }, flannel, { subresource: 'status' });
   t.deepEqual([annotated.metadata.annotations, annotated.metadata.labels], [{ a: 'b' }, { c: 'd' }]);
 });
+
+test('rules of placement, resources and roll-outs in upstream’s words', async (t) => {
+  const { cluster } = await open(t);
+  const said = async (type: ResourceType, object: object): Promise<string> =>
+    (await refusal(t, cluster.create(type, object as never, { dryRun: true }), 'INVALID')).message;
+  const ofPod = (spec: Partial<PodSpec>) => said(types.pods, pod('a', spec));
+  const gates = await ofPod({ schedulingGates: [{ name: 'bad name' }, { name: 'x/a' }, { name: 'x/a' }] });
+  t.regex(gates, /spec\.schedulingGates\[0\]: Invalid value: "bad name": /);
+  t.regex(gates, /spec\.schedulingGates\[2\]: Duplicate value: "x\/a"/);
+  const spread = { maxSkew: 1, topologyKey: 'z', whenUnsatisfiable: 'ScheduleAnyway' };
+  const spreads = await ofPod({ topologySpreadConstraints: [{ ...spread, minDomains: 2 }, spread] });
+  t.regex(spreads, /\[0\]\.minDomains: .*can only use minDomains if whenUnsatisfiable=DoNotSchedule, not Schedul/);
+  t.regex(spreads, /\[1\]\.\{topologyKey, whenUnsatisfiable\}: Duplicate value: "\{z, ScheduleAnyway\}"/);
+  const required = { requiredDuringSchedulingIgnoredDuringExecution: [{ topologyKey: '' }] };
+  t.regex(await ofPod({ affinity: { podAntiAffinity: required } }), /\[0\]\.topologyKey: Required value: can not be/);
+  const securityContext = { allowPrivilegeEscalation: false, privileged: true };
+  const container = { name: 'c', image: 'host', securityContext, resources: { limits: { foo: '1', 'x/y': '1' } } };
+  const contained = await ofPod({ containers: [container] });
+  t.regex(contained, /limits\[foo\]: Invalid value: "foo": must be a standard resource for containers/);
+  t.notRegex(contained, /x\/y/);
+  t.regex(contained, /securityContext: .*: cannot set `allowPrivilegeEscalation` to false and `privileged` to true/);
+
+  const quota = (spec: object) => said(types.resourceQuotas, { metadata: { namespace: ns, name: 'a' }, spec });
+  const hard = await quota({ hard: { pods: '1.5', foo: '1', 'count/x.y': '1', 'requests.x/gpu': '1' } });
+  t.regex(hard, /hard\[pods\]: Invalid value: "1500m": must be an integer/);
+  t.regex(hard, /hard\[foo\]: Invalid value: "foo": must be a standard resource for quota/);
+  t.notRegex(hard, /count|gpu/);
+  const scoped = await quota({ hard: { cpu: '1' }, scopes: ['BestEffort', 'NotBestEffort', 'X'] });
+  t.regex(scoped, /scopes: .*: conflicting scopes/);
+  t.regex(scoped, /unsupported scope applied to resource/);
+
+  const template = { metadata: { labels: { a: 'b' } }, spec: pod('x').spec };
+  const workload = (updateStrategy: object, more: object = {}) => ({
+    metadata: { namespace: ns, name: 'a' },
+    spec: { selector: { matchLabels: { a: 'b' } }, template, updateStrategy, ...more },
+  });
+  const rolling = (rollingUpdate: object) => ({ type: 'RollingUpdate', rollingUpdate });
+  t.regex(
+    await said(types.daemonSets, workload(rolling({ maxSurge: 1, maxUnavailable: 1 }))),
+    /rollingUpdate\.maxSurge: .*: may not be set when maxUnavailable is non-zero/,
+  );
+  t.regex(
+    await said(types.daemonSets, workload(rolling({ maxSurge: 0, maxUnavailable: '0%' }))),
+    /rollingUpdate\.maxUnavailable: Required value: cannot be 0 when maxSurge is 0/,
+  );
+  const stateful = (strategy: object, more: object) => said(types.statefulSets, workload(strategy, more));
+  const policy = { persistentVolumeClaimRetentionPolicy: { whenDeleted: 'X' } };
+  const text = await stateful(rolling({ maxUnavailable: 0 }), policy);
+  t.regex(text, /RetentionPolicy\.whenDeleted: Unsupported value: "X": supported values: "Delete", "Retain"/);
+  t.regex(text, /maxUnavailable: Invalid value: 0: cannot be 0/);
+  t.regex(
+    await stateful({ type: 'OnDelete', rollingUpdate: { partition: 1 } }, {}),
+    /updateStrategy\.rollingUpdate: .*: only allowed for updateStrategy 'RollingUpdate'/,
+  );
+});

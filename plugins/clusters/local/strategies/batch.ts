@@ -155,7 +155,8 @@ export const cronJob: Strategy<CronJob> = {
         );
       }
     }
-    if (spec.timeZone !== undefined) {
+    if (spec.timeZone === '') errors.invalid('spec.timeZone', '', 'timeZone must be nil or non-empty string');
+    else if (spec.timeZone !== undefined) {
       try {
         new Intl.DateTimeFormat('en', { timeZone: spec.timeZone });
       } catch {

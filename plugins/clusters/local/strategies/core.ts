@@ -8,7 +8,6 @@ import type {
   ResourceQuota,
   Secret,
 } from '../../../../kernel/contract/kubernetes.ts';
-import { parseQuantity } from '../../../../kernel/machinery/quantity.ts';
 import { setOwn } from '../../../../kernel/machinery/json-value.ts';
 import { resources } from '../../../../kernel/machinery/resources.ts';
 import { labelKeyFaults, labelValueFaults } from '../../../../kernel/machinery/label-syntax.ts';
@@ -17,6 +16,7 @@ import { familyOf, parseRange } from '../services/ip.ts';
 import { sameJson } from '../state/frozen-json.ts';
 import type { FieldErrors } from '../validation/field-errors.ts';
 import { configKeyFaults } from '../validation/names.ts';
+import { validateResourceQuota } from '../validation/resource-quota.ts';
 import { fillTokenSecret } from './service-account.ts';
 import type { Strategy } from './strategy.ts';
 
@@ -254,11 +254,5 @@ export const endpoints: Strategy<Endpoints> = {
 
 export const resourceQuota: Strategy<ResourceQuota> = {
   initialStatus: () => ({}),
-  validate({ spec }, errors) {
-    for (const [name, quantity] of Object.entries(spec?.hard ?? {})) {
-      if (parseQuantity(quantity) < 0) {
-        errors.invalid(`spec.hard[${name}]`, quantity, 'must be greater than or equal to 0');
-      }
-    }
-  },
+  validate: validateResourceQuota,
 };

@@ -5,6 +5,7 @@ import type {
   PodTemplateSpec,
   ReplicaSet,
   ReplicationController,
+  RollingUpdateDaemonSet,
   StatefulSet,
 } from '../../../../kernel/contract/kubernetes.ts';
 import { labelSelector, mapSelector } from '../../../../kernel/machinery/selectors.ts';
@@ -90,6 +91,31 @@ function validateRolling(
   }
 }
 
+/** By the surge or by what may be missing: a node has one pod more, or one less, and not both. */
+function validateDaemonRolling(rolling: RollingUpdateDaemonSet | undefined, errors: FieldErrors): void {
+  if (!rolling) return;
+  const field = 'spec.updateStrategy.rollingUpdate';
+  const { maxUnavailable, maxSurge } = rolling;
+  validateShare(`${field}.maxUnavailable`, maxUnavailable, errors);
+  validateShare(`${field}.maxSurge`, maxSurge, errors);
+  const [missing, more] = [share(maxUnavailable), share(maxSurge)];
+  if (missing === 0 && more === 0) errors.required(`${field}.maxUnavailable`, 'cannot be 0 when maxSurge is 0');
+  else if (missing && more)
+    errors.invalid(`${field}.maxSurge`, maxSurge, 'may not be set when maxUnavailable is non-zero');
+}
+
+function validateStatefulRolling({ spec }: StatefulSet, errors: FieldErrors): void {
+  const { type, rollingUpdate } = spec.updateStrategy ?? {};
+  errors.oneOf('spec.updateStrategy.type', type, ['OnDelete', 'RollingUpdate']);
+  if (!rollingUpdate) return;
+  const field = 'spec.updateStrategy.rollingUpdate';
+  if (type === 'OnDelete') errors.invalid(field, rollingUpdate, "only allowed for updateStrategy 'RollingUpdate'");
+  errors.nonNegative(`${field}.partition`, rollingUpdate.partition);
+  const { maxUnavailable } = rollingUpdate;
+  validateShare(`${field}.maxUnavailable`, maxUnavailable, errors);
+  if (share(maxUnavailable) === 0) errors.invalid(`${field}.maxUnavailable`, maxUnavailable, 'cannot be 0');
+}
+
 const replicaFields = { fieldNames: ['status.replicas'] } as const;
 
 export const deployment: Strategy<Deployment> = {
@@ -144,15 +170,19 @@ const statefulSetMutable = [
 export const statefulSet: Strategy<StatefulSet> = {
   countsGeneration: true,
   initialStatus: () => ({ replicas: 0, availableReplicas: 0 }),
-  validate({ spec }, errors) {
+  validate(object, errors) {
+    const { spec } = object;
     validateCounts(spec, errors);
     validateWorkloadSelector(spec.selector, spec.template, errors);
     // Each pod gets a volume for each claim that is made for it.
     const claims = (spec.volumeClaimTemplates ?? []).map(({ metadata }) => metadata?.name ?? '');
     validateTemplate(spec.template, 'spec.template', ['Always'], errors, claims);
     errors.oneOf('spec.podManagementPolicy', spec.podManagementPolicy, ['OrderedReady', 'Parallel']);
-    errors.oneOf('spec.updateStrategy.type', spec.updateStrategy?.type, ['OnDelete', 'RollingUpdate']);
-    errors.nonNegative('spec.updateStrategy.rollingUpdate.partition', spec.updateStrategy?.rollingUpdate?.partition);
+    validateStatefulRolling(object, errors);
+    for (const when of ['whenDeleted', 'whenScaled'] as const) {
+      const policy = spec.persistentVolumeClaimRetentionPolicy?.[when];
+      errors.oneOf(`spec.persistentVolumeClaimRetentionPolicy.${when}`, policy, ['Delete', 'Retain']);
+    }
     errors.nonNegative('spec.ordinals.start', spec.ordinals?.start);
   },
   validateUpdate(object, current, errors) {
@@ -185,7 +215,7 @@ export const daemonSet: Strategy<DaemonSet> = {
     validateWorkloadSelector(spec.selector, spec.template, errors);
     validateTemplate(spec.template, 'spec.template', ['Always'], errors);
     errors.oneOf('spec.updateStrategy.type', spec.updateStrategy?.type, ['OnDelete', 'RollingUpdate']);
-    validateRolling('spec.updateStrategy.rollingUpdate', spec.updateStrategy?.rollingUpdate, errors);
+    validateDaemonRolling(spec.updateStrategy?.rollingUpdate, errors);
   },
   validateUpdate: selectorIsImmutable,
 };

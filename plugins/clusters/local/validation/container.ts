@@ -133,6 +133,28 @@ export function validateResources(
   }
 }
 
+const standardResources = ['cpu', 'memory', 'ephemeral-storage'];
+
+function validateResourceNames(resources: ResourceRequirements | undefined, field: string, errors: FieldErrors): void {
+  for (const list of ['limits', 'requests'] as const)
+    for (const name of Object.keys(resources?.[list] ?? {}))
+      if (!name.includes('/') && !standardResources.includes(name) && !name.startsWith('hugepages-'))
+        errors.invalid(`${field}.${list}[${name}]`, name, 'must be a standard resource for containers');
+}
+
+/** What says both yes and no: Linux knows of no privileged process that cannot gain privileges. */
+function validatePrivileges({ securityContext }: Container, field: string, errors: FieldErrors): void {
+  if (securityContext?.allowPrivilegeEscalation !== false) return;
+  if (securityContext.privileged)
+    errors.invalid(field, securityContext, 'cannot set `allowPrivilegeEscalation` to false and `privileged` to true');
+  if (securityContext.capabilities?.add?.some((name) => name === 'CAP_SYS_ADMIN'))
+    errors.invalid(
+      field,
+      securityContext,
+      'cannot set `allowPrivilegeEscalation` to false and `capabilities.Add` CAP_SYS_ADMIN',
+    );
+}
+
 export interface ContainerSurroundings {
   readonly volumes: ReadonlySet<string>;
   readonly hostNetwork: boolean;
@@ -198,6 +220,8 @@ export function validateContainer(
   validateEnv(container.env ?? [], `${field}.env`, errors);
   validateMounts(container, field, around.volumes, errors);
   validateResources(container.resources, `${field}.resources`, errors);
+  validateResourceNames(container.resources, `${field}.resources`, errors);
+  validatePrivileges(container, `${field}.securityContext`, errors);
   const mayProbe = !isInit || isSidecar;
   for (const name of ['livenessProbe', 'readinessProbe', 'startupProbe'] as const) {
     if (container[name] && !mayProbe)

@@ -4,7 +4,7 @@ import { labelKeyFaults, labelValueFaults } from '../../../../kernel/machinery/l
 import { validateContainer, validateResources } from './container.ts';
 import type { FieldErrors } from './field-errors.ts';
 import { labelFaults, subdomainFaults } from './names.ts';
-import { validateSelector } from './selector.ts';
+import { validatePodPlacement } from './pod-placement.ts';
 
 function validateEphemeral({ volumeClaimTemplate }: EphemeralVolumeSource, field: string, errors: FieldErrors): void {
   const place = `${field}.volumeClaimTemplate`;
@@ -94,15 +94,6 @@ function validateNodeAffinity(spec: PodSpec, field: string, errors: FieldErrors)
   }
 }
 
-function validateSpread(spec: PodSpec, field: string, errors: FieldErrors): void {
-  for (const [index, constraint] of (spec.topologySpreadConstraints ?? []).entries()) {
-    const place = `${field}.topologySpreadConstraints[${index}]`;
-    if (!(constraint.maxSkew > 0)) errors.invalid(`${place}.maxSkew`, constraint.maxSkew, 'must be greater than zero');
-    if (!constraint.topologyKey) errors.required(`${place}.topologyKey`, 'can not be empty');
-    validateSelector(constraint.labelSelector, `${place}.labelSelector`, errors);
-  }
-}
-
 /** `moreVolumes`: names of volumes that every pod of the template gets beside its own. */
 export function validatePodSpec(
   spec: PodSpec,
@@ -143,7 +134,7 @@ export function validatePodSpec(
   }
   validateTolerations(spec.tolerations ?? [], `${field}.tolerations`, errors);
   validateNodeAffinity(spec, field, errors);
-  validateSpread(spec, field, errors);
+  validatePodPlacement(spec, field, errors);
   if (spec.nodeName) errors.faults(`${field}.nodeName`, spec.nodeName, subdomainFaults(spec.nodeName));
   if (spec.hostname) errors.faults(`${field}.hostname`, spec.hostname, labelFaults(spec.hostname));
   if (spec.subdomain) errors.faults(`${field}.subdomain`, spec.subdomain, labelFaults(spec.subdomain));
