@@ -1,5 +1,5 @@
 /** What overlay flannel-udp is measured by, and whether a run reached it. Pure. */
-import type { Condition, Mode } from './two-nodes.ts';
+import type { Condition, Mode, StopTimes } from './two-nodes.ts';
 
 export interface Sample {
   readonly gigabits: number;
@@ -16,7 +16,7 @@ export interface Measured {
   readonly samples: Map<string, Sample[]>;
   /** By mode: processor time of the data paths in a second without traffic. */
   readonly idleMs: Map<string, number>;
-  readonly stopMs: Map<string, { readonly devicesMs: number; readonly processMs: number }[]>;
+  readonly stopMs: Map<string, StopTimes[]>;
   readonly content: Map<string, string>;
 }
 
@@ -100,8 +100,8 @@ const aims: readonly Aim[] = [
       atMost: 0.1,
     },
     {
-      what: `${mode}: stop, ms until the devices are gone`,
-      values: ({ stopMs }) => stopMs.get(mode)?.map(({ devicesMs }) => devicesMs) ?? [],
+      what: `${mode}: stop, ms until no packet is carried any more`,
+      values: ({ stopMs }) => stopMs.get(mode)?.map(({ packetsMs }) => packetsMs) ?? [],
       atMost: 10,
     },
   ]),

@@ -5,9 +5,13 @@
  *     traffic.js stream HOST PORT MS    sends as fast as it can; says that it is warm, then bytes and milliseconds
  *     traffic.js digest HOST PORT BYTES sends bytes of a known sequence; prints their SHA-256
  *     traffic.js echo PORT              sends each byte back
+ *     traffic.js watch                  says when the last large packet had arrived, by the machine's clock that only goes forward (ms),
+ *                                       once none has for half a second
+ *     traffic.js watch-process PID      says when the process was gone, by the same clock
  *     traffic.js rr HOST PORT MS        one byte there and back, again and again; prints times in microseconds
  */
 import { createHash } from 'node:crypto';
+import { readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import type koffiType from 'koffi';
 import { AF_INET, AF_INET6, parseIp } from '../../netplugins/linux/ip-address.ts';
@@ -70,6 +74,15 @@ function open(host: string, port: number): number {
 function sendAll(fd: number, bytes: Buffer): void {
   for (let sent = 0; sent < bytes.length;)
     sent += check(libc().write(fd, bytes.subarray(sent), bytes.length - sent), 'write');
+}
+
+/** A process that nobody has waited for is none any more. */
+function isAlive(pid: number): boolean {
+  try {
+    return !/\) Z /.test(readFileSync(`/proc/${pid}/stat`, 'latin1'));
+  } catch {
+    return false;
+  }
 }
 
 const buffer = Buffer.alloc(chunkBytes);
@@ -135,6 +148,34 @@ switch (verb) {
       }
     });
     break;
+  case 'watch': {
+    const received = (): number => {
+      const line = readFileSync('/proc/self/net/dev', 'latin1')
+        .split('\n')
+        .find((each) => each.trim().startsWith('eth0:'));
+      return Number(line?.split(':')[1]?.trim().split(/\s+/)[0] ?? 0);
+    };
+    const nap = new Int32Array(new SharedArrayBuffer(4));
+    const now = (): number => Number(process.hrtime.bigint()) / 1e6;
+    let [before, last] = [received(), now()];
+    say('watching');
+    for (let at = last; at < last + 500; Atomics.wait(nap, 0, 0, 0.2)) {
+      at = now();
+      const bytes = received();
+      // Less is a message of a neighbour's, or of TCP's probes.
+      if (bytes >= before + 1_000) last = at;
+      before = bytes;
+    }
+    say({ lastMs: last });
+    break;
+  }
+  case 'watch-process': {
+    const nap = new Int32Array(new SharedArrayBuffer(4));
+    say('watching');
+    while (isAlive(Number(args[0]))) Atomics.wait(nap, 0, 0, 0.2);
+    say({ goneMs: Number(process.hrtime.bigint()) / 1e6 });
+    break;
+  }
   case 'rr': {
     const fd = open(args[0]!, Number(args[1]));
     const times: number[] = [];

@@ -46,6 +46,15 @@ export type PodFamily = 4 | 6;
 export const podAddress = (side: number, family: PodFamily): string =>
   family === 4 ? `10.244.${side}.2` : `fd44:0:0:${side}::2`;
 
+export interface StopTimes {
+  /** Until the last packet had arrived. */
+  readonly packetsMs: number;
+  /** Until the data path's process was gone; 0: it has none. */
+  readonly processMs: number;
+  /** Until nothing of it was left on the node. */
+  readonly removedMs: number;
+}
+
 export class TwoNodes {
   readonly #folder = mkdtempSync(join(tmpdir(), 'pintle-bench-'));
   readonly #nodes = sides.map((side) => join(this.#folder, `node${side}`));
@@ -136,15 +145,23 @@ export class TwoNodes {
     return { child, lines: jsonLines(child) };
   }
 
-  /** From the request to end what node 1 joined, in milliseconds: until its devices are gone, and until its process is. */
-  async timeStop(): Promise<{ readonly devicesMs: number; readonly processMs: number }> {
+  /** Ends what node 1 joined, in the middle of a stream to node 2. Milliseconds from the request. */
+  async timeStop(): Promise<StopTimes> {
     const [overlay] = this.#overlays;
     const [pid] = await this.dataPaths();
-    const began = performance.now();
+    const { lines } = this.traffic(2, 'watch');
+    await lines.next();
+    const now = (): number => Number(process.hrtime.bigint()) / 1e6;
+    const watched = pid === undefined ? undefined : this.traffic(2, 'watch-process', String(pid)).lines;
+    await watched?.next();
+    const began = now();
     await overlay?.leave();
-    const devicesMs = performance.now() - began;
-    while (pid !== undefined && isAlive(pid)) await new Promise((resolve) => setTimeout(resolve, 1));
-    return { devicesMs, processMs: performance.now() - began };
+    const removedMs = now() - began;
+    const { lastMs } = (await lines.next()).value as { readonly lastMs: number };
+    const gone = (await watched?.next())?.value as { readonly goneMs: number } | undefined;
+    const processMs = gone === undefined ? 0 : gone.goneMs - began;
+    // A stream may pause by itself.
+    return { packetsMs: Math.max(0, lastMs - began), processMs, removedMs };
   }
 
   /** Processes of the data paths in user space. */
@@ -276,15 +293,6 @@ export class TwoNodes {
       peers.push({ ...base, annotations });
     }
     for (const [index, overlay] of this.#overlays.entries()) await overlay.sync([peers[1 - index]!]);
-  }
-}
-
-/** A process that nobody has waited for is none any more. */
-function isAlive(pid: number): boolean {
-  try {
-    return !/\) Z /.test(readFileSync(`/proc/${pid}/stat`, 'latin1'));
-  } catch {
-    return false;
   }
 }
 

@@ -32,6 +32,7 @@ import {
   type Condition,
   type Mode,
   type PodFamily,
+  type StopTimes,
 } from '../overlay/two-nodes.ts';
 
 const inside = 'PINTLE_BENCH_INSIDE';
@@ -104,11 +105,8 @@ async function idleCpu(nodes: TwoNodes, seconds: number): Promise<number> {
   return (processorMs(pids) - before) / seconds;
 }
 
-/** Ends a data path in the middle of a stream: milliseconds until its devices are gone, and until its process is. */
-async function stopUnderLoad(
-  nodes: TwoNodes,
-  family: PodFamily,
-): Promise<{ readonly devicesMs: number; readonly processMs: number }> {
+/** Ends a data path in the middle of a stream. */
+async function stopUnderLoad(nodes: TwoNodes, family: PodFamily): Promise<StopTimes> {
   const sink = nodes.traffic(2, 'sink', '7001');
   await sink.lines.next();
   const stream = nodes.traffic(1, 'stream', podAddress(2, family), '7001', '60000');
@@ -116,6 +114,15 @@ async function stopUnderLoad(
   const taken = await nodes.timeStop();
   for (const { child } of [sink, stream]) child.kill('SIGKILL');
   return taken;
+}
+
+function stopLine(taken: readonly StopTimes[]): string {
+  const of = (pick: (one: StopTimes) => number): string => spread(taken.map(pick), 1);
+  return [
+    `last packet had arrived ${of(({ packetsMs }) => packetsMs)}`,
+    `process was gone ${of(({ processMs }) => processMs)}`,
+    `devices and all else were ${of(({ removedMs }) => removedMs)}`,
+  ].join(', ');
 }
 
 function chosen<T extends string>(text: string, known: readonly T[], flag: string): T[] {
@@ -203,16 +210,7 @@ async function main(): Promise<void> {
         await nodes.leave();
       }
       const taken = measured.stopMs.get(mode);
-      if (taken !== undefined)
-        console.log(
-          `${mode}, stop in the middle of a stream: devices gone after ${spread(
-            taken.map(({ devicesMs }) => devicesMs),
-            1,
-          )} ms, process after ${spread(
-            taken.map(({ processMs }) => processMs),
-            1,
-          )} ms`,
-        );
+      if (taken !== undefined) console.log(`${mode}, stop in the middle of a stream, ms until the ${stopLine(taken)}`);
     }
   } finally {
     await nodes.destroy();

@@ -3,7 +3,6 @@
  * Owns descriptors only: what they stand for is gone, and programs are off the device, when the last of them is closed, at
  * the latest with the process. Needs CAP_BPF and CAP_NET_ADMIN of the first user namespace.
  */
-import { closeSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import type koffiType from 'koffi';
 import { batchIo, type Memory } from './batch-io.ts';
@@ -21,6 +20,7 @@ export const bpfHelpers = {
   random: 7,
   processor: 8,
   redirect: 23,
+  changeProtocol: 31,
   hash: 34,
   pullData: 39,
   changeHead: 43,
@@ -168,17 +168,7 @@ export function attachPacketProgram(program: number, link: number, side: keyof t
   ]);
   if (fd < 0)
     throw kernelRefused(`Attaching a BPF program to the ${side} of link ${link}`, libc().errno(), {
-      advice: 'it needs Linux 6.6 or later (TCX)',
+      advice: 'TCX needs Linux 6.6 or later',
     });
   return fd;
-}
-
-/** Loads and attaches in one: only the attachment holds the program. */
-export function attachProgram(name: string, program: Uint8Array, link: number, side: keyof typeof attachTypes): number {
-  const loaded = loadPacketProgram(name, program);
-  try {
-    return attachPacketProgram(loaded, link, side);
-  } finally {
-    closeSync(loaded);
-  }
 }

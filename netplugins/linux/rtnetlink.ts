@@ -34,7 +34,14 @@ import {
   type NetlinkRequest,
 } from './netlink-socket.ts';
 import { isFdbEntry, readAddress, readLink, readNeighbour, readRoute } from './rtnetlink-codec.ts';
-import { linkProgramRequests, type LinkProgram } from './link-program.ts';
+import {
+  detachRequest,
+  dropQdiscRequest,
+  filtersRequest,
+  linkProgramRequests,
+  type LinkProgram,
+  type LinkSide,
+} from './link-program.ts';
 import { rateRequest } from './rate-limit.ts';
 import {
   addressRequest,
@@ -121,6 +128,10 @@ export interface Rtnetlink {
 
   /** Lets a BPF program (bpf.ts) decide on what a link sends or receives, as long as the link lives; another before it is replaced. */
   attachProgram(program: LinkProgram): void;
+  /**
+   * Takes a program off a link of others, and the place for programs with it when nothing else is there. False: there was none.
+   */
+  detachProgram(side: LinkSide): boolean;
   /** What the link may send in bits a second. Throws UNSUPPORTED when the kernel lacks tbf. */
   setRate(link: number, bitsPerSecond: number): void;
 
@@ -352,7 +363,20 @@ export function openRtnetlink(options: { readonly netns?: string | undefined } =
     deleteFdb: (fdb) => change(changeRequest({ verb: 'deleteFdb', fdb }), 'ENOENT', 'ENODEV', 'ENXIO'),
 
     attachProgram(program) {
-      for (const request of linkProgramRequests(program)) socket.request(request);
+      const { qdisc, filter } = linkProgramRequests(program);
+      change(qdisc, ...(program.isShared === true ? ['EEXIST'] : []));
+      socket.request(filter);
+    },
+
+    detachProgram({ link, side }) {
+      // EINVAL: there is no place for programs at all.
+      if (!change(detachRequest({ link, side }), 'ENOENT', 'EINVAL', 'ENODEV')) return false;
+      const isFree = (['ingress', 'egress'] as const).every(
+        (each) => socket.request(filtersRequest({ link, side: each })).length === 0,
+      );
+      // Of kind ingress it is somebody else's.
+      if (isFree) change(dropQdiscRequest(link), 'ENOENT', 'EINVAL', 'ENODEV');
+      return true;
     },
 
     setRate(link, bitsPerSecond) {

@@ -22,8 +22,19 @@ const settings = JSON.parse(settingsText) as DataPathSettings;
 const links = openRtnetlink();
 
 const sockets = new Set<Socket>();
+/** The data path, as soon as there is one. */
+const serving: DataPath[] = [];
 
 const end = (): never => {
+  try {
+    // What the kernel does by itself ends now, and not only when it has cleaned up behind the process.
+    for (const path of serving) {
+      path.setPeers([]);
+      path.close?.();
+    }
+  } catch (error) {
+    process.stderr.write(`${String(error)}\n`);
+  }
   // The kernel takes its time to clean up behind a process: whoever asked for its end need not wait for that.
   for (const socket of sockets) socket.destroy();
   process.kill(process.pid, 'SIGKILL');
@@ -171,6 +182,7 @@ function serve(path: DataPath): void {
 process.stdout.on('error', () => undefined);
 endWithLink(Number(link), true);
 const dataPath = await openWhenFree();
+serving.push(dataPath);
 followUnderlay(dataPath);
 followPods(dataPath);
 serve(dataPath);

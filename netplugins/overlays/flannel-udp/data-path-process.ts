@@ -6,6 +6,7 @@ import { spawn } from 'node:child_process';
 import { closeSync, mkdirSync, openSync, readFileSync, rmSync } from 'node:fs';
 import { connect, type Socket } from 'node:net';
 import { join } from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { PintleError } from '../../../kernel/contract/index.ts';
 import { runInNetns } from '../../linux/namespaces.ts';
@@ -22,6 +23,8 @@ import {
 const program = fileURLToPath(new URL('./data-path-main.js', import.meta.url));
 const startDeadlineMs = 20_000;
 const answerDeadlineMs = 10_000;
+/** A process that has not answered by then is not waited for before its device is taken away. */
+const hungMs = 250;
 
 export interface NewDataPath {
   readonly folder: string;
@@ -102,7 +105,7 @@ export class DataPathProcess {
       const deadline = setTimeout(() => reject(gone(`it did not serve within ${startDeadlineMs} ms`)), startDeadlineMs);
       const fail = (what: string): void => {
         clearTimeout(deadline);
-        reject(gone(`${what}; it said: ${readFileSync(logFile, 'utf8').trim().split('\n').slice(-12).join(' | ')}`));
+        reject(gone(`${what}; it said: ${lastWords(logFile)}`));
       };
       child.once('error', (error) => fail(error.message));
       child.once('exit', (code, signal) => fail(`it ended with ${code ?? signal}`));
@@ -155,6 +158,14 @@ export class DataPathProcess {
     });
   }
 
+  /** No packet is carried any more when this resolves, unless the process is hung. */
+  async quiesce(): Promise<void> {
+    const patience = new AbortController();
+    const hung = delay(hungMs, undefined, { signal: patience.signal }).catch(() => undefined);
+    await Promise.race([this.ask({ verb: 'peers', peers: [] }).catch(() => undefined), hung]);
+    patience.abort();
+  }
+
   /** Ends the process, which is gone in moments: packets are not carried any more when this resolves. */
   async stop(): Promise<void> {
     await this.ask({ verb: 'stop' }).catch(() => undefined);
@@ -166,6 +177,15 @@ export class DataPathProcess {
 
   disconnect(): void {
     this.#socket.destroy();
+  }
+}
+
+/** Nothing when the folder has been removed meanwhile. */
+function lastWords(logFile: string): string {
+  try {
+    return readFileSync(logFile, 'utf8').trim().split('\n').slice(-12).join(' | ');
+  } catch {
+    return '';
   }
 }
 

@@ -11,4 +11,6 @@ export interface DataPath {
   setUnderlay?(link: number | undefined): void;
   /** Whether large packets that arrive whole go on to a bridge, when it changes. */
   setBridged?(isBridged: boolean): void;
+  /** Takes away what the process's end would leave behind; called right before that. */
+  close?(): void;
 }

@@ -148,7 +148,10 @@ export class FlannelUdpOverlay implements Overlay, AsyncDisposable {
     // Also a predecessor's. Address and routes go with the device, and that with the process.
     const process = this.#process ?? (await DataPathProcess.find(this.#options.stateDir));
     this.#process = undefined;
-    // First: while the kernel cleans up behind the process, it makes others wait that want anything of its devices.
+    // From here on nothing is carried, whatever time the kernel takes to remove what did.
+    await process?.quiesce();
+    // Next: while the kernel cleans up behind the process, it makes others wait that want anything of its devices.
+    this.#detachLeftovers();
     this.#deleteDevice();
     await process?.stop();
     DataPathProcess.forget(this.#options.stateDir);
@@ -310,6 +313,7 @@ export class FlannelUdpOverlay implements Overlay, AsyncDisposable {
     // A process without its device ends by itself; a device without a process that answers is deleted, which ends its holder.
     this.#process = undefined;
     this.#deleteDevice();
+    this.#detachLeftovers();
     const { stateDir, netns } = this.#options;
     const isOffload = place.settings.path === 'offload';
     const multiQueue = isOffload && mostThreads(place.settings.threads) > 1;
@@ -388,6 +392,11 @@ export class FlannelUdpOverlay implements Overlay, AsyncDisposable {
     const device = this.#links.getLink(deviceName);
     if (device?.kind === 'tun') this.#links.deleteLink(device.index);
     this.#device = undefined;
+  }
+
+  /** Where the kernel has no TCX, a process that was killed leaves its program on the underlay's link. */
+  #detachLeftovers(): void {
+    for (const { index } of this.#links.listLinks()) this.#links.detachProgram({ link: index, side: 'ingress' });
   }
 
   #onEvent(event: RtEvent): void {

@@ -97,6 +97,9 @@ export function openOffloadPath(
       if (link === undefined) shortcut.detach();
       else shortcut.attach(link);
     },
+    close() {
+      if (typeof shortcut === 'object') shortcut.close();
+    },
     setBridged(isBridged) {
       if (typeof shortcut !== 'object') return;
       try {

@@ -7,11 +7,12 @@
  */
 import { closeSync } from 'node:fs';
 import { parseCidr, parseIp } from '../../../linux/ip-address.ts';
-import { attachProgram, createBpfMap, loadPacketProgram, type BpfMap } from '../../../linux/bpf.ts';
+import { createBpfMap, loadPacketProgram, type BpfMap } from '../../../linux/bpf.ts';
 import { wordOf, type PeerRoute } from '../peer-table.ts';
 import { openRtnetlink } from '../../../linux/rtnetlink.ts';
 import { gatheringQueues, openGatheringLink } from './gathering-link.ts';
 import { openTunnelLink } from './tunnel-link.ts';
+import { attachToUnderlay, type UnderlayProgram } from './underlay-program.ts';
 import {
   counterEntries,
   gatheredIndex,
@@ -22,7 +23,7 @@ import {
   unmarkedIndex,
   type ShortcutPlace,
 } from './program-parts.ts';
-import { patience, peerBytes, receiverProgram, singlesAt } from './receiver-program.ts';
+import { flowBytes, flowEntries, patience, peerBytes, receiverProgram, singlesAt } from './receiver-program.ts';
 import { idleProgram, senderProgram } from './sender-program.ts';
 
 const mostRoutes = 65_536;
@@ -38,9 +39,9 @@ export class Shortcut {
   readonly #routes6: BpfMap;
   readonly #peers: BpfMap;
   readonly #counters: BpfMap;
+  readonly #flows: BpfMap;
   readonly #links = openRtnetlink();
-  /** Descriptor of the receiver's attachment. */
-  #receiver: number | undefined;
+  #receiver: UnderlayProgram | undefined;
   #gathering: number | undefined;
   #tunnel: number | undefined;
   #underlay: number | undefined;
@@ -56,6 +57,7 @@ export class Shortcut {
     this.#routes6 = createBpfMap({ type: 'prefixes', keyBytes: 20, valueBytes: 4, entries: mostRoutes });
     this.#peers = createBpfMap({ type: 'hash', keyBytes: 4, valueBytes: peerBytes, entries: mostRoutes });
     this.#counters = createBpfMap({ type: 'array', keyBytes: 4, valueBytes: 8, entries: counterEntries });
+    this.#flows = createBpfMap({ type: 'array', keyBytes: 4, valueBytes: flowBytes, entries: flowEntries });
   }
 
   /** Where datagrams come and go; another link than before: the programs move there. */
@@ -71,10 +73,11 @@ export class Shortcut {
       routes6: this.#routes6.fd,
       peers: this.#peers.fd,
       counters: this.#counters.fd,
+      flows: this.#flows.fd,
       processors: gatheringQueues,
     };
     // First the side that can take what the other sends.
-    this.#receiver = attachProgram('receiver', receiverProgram(place), underlay, 'ingress');
+    this.#receiver = attachToUnderlay(this.#links, underlay, receiverProgram(place));
     try {
       this.#setSender(senderProgram(place));
     } catch (error) {
@@ -87,9 +90,14 @@ export class Shortcut {
   /** All packets go the long way. */
   detach(): void {
     if (this.#underlay !== undefined) this.#setSender(idleProgram());
-    if (this.#receiver !== undefined) closeSync(this.#receiver);
+    this.#receiver?.remove();
     this.#receiver = undefined;
     this.#underlay = undefined;
+  }
+
+  /** Takes off what the process's end would not. */
+  close(): void {
+    if (this.#receiver?.outlivesProcess === true) this.#receiver.remove();
   }
 
   /**
