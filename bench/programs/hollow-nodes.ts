@@ -81,7 +81,6 @@ async function startNode(index: number): Promise<void> {
         'component/node-agent': {
           addresses: [`172.16.${index >> 8}.${index & 255}`],
           sharedHost: true,
-          startEvents: false,
         },
       },
       overrides: { attachment: hollowAttachment(), overlay: hollowOverlay(), proxy: hollowProxy() },

@@ -15,6 +15,7 @@
  * Capabilities: `serve` (has `server`, what an API front end needs).
  */
 import type { Duplex } from 'node:stream';
+import type { PintleError } from './errors.ts';
 import type { NodeService } from './node-service.ts';
 import type { ObjectMeta } from './kubernetes.ts';
 
@@ -153,6 +154,16 @@ export interface Cluster {
     object: NewObject<T>,
     options?: WriteOptions & { readonly parent?: ObjectKey | undefined },
   ): Promise<T>;
+  /**
+   * Creates each of them by itself, as `create` does, all of one namespace: what fails hinders none of the others. Resolves to
+   * what became of each, in their order: undefined, or why it was not created. Rejects when nothing can be said of any.
+   * Undefined where it would cost as much as creating them one by one.
+   */
+  createEach?<T extends KubernetesObject>(
+    type: ResourceType<T>,
+    objects: readonly NewObject<T>[],
+    options?: CallOptions,
+  ): Promise<readonly (PintleError | undefined)[]>;
   update<T extends KubernetesObject>(type: ResourceType<T>, object: T, options?: WriteOptions): Promise<T>;
   /** `body`: the patch document, already parsed (an array for `json`). */
   patch<T extends KubernetesObject>(

@@ -3,8 +3,15 @@
  * is dropped with a log line, and so is one of an object that floods (25 at once, then one in five minutes).
  * The same event again (object, type, reason, message) raises `count` and `lastTimestamp` of the first.
  */
-import { isPintleError, type Clock, type Cluster, type KubernetesObject, type Logger } from '../contract/index.ts';
-import type { ObjectReference } from '../contract/kubernetes.ts';
+import {
+  isPintleError,
+  type Clock,
+  type Cluster,
+  type KubernetesObject,
+  type Logger,
+  type NewObject,
+} from '../contract/index.ts';
+import type { Event, ObjectReference } from '../contract/kubernetes.ts';
 import { apiTime } from './clock.ts';
 import { resources } from './resources.ts';
 
@@ -43,6 +50,12 @@ interface Entry {
 const maxEntries = 4096;
 const maxQueued = 20_000;
 const maxWrites = 8;
+/**
+ * Where events go over the network, what happens within this time goes in one request: a pod that starts has three events
+ * or more, and a request of their own would cost each more than all else that is done for it.
+ */
+const gatherMs = 100;
+const maxTogether = 100;
 const maxMessageLength = 1024;
 const burst = 25;
 const refillMs = 300_000;
@@ -63,6 +76,7 @@ class EventWriter {
   readonly #budgets = new Map<string, { tokens: number; at: number }>();
   readonly #queue = new Set<Entry>();
   readonly #idle = new Set<() => void>();
+  #gathering: NodeJS.Timeout | undefined;
   #writes = 0;
   #serial = 0;
 
@@ -99,7 +113,8 @@ class EventWriter {
   }
 
   idle(): Promise<void> {
-    if (this.#writes === 0 && this.#queue.size === 0) return Promise.resolve();
+    this.#start();
+    if (this.#writes === 0) return Promise.resolve();
     return new Promise((resolve) => this.#idle.add(resolve));
   }
 
@@ -125,26 +140,27 @@ class EventWriter {
     }
     entry.isQueued = true;
     this.#queue.add(entry);
-    if (this.#writes < maxWrites) {
-      this.#writes++;
-      void this.#drain();
-    }
+    if (this.#cluster.createEach === undefined) this.#start();
+    else this.#gathering ??= setTimeout(() => this.#start(), gatherMs).unref();
+  }
+
+  #start(): void {
+    clearTimeout(this.#gathering);
+    this.#gathering = undefined;
+    if (this.#queue.size === 0 || this.#writes >= maxWrites) return;
+    this.#writes++;
+    void this.#drain();
   }
 
   async #drain(): Promise<void> {
-    // Entries that are added while this loop runs are visited too.
-    for (const entry of this.#queue) {
-      this.#queue.delete(entry);
-      try {
-        await this.#write(entry);
-      } catch (error) {
-        this.#options.log?.debug('an event could not be written', {
-          reason: entry.event.reason,
-          error: error instanceof Error ? error.message : String(error),
-        });
+    for (let entries = this.#take(); entries.length > 0; entries = this.#take()) {
+      // Others help with what is left.
+      this.#start();
+      await this.#write(entries);
+      for (const entry of entries) {
+        entry.isQueued = false;
+        if (entry.count > entry.writtenCount && entry.writtenCount > 0) this.#enqueue(entry);
       }
-      entry.isQueued = false;
-      if (entry.count > entry.writtenCount && entry.writtenCount > 0) this.#enqueue(entry);
     }
     this.#writes--;
     if (this.#writes > 0) return;
@@ -152,13 +168,51 @@ class EventWriter {
     this.#idle.clear();
   }
 
-  async #write(entry: Entry): Promise<void> {
+  /** What is written next: one, or all that can be created with it. */
+  #take(): readonly Entry[] {
+    const [first] = this.#queue;
+    if (first === undefined) return [];
+    const isNewBeside = ({ namespace, writtenCount }: Entry) => writtenCount === 0 && namespace === first.namespace;
+    const taken = [first];
+    if (this.#cluster.createEach !== undefined && first.writtenCount === 0)
+      for (const entry of this.#queue)
+        if (entry !== first && taken.length < maxTogether && isNewBeside(entry)) taken.push(entry);
+    for (const entry of taken) this.#queue.delete(entry);
+    return taken;
+  }
+
+  /** Never rejects. */
+  async #write(entries: readonly Entry[]): Promise<void> {
+    const [first] = entries;
+    const dropped = ({ event: { reason } }: Entry, error: unknown) =>
+      this.#options.log?.debug('an event could not be written', {
+        reason,
+        error: error instanceof Error ? error.message : String(error),
+      });
+    try {
+      if (first !== undefined && entries.length === 1) return await this.#writeOne(first);
+      const counts = entries.map(({ count }) => count);
+      const outcomes = await this.#cluster.createEach!(
+        resources.events,
+        entries.map((entry) => this.#eventOf(entry)),
+      );
+      for (const [index, entry] of entries.entries()) {
+        const failure = outcomes[index];
+        if (failure === undefined) entry.writtenCount = counts[index]!;
+        else dropped(entry, failure);
+      }
+    } catch (error) {
+      for (const entry of entries) dropped(entry, error);
+    }
+  }
+
+  async #writeOne(entry: Entry): Promise<void> {
     const { count } = entry;
-    const lastTimestamp = apiTime(entry.lastAt);
     if (entry.writtenCount > 0) {
       try {
         const key = { namespace: entry.namespace, name: entry.name };
-        await this.#cluster.patch(resources.events, key, { kind: 'merge', body: { count, lastTimestamp } });
+        const body = { count, lastTimestamp: apiTime(entry.lastAt) };
+        await this.#cluster.patch(resources.events, key, { kind: 'merge', body });
         entry.writtenCount = count;
         return;
       } catch (error) {
@@ -166,22 +220,26 @@ class EventWriter {
         if (!isPintleError(error, 'NOT_FOUND')) throw error;
       }
     }
-    const { about, type, reason, message } = entry.event;
+    await this.#cluster.create(resources.events, this.#eventOf(entry));
+    entry.writtenCount = count;
+  }
+
+  #eventOf({ namespace, name, event, count, firstAt, lastAt }: Entry): NewObject<Event> {
+    const { about, type, reason, message } = event;
     const { component, host } = this.#options;
-    await this.#cluster.create(resources.events, {
-      metadata: { name: entry.name, namespace: entry.namespace },
+    return {
+      metadata: { name, namespace },
       involvedObject: about,
       type,
       reason,
       message,
       count,
-      firstTimestamp: apiTime(entry.firstAt),
-      lastTimestamp,
+      firstTimestamp: apiTime(firstAt),
+      lastTimestamp: apiTime(lastAt),
       source: host === undefined ? { component } : { component, host },
       reportingComponent: component,
       reportingInstance: host ?? '',
-    });
-    entry.writtenCount = count;
+    };
   }
 }
 

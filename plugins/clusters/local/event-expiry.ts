@@ -1,6 +1,8 @@
 /**
- * Events are kept for a time only, and no more of them than a number: they lie in memory like everything else. Their order of last change is their order of expiry, so a queue is enough: nothing is
- * searched. Whoever expires an event expects the revision it saw, so several servers do not disturb each other.
+ * Events are kept for a time only, and no more of them than a number: they lie in memory like everything else. Their order
+ * of last change is their order of expiry, so a queue is enough: nothing is searched. Too many are seen to at once and a
+ * few at a time: what a storm leaves in half a minute would be a lot of memory, and hold everybody up when it is cleared
+ * away. Whoever expires an event expects the revision it saw, so several servers do not disturb each other.
  */
 import type { Clock, KubernetesObject } from '../../../kernel/contract/index.ts';
 import type { Event } from '../../../kernel/contract/kubernetes.ts';
@@ -33,6 +35,7 @@ export class EventExpiry implements Follower {
   readonly #maximum: number;
   readonly #unfollow: () => void;
   #queue: Entry[] = [];
+  #clearing = false;
 
   constructor(engine: Engine, clock: Clock, ttlMs: number, maximum: number) {
     this.#engine = engine;
@@ -60,6 +63,19 @@ export class EventExpiry implements Follower {
     if (change.type === 'DELETED') return;
     const { resourceVersion } = change.object.metadata;
     this.#queue.push({ key: change.key, resourceVersion, expiresMs: this.#clock.now() + this.#ttlMs });
+    const { collection } = this.#engine.stored(resources.events, 'delete').storage;
+    if (collection.tree.size < this.#maximum + together || this.#clearing) return;
+    this.#clearing = true;
+    setImmediate(() => void this.#clear());
+  }
+
+  async #clear(): Promise<void> {
+    try {
+      await this.sweep();
+    } catch {
+      // The next change tries again, and so does the housekeeping, which says why.
+    }
+    this.#clearing = false;
   }
 
   async sweep(): Promise<void> {

@@ -51,7 +51,7 @@ const config = z
       .min(100)
       .max(1_000_000)
       .default(5_000)
-      .describe('How many Events are kept; the oldest go first, looked at every 30 seconds'),
+      .describe('How many Events are kept, and up to 200 more for 30 seconds; the oldest go first'),
   })
   .prefault({});
 

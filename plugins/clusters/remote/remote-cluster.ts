@@ -1,11 +1,14 @@
 /** The Cluster interface over HTTP. Objects that come out are this process's own copies. */
 import {
   isPintleError,
+  type CallOptions,
   type Cluster,
   type KubernetesObject,
   type ListOptions,
+  type NewObject,
   type ObjectList,
   type PatchKind,
+  type PintleError,
   type ResourceType,
   type WriteOptions,
 } from '../../../kernel/contract/index.ts';
@@ -18,6 +21,7 @@ import {
   withQuery,
   writeParameters,
 } from './request-path.ts';
+import { statusError } from './status-error.ts';
 import { watchEvents } from './watch-events.ts';
 
 /** client-go's page: large lists come in pieces that neither side must hold as one text. */
@@ -47,6 +51,20 @@ export function remoteCluster(client: HttpClient, serveNode: Cluster['serveNode'
     const path = withQuery(resourcePath(type, options.namespace), listParameters(options));
     return listOf(type, (await client.call({ method: 'GET', path, signal: options.signal })).body as WireList<T>);
   };
+  const create: Cluster['create'] = async (type, object, options) => {
+    const { parent, subresource } = options ?? {};
+    const base = resourcePath(type, parent?.namespace ?? object.metadata.namespace, parent?.name, subresource);
+    const body = parent === undefined ? withType(type, object) : object;
+    return written(
+      await client.call({
+        method: 'POST',
+        path: withQuery(base, writeParameters(options)),
+        body: JSON.stringify(body),
+        signal: options?.signal,
+      }),
+      options,
+    );
+  };
   return {
     async get(type, key, options) {
       const path = withQuery(resourcePath(type, key.namespace, key.name, options?.subresource), {
@@ -70,20 +88,8 @@ export function remoteCluster(client: HttpClient, serveNode: Cluster['serveNode'
         { method: 'GET', path: withQuery(resourcePath(type, options.namespace), watchParameters(options)) },
         signal,
       ),
-    async create(type, object, options) {
-      const { parent, subresource } = options ?? {};
-      const base = resourcePath(type, parent?.namespace ?? object.metadata.namespace, parent?.name, subresource);
-      const body = parent === undefined ? withType(type, object) : object;
-      return written(
-        await client.call({
-          method: 'POST',
-          path: withQuery(base, writeParameters(options)),
-          body: JSON.stringify(body),
-          signal: options?.signal,
-        }),
-        options,
-      );
-    },
+    create,
+    createEach: createEach(client, create),
     async update(type, object, options) {
       const base = resourcePath(type, object.metadata.namespace, object.metadata.name, options?.subresource);
       const body = options?.subresource === undefined ? withType(type, object) : object;
@@ -150,6 +156,46 @@ export function remoteCluster(client: HttpClient, serveNode: Cluster['serveNode'
   };
 }
 
+/** In one request as a list, which Pintle's server takes; another server refuses it, and is then asked one by one. */
+function createEach(client: HttpClient, create: Cluster['create']): NonNullable<Cluster['createEach']> {
+  let takesLists = true;
+  const inOne = async (type: ResourceType, objects: readonly NewObject<KubernetesObject>[], options?: CallOptions) => {
+    const base = resourcePath(type, objects[0]?.metadata.namespace);
+    const { apiVersion } = withType(type, {});
+    const answer = await client.call({
+      method: 'POST',
+      path: withQuery(base, { ...writeParameters(undefined), 'pintle-each': true }),
+      body: JSON.stringify({ apiVersion, kind: `${type.kind}List`, items: objects }),
+      signal: options?.signal,
+    });
+    const { items } = answer.body as { readonly items: readonly { readonly status: string; readonly code: number }[] };
+    return items.map((item) => (item.status === 'Success' ? undefined : statusError(item, item.code, `POST ${base}`)));
+  };
+  return async <T extends KubernetesObject>(
+    type: ResourceType<T>,
+    objects: readonly NewObject<T>[],
+    options?: CallOptions,
+  ) => {
+    if (takesLists && objects.length > 1)
+      try {
+        return await inOne(type, objects, options);
+      } catch (error) {
+        if (!isPintleError(error, 'BAD_REQUEST')) throw error;
+        takesLists = false;
+      }
+    const one = async (object: NewObject<T>): Promise<PintleError | undefined> => {
+      try {
+        await create(type, object, options);
+        return undefined;
+      } catch (error) {
+        if (!isPintleError(error)) throw error;
+        return error;
+      }
+    };
+    return Promise.all(objects.map(one));
+  };
+}
+
 async function allPages<T extends KubernetesObject>(
   page: (type: ResourceType<T>, options: ListOptions) => Promise<ObjectList<T>>,
   type: ResourceType<T>,
@@ -180,7 +226,7 @@ function listOf<T extends KubernetesObject>(type: ResourceType<T>, wire: WireLis
   };
 }
 
-function withType(type: ResourceType, object: object): object {
+function withType(type: ResourceType, object: object) {
   return { apiVersion: type.group === '' ? type.version : `${type.group}/${type.version}`, kind: type.kind, ...object };
 }
 

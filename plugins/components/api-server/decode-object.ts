@@ -29,12 +29,35 @@ export async function decodeObject(
     mediaTypeOf(exchange.request.headers['content-type']),
     expected.kind,
   );
-  if (typeof value !== 'object' || value === null || Array.isArray(value))
-    throw badRequest(
-      `the object provided is unrecognized (must be of type ${expected.kind}): the body is not an object`,
-    );
+  const object = plainObject(value, expected);
   heedProblems(exchange, strictProblems, validation, expected);
-  const object = value as Record<string, unknown>;
+  return asExpected(object, expected);
+}
+
+/**
+ * Several in one body, as the list of their kind, each by itself: what is no such object is an error in its place.
+ * Duplicate keys are not looked for: who sends lists is a program.
+ */
+export async function decodeEach(
+  exchange: Exchange,
+  bytes: Buffer,
+  expected: ExpectedObject,
+): Promise<readonly (() => KubernetesObject)[]> {
+  const listKind = { ...expected, kind: `${expected.kind}List` };
+  const mediaType = mediaTypeOf(exchange.request.headers['content-type']);
+  const { value } = await decodeBody(bytes, mediaType, listKind.kind);
+  const { kind, items } = plainObject(value, listKind);
+  if (kind !== listKind.kind || !Array.isArray(items))
+    throw badRequest(`the object provided is unrecognized (must be of type ${listKind.kind}): it has no items`);
+  return items.map((item: unknown) => () => asExpected(plainObject(item, expected), expected));
+}
+
+function plainObject(value: unknown, expected: ExpectedObject): Record<string, unknown> {
+  if (typeof value === 'object' && value !== null && !Array.isArray(value)) return value as Record<string, unknown>;
+  throw badRequest(`the object provided is unrecognized (must be of type ${expected.kind}): the body is not an object`);
+}
+
+function asExpected(object: Record<string, unknown>, expected: ExpectedObject): KubernetesObject {
   const apiVersion = apiVersionOf(expected);
   const givenVersion = object['apiVersion'] ?? '';
   const givenKind = object['kind'] ?? '';

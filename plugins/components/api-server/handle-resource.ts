@@ -9,6 +9,7 @@ import type {
 } from '../../../kernel/contract/index.ts';
 import { isPintleError } from '../../../kernel/contract/index.ts';
 import { assertAllowed, resourceAccess } from './authorization.ts';
+import { createEach, wantsEach } from './create-each.ts';
 import { decodeBody, decodeJson, mediaTypeOf, unsupportedMediaType } from './decode-body.ts';
 import { decodeObject, heedProblems } from './decode-object.ts';
 import type { Exchange } from './http-exchange.ts';
@@ -25,7 +26,7 @@ import {
 import { readBody } from './read-body.ts';
 import type { ResourceTarget } from './request-target.ts';
 import { sendJson, sendList, sendObject } from './send-answer.ts';
-import { badRequest, deletedStatus, isUnexpected, methodNotAllowed } from './status.ts';
+import { badRequest, createdStatus, deletedStatus, isUnexpected, methodNotAllowed } from './status.ts';
 import { includeObjectOf } from './table.ts';
 import type { WatchBacklog } from './watch-backlog.ts';
 import { streamWatch } from './watch-stream.ts';
@@ -171,13 +172,17 @@ async function watchAll(
 
 async function createOne(
   exchange: Exchange,
-  { resource, subresource }: ResourceTarget,
+  target: ResourceTarget,
   key: ObjectKey,
-  { cluster, now, bodyTimeoutMs }: ResourceContext,
+  context: ResourceContext,
 ): Promise<void> {
+  const { resource, subresource } = target;
+  const { cluster, now } = context;
   const output = negotiate(exchange.request.headers.accept);
   const write = writeOptions(exchange.query, 'CreateOptions');
-  const bytes = await readBody(exchange.request, { timeoutMs: bodyTimeoutMs });
+  const bytes = await readBody(exchange.request, { timeoutMs: context.bodyTimeoutMs });
+  if (subresource === undefined && wantsEach(exchange.query))
+    return createEach(exchange, target, bytes, write, context);
   const expected = subresource ?? resource;
   const object = await decodeObject(
     exchange,
@@ -204,7 +209,7 @@ async function createOne(
     ...(subresource === undefined ? {} : { subresource: subresource.name, parent: key }),
   });
   if (subresource !== undefined && (subresource.kind === 'Binding' || subresource.kind === 'Eviction'))
-    return sendJson(exchange, 201, { kind: 'Status', apiVersion: 'v1', metadata: {}, status: 'Success', code: 201 });
+    return sendJson(exchange, 201, createdStatus);
   await sendObject(exchange, 201, created, { resource, output, now: now() });
 }
 

@@ -87,6 +87,15 @@ function failure(code: number, reason: string, message: string, details: ErrorDe
   };
 }
 
+/** The answer to a create whose object is not asked for. */
+export const createdStatus: Status = {
+  kind: 'Status',
+  apiVersion: 'v1',
+  metadata: {},
+  status: 'Success',
+  code: 201,
+};
+
 /** The answer to a delete that is done. */
 export function deletedStatus(details: StatusDetails): Status {
   return { kind: 'Status', apiVersion: 'v1', metadata: {}, status: 'Success', details };

@@ -2,7 +2,7 @@
  * Starts a pod's containers in their order and restarts them by policy, with back-off; pulls their images first. Says in
  * the pod's memory why a container is not running.
  */
-import { chmod, mkdir, writeFile } from 'node:fs/promises';
+import { chmodSync, mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Container as ContainerDefinition, EphemeralContainer, Pod } from '../../../kernel/contract/kubernetes.ts';
 import { isPintleError, type Container, type Sandbox } from '../../../kernel/contract/index.ts';
@@ -37,7 +37,7 @@ export class ContainerStarts {
   constructor(settings: PodWorkerSettings, services: PodWorkerServices, stops: ContainerStops) {
     this.#settings = settings;
     this.#services = services;
-    this.#images = new ImagePulls(settings, services);
+    this.#images = new ImagePulls(services);
     this.#stops = stops;
   }
 
@@ -169,15 +169,15 @@ export class ContainerStarts {
     if (!(await this.#images.ensure(pod, memory, definition))) return false;
     const id = `${uid}_${name}_${attempt}`;
     try {
-      await mkdir(volumes.folder(uid), { recursive: true });
+      mkdirSync(volumes.folder(uid), { recursive: true });
       const mounts = [...(await volumes.mounts(pod, definition, prepared, sources))];
       if (!mounts.some((mount) => mount.containerPath === '/etc/hosts') && !pod.spec.hostNetwork) {
-        const hostPath = await this.#writeHosts(pod, sources.podIps);
+        const hostPath = this.#writeHosts(pod, sources.podIps);
         mounts.push({ hostPath, containerPath: '/etc/hosts', readOnly: false });
       }
       const messagePath = definition.terminationMessagePath || '/dev/termination-log';
       if (!mounts.some((mount) => mount.containerPath === messagePath))
-        mounts.push({ hostPath: await this.#makeMessageFile(uid, id), containerPath: messagePath, readOnly: false });
+        mounts.push({ hostPath: this.#makeMessageFile(uid, id), containerPath: messagePath, readOnly: false });
       const spec = await containerSpec(pod, definition, sources, {
         id,
         sandboxId: sandbox.id,
@@ -193,7 +193,7 @@ export class ContainerStarts {
       const started = await runtime.startContainer(spec);
       memory.problems.delete(name);
       memory.backoff.delete(`config/${name}`);
-      if (this.#settings.startEvents) this.#services.record(pod, 'Normal', 'Created', `Created container: ${name}`);
+      this.#services.record(pod, 'Normal', 'Created', `Created container: ${name}`);
       this.#services.record(pod, 'Normal', 'Started', `Started container ${name}`);
       this.#postStart(pod, memory, definition, started, sources);
       return true;
@@ -243,18 +243,19 @@ export class ContainerStarts {
     });
   }
 
-  async #makeMessageFile(uid: string, containerId: string): Promise<string> {
+  // A few bytes in a folder of the node's own: handing each step to another thread would cost ten times what it takes.
+  #makeMessageFile(uid: string, containerId: string): string {
     const path = messageFile(this.#services.volumes.folder(uid), containerId);
-    await writeFile(path, '');
+    writeFileSync(path, '');
     // Whatever user the container runs as.
-    await chmod(path, 0o666);
+    chmodSync(path, 0o666);
     return path;
   }
 
-  async #writeHosts(pod: Pod, podIps: readonly string[]): Promise<string> {
+  #writeHosts(pod: Pod, podIps: readonly string[]): string {
     const folder = this.#services.volumes.folder(pod.metadata.uid);
     const path = join(folder, 'etc-hosts');
-    await writeFile(path, etcHosts(pod, podIps, this.#settings.dns.clusterDomain), { mode: 0o644 });
+    writeFileSync(path, etcHosts(pod, podIps, this.#settings.dns.clusterDomain), { mode: 0o644 });
     return path;
   }
 }

@@ -10,7 +10,7 @@ import {
   type RegistryCredentials,
 } from '../../../kernel/contract/index.ts';
 import { parseImageName } from '../../../kernel/machinery/image-name.ts';
-import { retryDelay, type PodMemory, type PodWorkerServices, type PodWorkerSettings } from './pod-memory.ts';
+import { retryDelay, type PodMemory, type PodWorkerServices } from './pod-memory.ts';
 import { credentialsFor } from './pull-credentials.ts';
 
 /** A pull that ends within this time is waited for. */
@@ -21,11 +21,9 @@ const mebibyte = 2 ** 20;
 const isPulled = new DOMException('the pull is over', 'AbortError');
 
 export class ImagePulls {
-  readonly #settings: Pick<PodWorkerSettings, 'startEvents'>;
   readonly #services: PodWorkerServices;
 
-  constructor(settings: Pick<PodWorkerSettings, 'startEvents'>, services: PodWorkerServices) {
-    this.#settings = settings;
+  constructor(services: PodWorkerServices) {
     this.#services = services;
   }
 
@@ -78,7 +76,6 @@ export class ImagePulls {
   }
 
   #tellPresent(pod: Pod, image: string): void {
-    if (!this.#settings.startEvents) return;
     this.#services.record(pod, 'Normal', 'Pulled', `Container image "${image}" already present on machine`);
   }
 

@@ -74,8 +74,6 @@ export default definePlugin({
         maxPodGraceSeconds: z.number().min(0).default(0),
       })
       .prefault({}),
-    /** Events Pulled and Created of each container, beside Started. */
-    startEvents: z.boolean().default(true),
     /** Several nodes share this machine: disk thresholds are amounts by default, no shares. */
     sharedHost: z.boolean().default(false),
     /** How often the usage of node and containers is sampled. */

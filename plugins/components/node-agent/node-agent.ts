@@ -51,7 +51,6 @@ export interface NodeAgentConfig {
   readonly usageSeconds: number;
   readonly volumeSeconds: number;
   readonly podPids: number;
-  readonly startEvents: boolean;
   readonly staticPodPath?: string | undefined;
   readonly allowedUnsafeSysctls: readonly string[];
 }
@@ -215,7 +214,6 @@ export async function startNodeAgent(
       backoffMs: config.backoffSeconds * 1000,
       maxBackoffMs: config.maxBackoffSeconds * 1000,
       podPids: config.podPids,
-      startEvents: config.startEvents,
       allowedUnsafeSysctls: config.allowedUnsafeSysctls,
       dns: { clusterDomain: context.cluster.dnsDomain, servers: [context.cluster.dnsServiceIp] },
       attachmentCapabilities: attachment.capabilities,

@@ -23,7 +23,6 @@ export interface PodWorkerSettings {
   readonly backoffMs: number;
   readonly maxBackoffMs: number;
   readonly podPids: number;
-  readonly startEvents: boolean;
   readonly allowedUnsafeSysctls: readonly string[];
   readonly dns: DnsSettings;
   readonly attachmentCapabilities: readonly string[];

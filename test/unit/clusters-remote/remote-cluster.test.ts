@@ -1,4 +1,6 @@
 /** The Cluster interface through a real API server, over its unix socket and over TLS. */
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import anyTest, { type TestFn } from 'ava';
 import type { Cluster, WatchEvent } from '../../../kernel/contract/index.ts';
@@ -73,6 +75,81 @@ for (const door of ['unix', 'kubeconfig', 'files'] as const) {
     await t.throwsAsync(remote.get(configMaps, { namespace: ns, name: 'a' }), { code: 'NOT_FOUND' } as never);
   });
 }
+
+test.serial('several objects in one request: each is created or refused by itself', async (t) => {
+  const { api, remotes } = t.context;
+  const remote = remotes['unix'] as Remote;
+  const ns = await namespace(t, 'each');
+  const named = (name: string) => ({ metadata: { name, namespace: ns }, data: { k: name } });
+  await remote.create(configMaps, named('b'));
+  const requests = async () => {
+    const { text } = await api.call('GET', '/metrics');
+    const counts = text.matchAll(
+      /^apiserver_request_total\{(?=[^}]*resource="configmaps")(?=[^}]*code="200")[^}]*\} (\d+)/gm,
+    );
+    return [...counts].reduce((sum, [, count]) => sum + Number(count), 0);
+  };
+  const before = await requests();
+  const wrong = { metadata: { name: 'no', namespace: 'each-else' } };
+  const outcomes = await remote.createEach?.(configMaps, [
+    named('a'),
+    named('b'),
+    named('Not-A-Name'),
+    wrong,
+    named('c'),
+  ]);
+  t.deepEqual(
+    outcomes?.map((outcome) => outcome?.code),
+    [undefined, 'ALREADY_EXISTS', 'INVALID', 'BAD_REQUEST', undefined],
+  );
+  t.is(await requests(), before + 1);
+  const { items } = await remote.list(configMaps, { namespace: ns });
+  t.deepEqual(
+    items.map(({ metadata, data }) => [metadata.name, data?.['k']]),
+    ['a', 'b', 'c'].map((name) => [name, name]),
+  );
+  await t.throwsAsync(
+    remote.createEach!(configMaps, [
+      { metadata: { name: 'a', namespace: 'nowhere' } },
+      { metadata: { name: 'b', namespace: 'nowhere' } },
+    ]).then((all) => {
+      throw all[1];
+    }),
+    { code: 'NOT_FOUND' } as never,
+  );
+});
+
+test('several objects for a server that takes no lists go one by one', async (t) => {
+  const bodies: string[] = [];
+  const foreign = createServer((request, response) => {
+    let text = '';
+    request.on('data', (chunk: Buffer) => (text += chunk.toString()));
+    request.on('end', () => {
+      const { kind, metadata } = JSON.parse(text) as { kind: string; metadata?: { name: string } };
+      bodies.push(metadata?.name ?? kind);
+      const isList = kind !== 'ConfigMap';
+      response.statusCode = isList ? 400 : metadata?.name === 'b' ? 409 : 201;
+      const reason = isList ? 'BadRequest' : 'AlreadyExists';
+      response.end(response.statusCode === 201 ? text : JSON.stringify({ kind: 'Status', status: 'Failure', reason }));
+    });
+  });
+  await new Promise<void>((resolve) => foreign.listen(0, '127.0.0.1', resolve));
+  t.teardown(() => void foreign.close());
+  await using remote = await startRemote({ server: `http://127.0.0.1:${(foreign.address() as AddressInfo).port}` });
+  const named = (name: string) => ({ metadata: { name, namespace: 'x' } });
+  for (const expected of [
+    ['ConfigMapList', 'a', 'b'],
+    ['a', 'b'],
+  ]) {
+    bodies.length = 0;
+    const outcomes = await remote.createEach!(configMaps, [named('a'), named('b')]);
+    t.deepEqual(
+      outcomes.map((outcome) => outcome?.code),
+      [undefined, 'ALREADY_EXISTS'],
+    );
+    t.deepEqual(bodies.toSorted(), expected, 'it is asked once');
+  }
+});
 
 test('errors carry code, message and details', async (t) => {
   const remote = t.context.remotes['unix'] as Remote;

@@ -1,4 +1,5 @@
 import test from 'ava';
+import { PintleError, type Cluster } from '../../../kernel/contract/index.ts';
 import type { Event } from '../../../kernel/contract/kubernetes.ts';
 import { eventRecorder } from '../../../kernel/machinery/event-recorder.ts';
 import { FakeCluster } from './fake-cluster.ts';
@@ -13,6 +14,9 @@ function open() {
   const events = () => [...fake.objects.values()] as unknown as Event[];
   return { fake, clock, record, subject, events };
 }
+
+const withEach = ({ cluster }: FakeCluster, createEach: Cluster['createEach']) =>
+  ({ create: cluster.create.bind(cluster), patch: cluster.patch.bind(cluster), createEach }) as Cluster;
 
 test('the same event again raises the count of the first', async (t) => {
   const { clock, record, subject, events } = open();
@@ -67,4 +71,57 @@ test('a server that refuses costs the event, not the caller', async (t) => {
   t.notThrows(() => record(subject, 'Normal', 'Lost', 'x'));
   await record.idle();
   t.is(events().length, 0);
+});
+
+test('over a network, events that happen together go in one request, by namespace; a refused one is dropped alone', async (t) => {
+  const { fake, clock, subject, events } = open();
+  const requests: string[][] = [];
+  const createEach: Cluster['createEach'] = async (type, objects) => {
+    requests.push(objects.map(({ metadata: { namespace, name } }) => `${namespace}/${name?.split('.')[0]}`));
+    return Promise.all(
+      objects.map(async (object) => {
+        if ((object as { reason?: unknown }).reason === 'Pulled') return new PintleError('FORBIDDEN', 'not this one');
+        await fake.cluster.create(type, object);
+        return undefined;
+      }),
+    );
+  };
+  const cluster = withEach(fake, createEach);
+  const record = eventRecorder(cluster, { component: 'tester', clock });
+  const elsewhere = { ...subject, metadata: { ...subject.metadata, namespace: 'else', uid: 'e', name: 'e' } };
+  record(subject, 'Normal', 'Pulled', 'p');
+  record(elsewhere, 'Normal', 'Alone', 'x');
+  record(subject, 'Normal', 'Created', 'c');
+  record(subject, 'Normal', 'Started', 's');
+  record(subject, 'Normal', 'Started', 's');
+  await record.idle();
+  t.deepEqual(requests, [['default/subject', 'default/subject', 'default/subject']], 'a single one has its own');
+  t.deepEqual(
+    events()
+      .map(({ reason, count }) => `${reason} ${count}`)
+      .toSorted(),
+    ['Alone 1', 'Created 1', 'Started 2'],
+    'Pulled was refused',
+  );
+  record(subject, 'Normal', 'Started', 's');
+  record(subject, 'Normal', 'Killing', 'k');
+  await record.idle();
+  t.is(events().find(({ reason }) => reason === 'Started')?.count, 3);
+  t.is(requests.length, 1, 'a count is raised, and one more is made, each by itself');
+});
+
+test('over a network, events are written soon without being asked for', async (t) => {
+  const { fake, clock, subject, events } = open();
+  const createEach: Cluster['createEach'] = async (type, objects) => {
+    for (const object of objects) await fake.cluster.create(type, object);
+    return objects.map(() => undefined);
+  };
+  const cluster = withEach(fake, createEach);
+  const record = eventRecorder(cluster, { component: 'tester', clock });
+  record(subject, 'Normal', 'One', 'x');
+  record(subject, 'Normal', 'Two', 'x');
+  t.is(events().length, 0);
+  const sleep = () => new Promise((resolve) => setTimeout(resolve, 10));
+  for (const end = Date.now() + 30_000; events().length < 2 && Date.now() < end;) await sleep();
+  t.is(events().length, 2);
 });

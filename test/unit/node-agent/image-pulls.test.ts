@@ -47,7 +47,7 @@ function bed(options: { readonly present?: boolean; readonly definition?: Partia
     spec: { containers: [definition], imagePullSecrets: [{ name: 'there' }, { name: 'gone' }] },
   } as unknown as Pod;
   const memory = newPodMemory();
-  const images = new ImagePulls({ startEvents: true }, services);
+  const images = new ImagePulls(services);
   const ensure = () => images.ensure(pod, memory, definition);
   return { clock, events, pulls, memory, ensure, asked: () => asked, problem: () => memory.problems.get('c')?.reason };
 }
