@@ -4,6 +4,9 @@ import plugin from '../../netplugins/proxies/userspace/index.ts';
 import { iptablesTraces, lockFile } from './support/iptables-place.ts';
 import { askedIn, openProxyBed } from './support/proxy-bed.ts';
 import { openHostedProxy } from './support/hosted-proxy.ts';
+import { sharedNetwork } from './support/shared-network.ts';
+
+const network = sharedNetwork(test);
 
 const iptables = `env XTABLES_LOCKFILE=${lockFile} iptables-nft -t nat`;
 const damages = {
@@ -21,14 +24,18 @@ for (const [redirect, family] of [
   ['iptables', 'ip'],
   ['nft', 'ip6'],
 ] as const)
-  proxyConformance(test, {
+  proxyConformance(test.serial, {
     name: `userspace (${redirect}${family === 'ip6' ? ', IPv6' : ''})`,
     capabilities: askedIn(family, plugin.capabilities),
-    open: (t) =>
-      openProxyBed(t, {
-        family,
-        open: async (node) => openHostedProxy(node, { mode: 'userspace', redirect, families: [family] }),
-        damages: damages[redirect](family),
-        traces: iptablesTraces,
-      }),
+    open: async (t) =>
+      openProxyBed(
+        t,
+        {
+          family,
+          open: async (node) => openHostedProxy(node, { mode: 'userspace', redirect, families: [family] }),
+          damages: damages[redirect](family),
+          traces: iptablesTraces,
+        },
+        await network(family),
+      ),
   });

@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import test from 'ava';
 import { proxyConformance } from '../../kernel/conformance/proxy.ts';
-import type { Proxy, ProxyCapability, ProxyEndpoint, ProxyPort, ProxyState } from '../../kernel/contract/index.ts';
+import type { Proxy, ProxyCapability, ProxyPort, ProxyState } from '../../kernel/contract/index.ts';
 import { isRefused } from '../../netplugins/linux/libc.ts';
 import { openIpvs } from '../../netplugins/linux/ipvs.ts';
 import plugin from '../../netplugins/proxies/ipvs/index.ts';
@@ -14,9 +14,11 @@ import { openIptablesProxy } from '../lab/support/iptables-place.ts';
 import { ipvsTraces, openIpvsProxy } from '../lab/support/ipvs-place.ts';
 import { openNftablesProxy } from '../lab/support/nftables-place.ts';
 import { openProxyBed } from '../lab/support/proxy-bed.ts';
+import { endpoint, port, proxyState, vip } from '../lab/support/service-ports.ts';
 import { checkServiceRange } from '../lab/support/service-range.ts';
+import { sharedNetwork } from '../lab/support/shared-network.ts';
 import { nodeAddress, until, type Place } from '../lab/support/topology.ts';
-import { sharedNetwork, slowdown } from './support/shared-network.ts';
+import { slowdown } from './support/slowdown.ts';
 
 const network = sharedNetwork(test);
 
@@ -44,39 +46,9 @@ proxyConformance(test.serial, {
     ),
 });
 
-const vip = '10.96.0.1';
 const patienceMs = 30_000;
 
-function port(change: Partial<ProxyPort> = {}): ProxyPort {
-  return {
-    namespace: 'default',
-    service: 'web',
-    name: '',
-    protocol: 'TCP',
-    port: 8000,
-    clusterIps: [vip],
-    externalIps: [],
-    loadBalancerIps: [],
-    loadBalancerSourceRanges: [],
-    nodePort: undefined,
-    affinitySeconds: undefined,
-    internalPolicy: 'Cluster',
-    externalPolicy: 'Cluster',
-    endpoints: [],
-    ...change,
-  };
-}
-
-function endpoint(address: string, change: Partial<ProxyEndpoint> = {}): ProxyEndpoint {
-  return { address, port: 80, local: false, ready: true, serving: true, terminating: false, ...change };
-}
-
-const state = (...ports: readonly ProxyPort[]): ProxyState => ({
-  nodeAddresses: [nodeAddress(0)],
-  clusterCidrs: ['10.244.0.0/16', 'fd44::/48'],
-  serviceCidrs: ['10.96.0.0/12', 'fd96::/108'],
-  ports,
-});
+const state = (...ports: readonly ProxyPort[]): ProxyState => proxyState([nodeAddress(0)], ports);
 
 async function setUp(t: { teardown(undo: () => unknown): void }, families: readonly ('ip' | 'ip6')[] = ['ip']) {
   const { one, two, underlay } = await network();

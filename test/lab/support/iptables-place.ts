@@ -36,9 +36,9 @@ export function runIptables(node: Place, ...argv: readonly string[]): string {
 /** Without counters, which are the kernel's. Legacy tables, once looked at, stay for the life of the namespace. */
 export function iptablesTraces(node: Place): string {
   const legacy = ['iptables-legacy', 'ip6tables-legacy'].flatMap((command) =>
-    ['filter', 'nat'].map((table) => runIptables(node, command, '-t', table, '-S')),
+    ['filter', 'nat'].map((table) => `${command} -t ${table} -S`),
   );
-  return `${snapshot(node)}\n${legacy.join('')}`
+  return `${snapshot(node)}\n${runIptables(node, 'sh', '-c', legacy.join(' && '))}`
     .replaceAll(/counter packets \d+ bytes \d+/g, 'counter')
     .replaceAll(/^# Warning.*\n/gm, '');
 }

@@ -4,7 +4,6 @@
  */
 import dgram from 'node:dgram';
 import { connect, createServer, type Server, type Socket } from 'node:net';
-import { askSctp, listenSctp } from './sctp.ts';
 
 export type Command =
   | {
@@ -38,6 +37,9 @@ export interface Answer {
   readonly answer?: string;
   readonly error?: string;
 }
+
+/** Few are asked for it, and its library is a quarter of what a prober's start takes. */
+const sctp = () => import('./sctp.ts');
 
 const servers = new Map<number, { close(): unknown }>();
 const open = new Map<string, Socket>();
@@ -185,9 +187,9 @@ function run(command: Command): Promise<Answer> {
     case 'udp':
       return udp(command);
     case 'listenSctp':
-      return listenSctp(command.port, command.name);
+      return sctp().then(({ listenSctp }) => listenSctp(command.port, command.name));
     case 'sctp':
-      return askSctp(command.host, command.port, command.timeoutMs ?? 5_000);
+      return sctp().then(({ askSctp }) => askSctp(command.host, command.port, command.timeoutMs ?? 5_000));
     case 'openTcp':
       return openTcp(command.id, command.host, command.port);
     case 'exchange':

@@ -81,12 +81,19 @@ export async function openProxyBed(t: Scope, options: ProxyBedOptions, shared?: 
   const { one, two, underlay, family, sctpProblem } = shared ?? (await createProxyBedNetwork(t, options.family));
   const { node, outside, services, external, balancer } = addresses[family];
   let running = await options.open(one.node);
+  const purge = async (): Promise<void> => {
+    try {
+      await running.purge();
+    } catch {
+      // A case that failed may have left it disposed of.
+      await running[Symbol.asyncDispose]();
+      running = await options.open(one.node);
+      await running.purge();
+    }
+  };
   t.teardown(async () => {
+    if (shared !== undefined) await purge();
     await running[Symbol.asyncDispose]();
-    if (shared === undefined) return;
-    const last = await options.open(one.node);
-    await last.purge();
-    await last[Symbol.asyncDispose]();
   });
   // On slow processors an answer may take seconds; each packet that is dropped on purpose costs as much.
   const timeoutMs = 1_000 * Math.min(4, options.slowdown ?? 1);

@@ -4,13 +4,8 @@
  */
 import type { IptablesBackend } from '../../../netplugins/linux/iptables.ts';
 import type { IpFamily } from '../../../netplugins/linux/service-addresses.ts';
-import { IptablesProxy } from '../../../netplugins/proxies/iptables/iptables-proxy.ts';
-import { IpvsProxy } from '../../../netplugins/proxies/ipvs/ipvs-proxy.ts';
-import { NftablesProxy } from '../../../netplugins/proxies/nftables/nftables-proxy.ts';
-import { UserspaceProxy } from '../../../netplugins/proxies/userspace/userspace-proxy.ts';
-import type { Peer, Proxy, ProxyState, ProxyStatus, TraceAnswer } from '../../../kernel/contract/index.ts';
-import { trace } from '../../../plugins/components/node-agent/network/tracer.ts';
-import { quiet } from './topology.ts';
+import type { Logger, Peer, Proxy, ProxyState, ProxyStatus, TraceAnswer } from '../../../kernel/contract/index.ts';
+import type { trace as Trace } from '../../../plugins/components/node-agent/network/tracer.ts';
 
 export type ProxySpec =
   | { readonly mode: 'nftables' }
@@ -28,7 +23,7 @@ export interface TraceCall {
   readonly pods: readonly { readonly id: string; readonly ip: string; readonly netns: string }[];
   readonly peers: readonly Peer[];
   readonly podCidrs: readonly string[];
-  readonly question: Parameters<typeof trace>[1];
+  readonly question: Parameters<typeof Trace>[1];
 }
 export type Call =
   | { readonly verb: 'trace'; readonly asked: TraceCall }
@@ -41,30 +36,43 @@ export type Reply =
   | { readonly status: ProxyStatus };
 
 const spec = JSON.parse(process.argv[2] ?? '') as ProxySpec;
+const silent = (): void => undefined;
+const quiet: Logger = { debug: silent, info: silent, warn: silent, error: silent };
 const common = { log: quiet, clock: { now: () => Date.now() } };
 const families = ['ip'] as const;
 
-/** Without a namespace of its own to enter: it is where the process is. */
-function openProxy(): Proxy & AsyncDisposable {
+/**
+ * Without a namespace of its own to enter: it is where the process is. Only what is asked for is loaded: an emulated
+ * processor takes seconds for all of it, in each case of the kit.
+ */
+async function openProxy(): Promise<Proxy & AsyncDisposable> {
   switch (spec.mode) {
-    case 'nftables':
+    case 'nftables': {
+      const { NftablesProxy } = await import('../../../netplugins/proxies/nftables/nftables-proxy.ts');
       return new NftablesProxy({ families, ...common });
-    case 'iptables':
+    }
+    case 'iptables': {
+      const { IptablesProxy } = await import('../../../netplugins/proxies/iptables/iptables-proxy.ts');
       return new IptablesProxy({ families, ...common, backend: spec.backend, markBit: 12, lockFile: spec.lockFile });
-    case 'ipvs':
+    }
+    case 'ipvs': {
+      const { IpvsProxy } = await import('../../../netplugins/proxies/ipvs/ipvs-proxy.ts');
       return new IpvsProxy({
         ...{ families, backend: 'nft', device: 'kube-ipvs0', scheduler: 'rr', affinityScheduler: 'mh', markBit: 12 },
         ...{ stateDir: spec.stateDir, ...common },
       });
-    case 'userspace':
+    }
+    case 'userspace': {
+      const { UserspaceProxy } = await import('../../../netplugins/proxies/userspace/userspace-proxy.ts');
       return new UserspaceProxy({
         ...{ families: spec.families ?? families, redirect: spec.redirect, udpIdleMs: 30_000 },
         ...common,
       });
+    }
   }
 }
 
-const proxy = openProxy();
+const proxy = await openProxy();
 
 let told = '';
 const tell = (): void => {
@@ -73,9 +81,10 @@ const tell = (): void => {
   told = JSON.stringify(status);
   process.send?.({ status } satisfies Reply);
 };
-setInterval(tell, 10);
+setInterval(tell, 50);
 
-function traceHere({ pods, peers, podCidrs, question }: TraceCall): Promise<TraceAnswer> {
+async function traceHere({ pods, peers, podCidrs, question }: TraceCall): Promise<TraceAnswer> {
+  const { trace } = await import('../../../plugins/components/node-agent/network/tracer.ts');
   const runtime = { listSandboxes: async () => pods };
   const attachment = { list: async () => pods.map(({ id, ip }) => ({ sandboxId: id, ips: [ip] })) };
   const view = { podCidrs: () => podCidrs, peers: () => peers };
