@@ -14,7 +14,7 @@ import { openIptablesProxy } from '../lab/support/iptables-place.ts';
 import { ipvsTraces, openIpvsProxy } from '../lab/support/ipvs-place.ts';
 import { openNftablesProxy } from '../lab/support/nftables-place.ts';
 import { openProxyBed } from '../lab/support/proxy-bed.ts';
-import { endpoint, port, proxyState, vip } from '../lab/support/service-ports.ts';
+import { endpoint, port as namedPort, proxyState, vip } from '../lab/support/service-ports.ts';
 import { checkServiceRange } from '../lab/support/service-range.ts';
 import { sharedNetwork } from '../lab/support/shared-network.ts';
 import { nodeAddress, until, type Place } from '../lab/support/topology.ts';
@@ -47,6 +47,9 @@ proxyConformance(test.serial, {
 });
 
 const patienceMs = 30_000;
+
+/** A Service with one port need not name it. */
+const port = (change: Partial<ProxyPort> = {}): ProxyPort => namedPort({ name: '', ...change });
 
 const state = (...ports: readonly ProxyPort[]): ProxyState => proxyState([nodeAddress(0)], ports);
 
