@@ -1,6 +1,6 @@
 /**
  * TUN devices: IP packets that the kernel routes to the device are read from its descriptor, and what is written to the
- * descriptor arrives from the device. Owns nothing: the device lives as long as a process holds the descriptor.
+ * descriptor arrives from the device. Owns nothing: the device lives as long as a process holds a descriptor of it.
  */
 import { closeSync, constants, openSync } from 'node:fs';
 import { kernelRefused, libc } from './libc.ts';
