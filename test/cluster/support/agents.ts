@@ -56,14 +56,13 @@ export class Agent {
     if (!(await hasEnded(identity, 10_000))) throw new Error(`the agent of ${this.node} does not end`);
   }
 
-  /** `more`: further words of its command line. */
-  start(more: readonly string[] = []): void {
+  start(): void {
     // A bind mount of the lab: seen through its root, not through ours.
     const lab = join(realpathSync(this.#cluster.folder), 'lab');
     const netns = openSync(join(`/proc/${this.#labPid}/root`, lab, `${this.node}.netns`), 'r');
     const log = openSync(join(this.#cluster.folder, 'nodes', this.node, 'agent.log'), 'a');
     const enter = ['--target', String(this.#labPid), '--mount', '--pid', '--root', '--net=/proc/self/fd/3'];
-    const child = spawn('nsenter', [...enter, '--', ...this.#argv, ...more], {
+    const child = spawn('nsenter', [...enter, '--', ...this.#argv], {
       stdio: ['ignore', log, log, netns],
       detached: true,
     });
