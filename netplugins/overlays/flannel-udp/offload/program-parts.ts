@@ -39,7 +39,6 @@ export interface ShortcutPlace {
   readonly routes6: number;
   readonly peers: number;
   readonly counters: number;
-  readonly flows: number;
   readonly checkSource: boolean;
   /** Among so many the work of gathering is shared. */
   readonly processors: number;

@@ -57,15 +57,6 @@ export const peerBytes = 8;
 export const singlesAt = 0;
 const smallAt = 4;
 
-/** What is known of the flows of one hash: where they are gathered, and how many packets in a row came to that processor. */
-export const flowBytes = 8;
-export const flowEntries = 1_024;
-/** Counted from 1; 0: nowhere yet. */
-const processorAt = 0;
-const homeAt = 4;
-/** After so many it is worth it to let them change sides. */
-const constancy = 4_096;
-
 /** Sets r9 to the link at `index` of the counters, 0: none; loses r0. */
 function loadLink(program: BpfAssembler, counters: number, index: number): void {
   program.storeValue('u32', 10, -8, index).map(1, counters).copy(2, 10).advance(2, -8).call(bpfHelpers.mapLookup);
@@ -105,28 +96,16 @@ function chooseWay(program: BpfAssembler, counters: number): void {
   program.compute('add', 3, 1).store('u32', 8, singlesAt, 3).jump('leave');
 }
 
-/**
- * Through the link r9 on a processor that is chosen for the packet's flow: another than the one that it came to. The next ones
- * follow it even if they come to that processor themselves, as they do in turns where sender and receiver share a machine: a
- * flow that changes sides overtakes itself, and TCP takes that for losses. Only when it comes there for good is it moved.
- */
-function goElsewhere(program: BpfAssembler, { flows, processors }: ShortcutPlace): void {
-  program.copy(1, 6).call(bpfHelpers.hash).computeWith('move', 7, 0);
-  program.compute('and', 0, flowEntries - 1).store('u32', 10, -8, 0);
-  program.map(1, flows).copy(2, 10).advance(2, -8).call(bpfHelpers.mapLookup).jumpIfNone(0, 'drop').copy(8, 0);
-  program.call(bpfHelpers.processor).load('u32', 2, 8, processorAt).jumpIf(2, 'equal', 0, 'choose');
-  // Queues are counted from 1 here.
-  program.computeWith('move', 3, 0).compute('add', 3, 1).jumpIfDifferent(2, 3, 'remote');
-  program.load('u32', 3, 8, homeAt).compute('add', 3, 1).store('u32', 8, homeAt, 3);
-  program.jumpIf(3, 'atMost', constancy, 'enter');
+/** Through the link r9 on another processor than this one, the same for all packets of a flow that come by one. */
+function goElsewhere(program: BpfAssembler, processors: number): void {
+  program.copy(1, 6).call(bpfHelpers.hash).computeWith('move', 8, 0);
   program
-    .label('choose')
-    .compute('modulo', 7, processors - 1)
-    .computeWith('add', 0, 7);
-  program.compute('add', 0, 1).compute('modulo', 0, processors).compute('add', 0, 1);
-  program.computeWith('move', 2, 0).store('u32', 8, processorAt, 2);
-  program.label('remote').storeValue('u32', 8, homeAt, 0);
-  program.label('enter').store('u32', 6, bpfPacket.queue, 2);
+    .compute('modulo', 8, processors - 1)
+    .call(bpfHelpers.processor)
+    .computeWith('add', 8, 0);
+  program.compute('add', 8, 1).compute('modulo', 8, processors);
+  // Queues are counted from 1 here.
+  program.compute('add', 8, 1).store('u32', 6, bpfPacket.queue, 8);
   program.set(2, enteringMark).store('u32', 6, bpfPacket.mark, 2);
   program.copy(1, 9).set(2, BPF_F_INGRESS).call(bpfHelpers.redirect).exit();
 }
@@ -280,7 +259,7 @@ export function receiverProgram(place: ShortcutPlace): Buffer {
   program.jumpIf(9, 'equal', 0, 'deliver');
   count(program, counters, gatheredIndex);
   if (processors === 1) program.copy(1, 9).set(2, 0).call(bpfHelpers.redirect).exit();
-  else goElsewhere(program, place);
+  else goElsewhere(program, processors);
   program.label('deliver');
   count(program, counters, receivedIndex);
   program.set(1, device).set(2, BPF_F_INGRESS).call(bpfHelpers.redirect).exit();

@@ -23,7 +23,7 @@ import {
   unmarkedIndex,
   type ShortcutPlace,
 } from './program-parts.ts';
-import { flowBytes, flowEntries, patience, peerBytes, receiverProgram, singlesAt } from './receiver-program.ts';
+import { patience, peerBytes, receiverProgram, singlesAt } from './receiver-program.ts';
 import { idleProgram, senderProgram } from './sender-program.ts';
 
 const mostRoutes = 65_536;
@@ -39,7 +39,6 @@ export class Shortcut {
   readonly #routes6: BpfMap;
   readonly #peers: BpfMap;
   readonly #counters: BpfMap;
-  readonly #flows: BpfMap;
   readonly #links = openRtnetlink();
   #receiver: UnderlayProgram | undefined;
   #gathering: number | undefined;
@@ -57,7 +56,6 @@ export class Shortcut {
     this.#routes6 = createBpfMap({ type: 'prefixes', keyBytes: 20, valueBytes: 4, entries: mostRoutes });
     this.#peers = createBpfMap({ type: 'hash', keyBytes: 4, valueBytes: peerBytes, entries: mostRoutes });
     this.#counters = createBpfMap({ type: 'array', keyBytes: 4, valueBytes: 8, entries: counterEntries });
-    this.#flows = createBpfMap({ type: 'array', keyBytes: 4, valueBytes: flowBytes, entries: flowEntries });
   }
 
   /** Where datagrams come and go; another link than before: the programs move there. */
@@ -73,7 +71,6 @@ export class Shortcut {
       routes6: this.#routes6.fd,
       peers: this.#peers.fd,
       counters: this.#counters.fd,
-      flows: this.#flows.fd,
       processors: gatheringQueues,
     };
     // First the side that can take what the other sends.
