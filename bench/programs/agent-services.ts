@@ -46,6 +46,7 @@ plugins:
     controller: [node-ipam]
     component: [api-server, controller-manager, node-agent, service-proxy]
 `;
+const restSeconds = 15;
 const nodeAddress = '192.0.2.2';
 const sleep = (ms: number) => new Promise<void>((resolve) => setTimeout(resolve, ms));
 const byte = (index: number): string => `${(index >> 8) & 255}.${index & 255}`;
@@ -70,7 +71,7 @@ async function until(what: string, isTrue: () => Promise<boolean> | boolean, chi
   while (!(await isTrue())) {
     if (child.exitCode !== null) throw new Error(`waiting until ${what}: the process ended with ${child.exitCode}`);
     if (performance.now() > deadline) throw new Error(`waited ten minutes in vain until ${what}`);
-    await sleep(20);
+    await sleep(100);
   }
 }
 
@@ -153,18 +154,18 @@ async function measure(filled: string): Promise<void> {
       `${seconds(began)}, CPU ${cpuSecondsOf(agent.pid ?? 0).toFixed(1)} s`,
     );
     const metrics = async (): Promise<string> => (await api.raw('GET', '/api/v1/nodes/node-1/proxy/metrics')).body;
-    const firstSync = /^kubeproxy_sync_proxy_rules_duration_seconds_sum (\S+)/m;
+    const syncSeconds = /^kubeproxy_sync_proxy_rules_duration_seconds_sum (\S+)/m;
     const isDone = async (): Promise<boolean> =>
-      (await metrics().catch(() => '')).includes('\nkubeproxy_sync_proxy_rules_duration_seconds_count 1\n');
+      /^kubeproxy_sync_proxy_rules_duration_seconds_count [1-9]/m.test(await metrics().catch(() => ''));
     await until('the first sync is over', isDone, agent);
     tell('  ... to the end of its first sync', seconds(began));
-    tell('  that sync alone', `${Number(firstSync.exec(await metrics())?.[1]).toFixed(1)} s`);
+    tell('  its syncs until then', `${Number(syncSeconds.exec(await metrics())?.[1]).toFixed(1)} s`);
     tell('agent: resident memory then, at most until then', `${megabytes(agent)} MB, ${peakMb(agent)} MB`);
-    await sleep(30_000);
+    await sleep(restSeconds * 1_000);
     const cpu = cpuSecondsOf(agent.pid ?? 0);
-    await sleep(30_000);
-    const share = ((cpuSecondsOf(agent.pid ?? 0) - cpu) / 30) * 100;
-    tell('  ... a minute later; CPU at rest', `${megabytes(agent)} MB, ${share.toFixed(1)} % of a CPU`);
+    await sleep(restSeconds * 1_000);
+    const share = ((cpuSecondsOf(agent.pid ?? 0) - cpu) / restSeconds) * 100;
+    tell(`  ... ${2 * restSeconds} s later; CPU at rest`, `${megabytes(agent)} MB, ${share.toFixed(1)} % of a CPU`);
     const ipvs = openIpvs();
     const took: number[] = [];
     for (let index = services; index < services + more; index += 1) {

@@ -6,6 +6,7 @@ import { proxyConformance } from '../../kernel/conformance/proxy.ts';
 import type { Proxy, ProxyCapability, ProxyPort, ProxyState } from '../../kernel/contract/index.ts';
 import { isRefused } from '../../netplugins/linux/libc.ts';
 import { openIpvs } from '../../netplugins/linux/ipvs.ts';
+import { forwardChains, rivalOwners } from '../../netplugins/linux/trace/firewall.ts';
 import plugin from '../../netplugins/proxies/ipvs/index.ts';
 import { probeIpvs } from '../../netplugins/proxies/ipvs/probe.ts';
 import { openHostedProxy } from '../lab/support/hosted-proxy.ts';
@@ -353,11 +354,33 @@ test.serial('a link of the same name that is another’s is left alone', async (
   const { one, proxy } = await setUp(t);
   one.node.run('ip', 'link', 'add', 'kube-ipvs0', 'type', 'dummy');
   one.node.run('ip', 'address', 'add', '10.96.0.9/32', 'dev', 'kube-ipvs0');
-  t.teardown(() => one.node.run('ip', 'link', 'delete', 'kube-ipvs0'));
+  let isTheirs = true;
+  t.teardown(() => isTheirs && one.node.run('ip', 'link', 'delete', 'kube-ipvs0'));
   const error = await t.throwsAsync(proxy.sync(state(port())), { message: /is there already, and not ours/ });
   t.true(isRefused(error, 'EEXIST'));
+  t.like(proxy.status(), { ready: false, reason: error?.message }, 'what pintle doctor says');
+  t.regex((await rivalOwners(one.node)).map(({ text }) => text).join(), /^kube-proxy has rules .*\(link kube-ipvs0\)/);
   await proxy.purge();
   t.regex(one.node.run('ip', 'address', 'show', 'dev', 'kube-ipvs0'), /10\.96\.0\.9/);
+  // When what made it is gone.
+  one.node.run('ip', 'link', 'delete', 'kube-ipvs0');
+  isTheirs = false;
+  await proxy.sync(state(port()));
+  t.true(proxy.status().ready);
+  t.deepEqual(await rivalOwners(one.node), [], 'our own is nobody else’s');
+  t.deepEqual(
+    (await forwardChains(one.node)).flatMap(({ problem }) => problem ?? []),
+    [],
+  );
+});
+
+test.serial('an endpoint that IPVS never takes keeps no other from its Service', async (t) => {
+  const { one, two, proxy } = await setUp(t);
+  const web = port({ endpoints: [endpoint('239.1.2.3'), endpoint(two.ip)] });
+  await proxy.sync(state(web));
+  t.true(proxy.status().ready);
+  t.regex((await one.pod.tcp(vip, 8000, { timeoutMs: 10_000 })).answer ?? '', /^node-1 /);
+  t.deepEqual(await proxy.sync(state({ ...web })), { changed: 0 });
 });
 
 test.serial('a port of a service address that is no Service’s is refused, whatever listens on the node', async (t) => {
