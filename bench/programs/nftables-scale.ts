@@ -13,7 +13,7 @@ import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import type { ProxyPort } from '../../kernel/contract/index.ts';
 import { NftablesProxy } from '../../netplugins/proxies/nftables/nftables-proxy.ts';
-import { residentBytesOf } from '../bed/processes.ts';
+import { cpuSecondsOf, residentBytesOf } from '../bed/processes.ts';
 import { Wire } from '../bed/wire.ts';
 import { ascending, quantile } from '../method/statistics.ts';
 import { endpoint, port, serviceAddress, stateOf } from '../suites/proxy/services.ts';
@@ -62,16 +62,13 @@ async function measureBed(count: number, affinitySeconds: number | undefined): P
   const quiet = await longestRoundTrip(client, target, 3);
   const flow = longestRoundTrip(client, target, count > 1_000 ? 8 : 3);
   await new Promise((resolve) => setTimeout(resolve, 300));
-  const start = performance.now();
+  const [start, cpu] = [performance.now(), cpuSecondsOf(process.pid)];
   await proxy.sync(stateOf(others));
-  const cold = performance.now() - start;
+  const [cold, used] = [performance.now() - start, cpuSecondsOf(process.pid) - cpu];
   const name = `${count} others${affinitySeconds === undefined ? '' : ', all with affinity'}`;
-  console.log(
-    `${name}: first sync ${cold.toFixed(0)} ms, process ${Math.round(residentBytesOf(process.pid) / 1e6)} MB`,
-  );
-  console.log(
-    `  longest round trip of a flow through the node: before ${quiet} ms, during the first sync ${await flow} ms`,
-  );
+  const memory = Math.round(residentBytesOf(process.pid) / 1e6);
+  console.log(`${name}: first sync ${cold.toFixed(0)} ms, CPU ${used.toFixed(2)} s, process ${memory} MB`);
+  console.log(`  longest round trip of a flow through the node: before ${quiet}, during the first sync ${await flow}`);
   for (const [what, added, changed] of changes) {
     const times = { added: [] as number[], changed: [] as number[], removed: [] as number[] };
     const sync = async (into: number[], ...ports: readonly ProxyPort[]): Promise<void> => {
