@@ -186,7 +186,8 @@ export async function upCluster(options: UpOptions, progress: Progress, signal: 
           return answer?.status === 200 ? true : undefined;
         },
         {
-          timeoutMs: 30_000,
+          // For what hangs: a server that ends is noticed at once, and one on emulated processors takes long.
+          timeoutMs: 120_000,
           signal,
           describe: () => `the API server did not get ready; see ${files.folder}/server.log`,
         },
