@@ -298,7 +298,7 @@ test.serial('what is missing is said, and made good when it comes', async (t) =>
   const event = (name: string, text: RegExp) =>
     eventually(async () => (await pods.events(name)).find((each) => text.test(`${each.reason}: ${each.message}`)));
   await event('no-map', /^FailedMount: MountVolume.SetUp failed for volume "v" : configmap "late" not found$/);
-  await event('no-path', /^FailedMount: .*hostPath .*late does not exist$/);
+  await event('no-path', /^FailedMount: .*hostPath type check failed: .*late is not a directory$/);
   const waits =
     (reason: string) => (pod: { status?: { containerStatuses?: { state?: { waiting?: { reason?: string } } }[] } }) =>
       pod.status?.containerStatuses?.[0]?.state?.waiting?.reason === reason;

@@ -42,11 +42,11 @@ export function probeRules(family: NftFamily = 'ip'): string {
   const wishes = new TableWishes();
   for (const fragment of [
     renderCommon(context),
-    renderFamilyChains(context),
+    renderFamilyChains(context, [{ seconds: 0, size: 32, isLocal: false }]),
     renderPort(port, context),
     renderPort(sticky, context),
   ])
     wishes.claim(fragment);
   const change = wishes.takeWhole();
-  return renderSets(family, '-a') + renderDifference(change, family, '-a') + renderSwitch(family, '-a');
+  return [renderSets(family, '-a'), ...renderDifference(change, family, '-a'), renderSwitch(family, '-a')].join('');
 }

@@ -137,7 +137,10 @@ export class ProxyTable {
   }
 
   async #take(step: Difference, generation: Generation): Promise<void> {
-    if (!isElementsOnly(step)) return this.#run(renderDifference(step, this.family, generation));
+    if (!isElementsOnly(step)) {
+      for (const text of renderDifference(step, this.family, generation)) await this.#run(text);
+      return;
+    }
     this.#open().apply(this.family, tableName, elementChanges(step, generation));
   }
 
@@ -192,7 +195,7 @@ export class ProxyTable {
     const text = [
       renderRemoval(this.family),
       renderSets(this.family, generation),
-      renderDifference(whole, this.family, generation),
+      ...renderDifference(whole, this.family, generation),
       renderSwitch(this.family, generation),
     ];
     try {

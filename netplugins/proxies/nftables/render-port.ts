@@ -28,6 +28,7 @@ import {
   numberText,
   toShape,
   usualShapes,
+  type Shape,
 } from './shapes.ts';
 import { drawnSlots, type Chain, type Element, type Fragment, type SlotMap } from './table-change.ts';
 
@@ -66,8 +67,8 @@ function drawRules(family: IpFamily, kind: 'slots' | 'local-slots'): string[] {
 }
 
 /** Chains whose rules name the family. */
-export function renderFamilyChains({ family }: Context): Fragment {
-  const shapes = usualShapes.map((shape) => renderShape(shape, family));
+export function renderFamilyChains({ family }: Context, made: readonly Shape[] = usualShapes): Fragment {
+  const shapes = made.map((shape) => renderShape(shape, family));
   return {
     elements: [dropShape.element, ...shapes.flatMap(({ elements }) => elements)],
     chains: [

@@ -172,18 +172,35 @@ export function elementChanges({ removed, added }: Difference, generation: Gener
   return [...changes('delete', removed), ...changes('add', added)];
 }
 
-/** One transaction. Stale chains are left: see `renderDeletions`. */
-export function renderDifference(change: Difference, family: NftFamily, generation: Generation): string {
+/**
+ * Rules in one transaction: each is 700 bytes of netlink, and an ordinary user's socket takes 208 KiB at once
+ * (net.core.wmem_default).
+ */
+const chunkRules = 150;
+
+/**
+ * The transactions of a change: one, or several where there are many rules, which nothing leads to until the last. Stale
+ * chains are left: see `renderDeletions`.
+ */
+export function renderDifference(change: Difference, family: NftFamily, generation: Generation): readonly string[] {
   const table = `${family} ${tableName}`;
   const named = (name: string): string => name.replaceAll('%', generation);
-  const lines = change.chains.map(({ name }) => `add chain ${table} ${named(name)}`);
-  for (const { name, rules } of change.chains) {
-    lines.push(`flush chain ${table} ${named(name)}`);
-    for (const rule of rules) lines.push(`add rule ${table} ${named(name)} ${named(rule)}`);
+  const rules = change.chains.flatMap(({ name, rules: of }) =>
+    of.map((rule) => `add rule ${table} ${named(name)} ${named(rule)}`),
+  );
+  const chains = change.chains.map(({ name }) => `${table} ${named(name)}`);
+  const transactions = [[...chains.map((name) => `add chain ${name}`), ...chains.map((name) => `flush chain ${name}`)]];
+  for (let begin = 0; begin < rules.length; begin += chunkRules) {
+    if (begin > 0) transactions.push([]);
+    transactions.at(-1)!.push(...rules.slice(begin, begin + chunkRules));
   }
-  lines.push(...elementLines('delete', change.removed, family, generation));
-  lines.push(...elementLines('add', change.added, family, generation));
-  return lines.length === 0 ? '' : `${lines.join('\n')}\n`;
+  transactions
+    .at(-1)!
+    .push(
+      ...elementLines('delete', change.removed, family, generation),
+      ...elementLines('add', change.added, family, generation),
+    );
+  return transactions.filter((lines) => lines.length > 0).map((lines) => `${lines.join('\n')}\n`);
 }
 
 export interface Leftovers {

@@ -462,13 +462,33 @@ test('the text of a change: removals before additions, one line a set', (t) => {
   const wishes = wishesOf(before);
   wishes.takeWhole();
   const change = replace(wishes, before, renderPort(port({ endpoints: [remote] }), context)).takeChange();
-  t.is(
-    renderDifference(change, 'ip', '-b'),
+  t.deepEqual(renderDifference(change, 'ip', '-b'), [
     `delete element ip pintle-proxy hairpin-b { 10.244.1.2 . 10.244.1.2 }
 delete element ip pintle-proxy slots-0-b { 10.96.0.1 . tcp . 80 }
 delete element ip pintle-proxy slots-1-b { 10.96.0.1 . tcp . 80 }
 add element ip pintle-proxy slots-0-b { 10.96.0.1 . tcp . 80 : 10.244.2.2 . 8080 }
 `,
+  ]);
+});
+
+test('many rules are several transactions, and nothing leads to them before the last', (t) => {
+  const chains = renderShape({ seconds: 60, size: 1_024, isLocal: false }, 'ip');
+  const change = { removed: [], added: chains.elements, chains: chains.chains, staleChains: [] };
+  const texts = renderDifference(change, 'ip', '-a');
+  const rulesOf = (text: string): number => text.split('\n').filter((line) => line.startsWith('add rule')).length;
+  const counts = texts.map(rulesOf);
+  t.true(counts.length > 1);
+  t.true(counts.every((count) => count <= 150));
+  t.is(
+    counts.reduce((sum, count) => sum + count, 0),
+    chains.chains.flatMap(({ rules }) => rules).length,
+  );
+  t.deepEqual(
+    texts.map((text) => text.includes('add element')),
+    counts.map((_, index) => index === counts.length - 1),
+  );
+  t.true(
+    chains.chains.every(({ name }) => texts[0]!.includes(`add chain ip pintle-proxy ${name.replace('%', '-a')}\n`)),
   );
 });
 
