@@ -47,7 +47,7 @@ function inPrivateNamespaces(argv: readonly string[]): readonly string[] {
 
 const lanes: readonly Lane[] = [
   { name: 'lint', argv: ['node_modules/.bin/oxlint', '--type-aware', '--deny-warnings'], isTool: true },
-  { name: 'format', argv: ['node_modules/.bin/prettier', '--check', '.'], isTool: true },
+  { name: 'format', argv: ['node_modules/.bin/prettier', '--check', '.'], isTool: true, track: 'others' },
   pureLane('unit', process.execPath),
   { ...testLane('lab', inPrivateNamespaces), track: 'lab' },
   { ...testLane('cluster', (argv) => argv), track: 'cluster' },
@@ -75,11 +75,11 @@ function testLane(name: string, inside: (argv: readonly string[]) => readonly st
   };
 }
 
-/** The pure tests. */
-function pureLane(name: string, node: string): Lane {
-  const folders = ['unit', 'conformance', 'architecture'];
+/** The pure tests, all or those of some folders. */
+function pureLane(name: string, node: string, folders = ['unit', 'conformance', 'architecture']): Lane {
+  const patterns = folders.map((folder) => `out/test/${folder}/**/*.test.js`);
   return {
-    ...{ name, argv: ava('ava.config.js', node), isTool: false },
+    ...{ name, argv: ava('ava.config.js', node, ...patterns), isTool: false },
     again: {
       files: () => folders.flatMap((folder) => testFiles(`out/test/${folder}`)),
       argv: (file) => ava('ava.config.js', node, file),
@@ -106,13 +106,27 @@ function interopProblem(): string | undefined {
     : 'PINTLE_TEST_FLANNELD does not name a flanneld; build one (docs/kubernetes.md says how) and set it';
 }
 
-/** With another Node named in PINTLE_TEST_NODE: the pure tests and a cluster scenario run on that one too. */
+/**
+ * With another Node named in PINTLE_TEST_NODE: the pure tests of what uses much of Node itself (HTTP, streams, processes, timers,
+ * native modules), and a scenario in which all of it runs as one cluster. The rest is computing, the same on each.
+ */
 function otherNode(node: string | undefined): readonly Lane[] {
   if (node === undefined || node === '') return [];
+  const ofNode = [
+    'api-server',
+    'cli',
+    'clusters-remote',
+    'dns',
+    'kernel',
+    'machinery-store',
+    'runtime-process',
+    'stores',
+  ];
+  const folders = ['conformance', ...ofNode.map((area) => `unit/${area}`)];
   const scenario = 'out/test/cluster/kubectl.test.js';
   const argv = ava('ava.cluster.config.js', node, scenario);
   return [
-    { ...pureLane('unit-other-node', node), track: 'others' },
+    { ...pureLane('unit-other-node', node, folders), track: 'others' },
     {
       ...{ name: 'cluster-other-node', argv, isTool: false, track: 'others' },
       again: { files: () => [scenario], argv: () => argv },
