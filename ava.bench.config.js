@@ -1,6 +1,7 @@
 // `pintle bench` itself. One file at a time: they measure.
 export default {
   files: ['out/test/bench/**/*.test.js'],
+  require: ['./out/test/overdue-end.js'],
   workerThreads: false,
   concurrency: 1,
   serial: true,

@@ -1,6 +1,7 @@
 // Clusters shared with programs of others, which no package of Debian has: run by name alone (npm test -- interop).
 export default {
   files: ['out/test/interop/**/*.test.js'],
+  require: ['./out/test/overdue-end.js'],
   workerThreads: false,
   concurrency: 1,
   serial: true,

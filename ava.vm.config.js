@@ -3,6 +3,7 @@
 // run at a time; the tests within one use test.serial.
 export default {
   files: ['out/test/vm/**/*.test.js'],
+  require: ['./out/test/overdue-end.js'],
   workerThreads: false,
   concurrency: 2,
   timeout: '4m',

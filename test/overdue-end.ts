@@ -1,6 +1,6 @@
 /**
- * Imported by files whose tests set limits of their own, which switch off the runner's: what a failed test left open would
- * keep the file's process, and with it the whole lane. It ends by itself when nothing is left, as ever.
+ * Loaded with every test file: what a failed test left open would keep the file's process, and with it the whole lane. It
+ * ends by itself when nothing is left, as ever.
  */
 import { registerCompletionHandler } from 'ava';
 

@@ -4,7 +4,6 @@ import { readResult } from '../../bench/index.ts';
 import { resources } from '../../kernel/machinery/resources.ts';
 import { connect } from '../../plugins/clusters/remote/connect.ts';
 import { TestCluster } from '../cluster/support/cluster.ts';
-import '../overdue-end.ts';
 import { bench, folderOf, trafficTest, troubles } from './support/bench-run.ts';
 
 trafficTest(

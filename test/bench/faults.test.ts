@@ -4,7 +4,6 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import test from 'ava';
 import { readResult, type Result } from '../../bench/index.ts';
-import '../overdue-end.ts';
 import { bench, folderOf, trafficTest, troubles, type Run } from './support/bench-run.ts';
 
 const fixtures = fileURLToPath(new URL('./support/bench-plugins.js', import.meta.url));

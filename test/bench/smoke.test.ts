@@ -5,7 +5,6 @@ import { pathToFileURL } from 'node:url';
 import test, { type ExecutionContext } from 'ava';
 import { hasTool } from '../../bench/bed/tools.ts';
 import { readResult } from '../../bench/index.ts';
-import '../overdue-end.ts';
 import { bench, folderOf, needing, trafficTest, troubles } from './support/bench-run.ts';
 
 const suites = ['net', 'proxy', 'store', 'scheduler', 'api', 'runtime', 'attachment'];

@@ -5,7 +5,8 @@ import { join } from 'node:path';
 import test from 'ava';
 import { ApiClient } from '../../cli/up/api-client.ts';
 import type { Lease } from '../../kernel/contract/kubernetes.ts';
-import { freePort, program, run } from './support/cluster.ts';
+import { freePort } from '../free-port.ts';
+import { program, run } from './support/cluster.ts';
 
 test('a detached cluster says how to go on, answers status, and ends by down', async (t) => {
   const parent = mkdtempSync(join(tmpdir(), 'pintle-detach-'));

@@ -8,7 +8,6 @@ import test, { type ExecutionContext } from 'ava';
 import { kubectls, TestCluster, type Output } from './support/cluster.ts';
 import { forward } from './support/forward.ts';
 import { normalised, scenario } from './support/scenario.ts';
-import '../overdue-end.ts';
 
 /** Pods have a /tmp of their own: a Node that lies there is not theirs. */
 const podNode = process.execPath.startsWith('/tmp/') ? 'node' : process.execPath;

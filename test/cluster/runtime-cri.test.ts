@@ -15,7 +15,6 @@ import { hostNetwork } from './support/cluster.ts';
 import { EngineCluster } from './support/engine-cluster.ts';
 import { EngineHost } from './support/engine-host.ts';
 import { eventually } from './support/pods.ts';
-import '../overdue-end.ts';
 
 const missing = missingPackages({ [containerdProgram]: 'containerd', '/bin/busybox': 'busybox-static' });
 const isRoot = process.geteuid?.() === 0;

@@ -11,7 +11,6 @@ import { hostNetwork, program, run } from './support/cluster.ts';
 import { EngineCluster } from './support/engine-cluster.ts';
 import { EngineHost } from './support/engine-host.ts';
 import { eventually, shell } from './support/pods.ts';
-import '../overdue-end.ts';
 
 const dockerProgram = '/usr/sbin/dockerd';
 const missing = missingPackages({ [dockerProgram]: 'docker.io', '/bin/busybox': 'busybox-static' });

@@ -7,7 +7,6 @@ import test from 'ava';
 import { Agent } from './support/agents.ts';
 import { kubectls, TestCluster } from './support/cluster.ts';
 import { eventually } from './support/pods.ts';
-import '../overdue-end.ts';
 
 interface Choice {
   readonly attachment: string;

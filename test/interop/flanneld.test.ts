@@ -13,7 +13,6 @@ import { TestCluster } from '../cluster/support/cluster.ts';
 import { eventually, Pods, shell } from '../cluster/support/pods.ts';
 import { Place } from '../lab/support/topology.ts';
 import { flannelAnnotation as flannel, FlanneldNode } from './support/flanneld-node.ts';
-import '../overdue-end.ts';
 
 interface Shape {
   readonly overlay: string;

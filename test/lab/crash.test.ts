@@ -8,6 +8,7 @@ import { runInNetns } from '../../netplugins/linux/namespaces.ts';
 import { openNftablesProxy } from './support/nftables-place.ts';
 import { createTopology, quiet, snapshot, type Place } from './support/topology.ts';
 import type { Order } from './support/victim.ts';
+import { plainPort } from '../../kernel/conformance/proxy/plain-port.ts';
 
 /** Starts the victim inside `node`, lets it work for `forMs`, kills it. */
 async function killWhileWorking(t: ExecutionContext, node: Place, order: Order, forMs: number): Promise<void> {
@@ -75,22 +76,14 @@ test('kill -9 at any moment of a sync leaves a table that the next instance make
   const { nodes } = createTopology(t, 1);
   const [node] = nodes as [Place];
   const endpoint = { address: '10.244.1.2', port: 80, local: true, ready: true, serving: true, terminating: false };
-  const make = (index: number): ProxyPort => ({
-    namespace: 'n',
-    service: `s${index}`,
-    name: '',
-    protocol: 'TCP',
-    port: 80,
-    clusterIps: [`10.96.${index >> 8}.${index & 255}`],
-    externalIps: [],
-    loadBalancerIps: [],
-    loadBalancerSourceRanges: [],
-    nodePort: undefined,
-    affinitySeconds: index % 50 === 1 ? 60 : undefined,
-    internalPolicy: 'Cluster',
-    externalPolicy: 'Cluster',
-    endpoints: [endpoint, { ...endpoint, address: '10.244.2.2', local: false }],
-  });
+  const make = (index: number): ProxyPort =>
+    plainPort({
+      namespace: 'n',
+      service: `s${index}`,
+      clusterIps: [`10.96.${index >> 8}.${index & 255}`],
+      affinitySeconds: index % 50 === 1 ? 60 : undefined,
+      endpoints: [endpoint, { ...endpoint, address: '10.244.2.2', local: false }],
+    });
   const ports = Array.from({ length: 400 }, (_, index) => make(index));
   const others = Array.from({ length: 400 }, (_, index) => make(1_000 + index));
   const final = {

@@ -12,7 +12,6 @@ import { attachmentNames, attachments, type AttachmentName } from './support/clu
 import { createTopology, quiet, snapshot, type Place } from './support/topology.ts';
 import { churnNetwork, churnRequest, randomFrom } from './support/churn.ts';
 import type { Order } from './support/victim.ts';
-import '../overdue-end.ts';
 
 const wanted = Number(process.env['PINTLE_TEST_LEAKS'] ?? 25);
 const seed = Number(process.env['PINTLE_TEST_SEED'] ?? Math.floor(Math.random() * 1_000_000));

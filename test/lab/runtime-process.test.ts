@@ -23,7 +23,6 @@ import type { RecordedResult } from '../../kernel/conformance/recorder.ts';
 import { openRuntime, runtimeConformance } from '../../kernel/conformance/runtime.ts';
 import { readLog, until } from '../../kernel/conformance/runtime/subject.ts';
 import { hostInventory } from './support/host-inventory.ts';
-import '../overdue-end.ts';
 
 const module = new URL('../../plugins/runtimes/process/index.js', import.meta.url).href;
 const isRealRoot =

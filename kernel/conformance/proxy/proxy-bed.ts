@@ -1,6 +1,7 @@
 /** What the proxy kit's cases are made of: the network under test, and the tools to ask it. */
 import type { Protocol, Proxy, ProxyCapability, ProxyEndpoint, ProxyPort, ProxyState } from '../../contract/index.ts';
 import type { KitAssertions, KitCase } from '../kit.ts';
+import { plainEndpoint, plainPort } from './plain-port.ts';
 
 /** `local`: a pod of the proxy's node, itself an endpoint. `node`: a process of the node. `outside`: beyond the node. */
 export type ProxyClient = 'local' | 'node' | 'outside';
@@ -71,33 +72,16 @@ export interface Tools {
 }
 
 export function toolsFor(bed: ProxyBed): Tools {
-  const endpoint = (address: string, local: boolean): ProxyEndpoint => ({
-    address,
-    port: 80,
-    local,
-    ready: true,
-    serving: true,
-    terminating: false,
-  });
-  const local = endpoint(bed.localAddress, true);
-  const remote = endpoint(bed.remoteAddress, false);
-  const port = (change: Partial<ProxyPort> = {}): ProxyPort => ({
-    namespace: 'kit',
-    service: 'web',
-    name: '',
-    protocol: 'TCP',
-    port: 8000,
-    clusterIps: [bed.serviceAddresses[0]],
-    externalIps: [],
-    loadBalancerIps: [],
-    loadBalancerSourceRanges: [],
-    nodePort: undefined,
-    affinitySeconds: undefined,
-    internalPolicy: 'Cluster',
-    externalPolicy: 'Cluster',
-    endpoints: [local, remote],
-    ...change,
-  });
+  const local = plainEndpoint(bed.localAddress, { port: 80, local: true });
+  const remote = plainEndpoint(bed.remoteAddress, { port: 80 });
+  const port = (change: Partial<ProxyPort> = {}): ProxyPort =>
+    plainPort({
+      namespace: 'kit',
+      port: 8000,
+      clusterIps: [bed.serviceAddresses[0]],
+      endpoints: [local, remote],
+      ...change,
+    });
   const isSlow = (bed.slowdown ?? 1) > 1;
   return {
     bed,

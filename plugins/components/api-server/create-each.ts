@@ -5,9 +5,10 @@
 import type { Cluster, KubernetesObject, Logger, WriteOptions } from '../../../kernel/contract/index.ts';
 import { decodeEach } from './decode-object.ts';
 import type { Exchange } from './http-exchange.ts';
+import { logUnexpected } from './log-unexpected.ts';
 import type { ResourceTarget } from './request-target.ts';
 import { sendJson } from './send-answer.ts';
-import { badRequest, createdStatus, isUnexpected, statusOf, type Status } from './status.ts';
+import { badRequest, createdStatus, statusOf, type Status } from './status.ts';
 
 /** Of events a recorder sends a hundred at most. */
 const maxItems = 500;
@@ -29,10 +30,7 @@ export async function createEach(
       await cluster.create(resource, decode(), { ...write, user: exchange.user, warn: exchange.warn });
       return createdStatus;
     } catch (error) {
-      if (isUnexpected(error))
-        log.error(
-          `request failed: POST ${exchange.path}: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}`,
-        );
+      logUnexpected(error, `request failed: POST ${exchange.path}`, log);
       return statusOf(error);
     }
   };

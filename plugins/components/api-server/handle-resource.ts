@@ -23,10 +23,11 @@ import {
   invalidOptions,
   writeOptions,
 } from './query-options.ts';
+import { logUnexpected } from './log-unexpected.ts';
 import { readBody } from './read-body.ts';
 import type { ResourceTarget } from './request-target.ts';
 import { sendJson, sendList, sendObject } from './send-answer.ts';
-import { badRequest, createdStatus, deletedStatus, isUnexpected, methodNotAllowed } from './status.ts';
+import { badRequest, createdStatus, deletedStatus, methodNotAllowed } from './status.ts';
 import { includeObjectOf } from './table.ts';
 import type { WatchBacklog } from './watch-backlog.ts';
 import { streamWatch } from './watch-stream.ts';
@@ -159,11 +160,7 @@ async function watchAll(
       now: context.now,
       backlog: context.watchBacklog,
       onEvents: (count) => context.onWatchEvents(resource, count),
-      onFailure: (error) => {
-        if (!isUnexpected(error)) return;
-        const what = error instanceof Error ? (error.stack ?? error.message) : String(error);
-        context.log.error(`watch failed: ${exchange.path}: ${what}`);
-      },
+      onFailure: (error) => logUnexpected(error, `watch failed: ${exchange.path}`, context.log),
     });
   } finally {
     ending.unlink();

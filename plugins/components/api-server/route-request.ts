@@ -12,10 +12,11 @@ import { answerPodProxy, podProxyTarget, podProxyVerb } from './pod-proxy/pod-pr
 import { effectiveUser } from './impersonation.ts';
 import type { InFlight } from './in-flight.ts';
 import { openApi, openApiV2 } from './open-api.ts';
+import { logUnexpected } from './log-unexpected.ts';
 import type { RequestMetrics } from './request-metrics.ts';
 import { indexResources, parseTarget, pathSegments, type ResourceTarget } from './request-target.ts';
 import { servedResources } from './served-resources.ts';
-import { badRequest, isUnexpected, methodNotAllowed, noSuchPath, statusOf } from './status.ts';
+import { badRequest, methodNotAllowed, noSuchPath, statusOf } from './status.ts';
 import { sendLogs } from './streams/logs.ts';
 import { versionInfo } from './version.ts';
 import type { WatchBacklog } from './watch-backlog.ts';
@@ -288,10 +289,7 @@ function readOnly(exchange: Exchange): void {
 async function sendError(exchange: Exchange, error: unknown, log: Logger): Promise<void> {
   if (exchange.signal.aborted) return;
   const status = statusOf(error);
-  if (isUnexpected(error))
-    log.error(
-      `request failed: ${exchange.request.method ?? ''} ${exchange.path}: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}`,
-    );
+  logUnexpected(error, `request failed: ${exchange.request.method ?? ''} ${exchange.path}`, log);
   const retryAfter = isPintleError(error) ? error.details.retryAfterSeconds : undefined;
   // 0 is no promise. With the header, client libraries would try again by themselves, at once and unseen; without it
   // kubectl drain says that a budget holds it up, and waits.

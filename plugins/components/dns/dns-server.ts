@@ -139,6 +139,7 @@ export class DnsServer {
     return answer ? ((packet.decode(answer).answers ?? []) as DnsRecord[]) : [];
   }
 
+  /** On UDP and TCP, or on neither. */
   async listen(address: string, port: number): Promise<void> {
     const inUse = (error: NodeJS.ErrnoException) =>
       new PintleError(
@@ -157,13 +158,13 @@ export class DnsServer {
     udp.on('message', (message, from) => {
       this.#handle(message, false, (answer) => udp.send(answer, from.port, from.address, () => undefined));
     });
-    this.#udp.push(udp);
     const tcp = createServer((socket) => this.#serve(socket));
     tcp.maxConnections = maxTcpConnections;
     await new Promise<void>((resolve, reject) => {
-      tcp.once('error', (error: NodeJS.ErrnoException) => reject(inUse(error)));
+      tcp.once('error', (error: NodeJS.ErrnoException) => udp.close(() => reject(inUse(error))));
       tcp.listen({ host: address, port: udp.address().port, exclusive: true }, resolve);
     });
+    this.#udp.push(udp);
     this.#tcp.push(tcp);
   }
 

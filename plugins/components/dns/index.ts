@@ -63,6 +63,7 @@ export default definePlugin({
             continue;
           }
           if (address !== listening) {
+            listening = undefined;
             await server.close();
             await server.listen(address, config.port);
             listening = address;

@@ -1,10 +1,10 @@
 /** Whole clusters for tests: `pintle up` as a user would run it, in a folder and on a port of its own. */
 import { spawn, spawnSync, type ChildProcess } from 'node:child_process';
 import { chmodSync, existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
-import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { freePort } from '../../free-port.ts';
 
 export const program = fileURLToPath(new URL('../../../cli/main.js', import.meta.url));
 
@@ -34,21 +34,6 @@ export function run(
       resolve({ code, stdout, stderr });
     });
   });
-}
-
-/** Below those that the kernel gives to whoever connects: one of these could be taken before it is listened on. */
-export async function freePort(): Promise<number> {
-  for (;;) {
-    const port = 10_000 + Math.floor(Math.random() * 20_000);
-    const server = createServer();
-    const isFree = await new Promise<boolean>((resolve) => {
-      server.once('error', () => resolve(false));
-      server.listen(port, '127.0.0.1', () => resolve(true));
-    });
-    if (!isFree) continue;
-    await new Promise<void>((resolve) => server.close(() => resolve()));
-    return port;
-  }
 }
 
 /** kubectl binaries at hand: the newest one, and the oldest (Debian's) when there are two. */

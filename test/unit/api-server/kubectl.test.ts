@@ -11,7 +11,6 @@ import { join } from 'node:path';
 import test, { type ExecutionContext } from 'ava';
 import { startApi, type Api } from './api-harness.ts';
 import { processNode } from './process-node.ts';
-import '../../overdue-end.ts';
 
 const cloudFolder = '/usr/lib/google-cloud-sdk/bin';
 

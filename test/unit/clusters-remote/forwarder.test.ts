@@ -8,7 +8,7 @@ import { join } from 'node:path';
 import { rawConnection } from '../../../plugins/clusters/remote/raw-connection.ts';
 import { endpointOf } from '../../../plugins/clusters/remote/endpoint.ts';
 import { Forwarder } from '../../../plugins/components/api-forwarder/forwarder.ts';
-import { freePort } from '../../cluster/support/cluster.ts';
+import { freePort } from '../../free-port.ts';
 import { quiet, startApi, type Api } from '../api-server/api-harness.ts';
 
 const test = anyTest as TestFn<{ api: Api; forwarder: Forwarder; port: number }>;

@@ -11,7 +11,6 @@ import { fakeCluster, type FakeCluster } from '../api-server/fake-cluster.ts';
 import { processNode } from '../api-server/process-node.ts';
 import { apiUrl } from '../api-server/tls-client.ts';
 import { startRemote } from './remote-harness.ts';
-import '../../overdue-end.ts';
 
 const { configMaps } = resources;
 

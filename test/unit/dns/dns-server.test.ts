@@ -1,11 +1,12 @@
 import { createSocket, type Socket } from 'node:dgram';
-import { connect } from 'node:net';
+import { connect, createServer } from 'node:net';
 import test from 'ava';
 import packet from 'dns-packet';
 import type { Service } from '../../../kernel/contract/kubernetes.ts';
 import { DnsServer } from '../../../plugins/components/dns/dns-server.ts';
 import { ClusterNames } from '../../../plugins/components/dns/records.ts';
 import { createUpstream, nameserversOf } from '../../../plugins/components/dns/upstream.ts';
+import { freePort } from '../../free-port.ts';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -34,12 +35,9 @@ async function open(t: { teardown(fn: () => Promise<void>): void }, upstreamServ
     domain: 'cluster.local',
     log: silent,
   });
-  const probe = createSocket('udp4');
-  await new Promise<void>((resolve) => probe.bind(0, '127.0.0.1', resolve));
-  const { port } = probe.address();
-  await new Promise<void>((resolve) => probe.close(() => resolve()));
-  await server.listen('127.0.0.1', port);
   t.teardown(() => server.close());
+  const port = await freePort();
+  await server.listen('127.0.0.1', port);
   return { server, port };
 }
 
@@ -195,6 +193,19 @@ test('a port in use is named in the error', async (t) => {
     log: silent,
   });
   await t.throwsAsync(second.listen('127.0.0.1', port), { message: new RegExp(`port ${port} is in use`) });
+  const other = createServer();
+  t.teardown(() => void other.close());
+  const tcpPort = await freePort();
+  await new Promise<void>((resolve) => other.listen(tcpPort, '127.0.0.1', resolve));
+  await t.throwsAsync(second.listen('127.0.0.1', tcpPort), { message: new RegExp(`port ${tcpPort} is in use`) });
+  const udp = createSocket('udp4');
+  await t.notThrowsAsync(
+    new Promise<void>((resolve, reject) => {
+      udp.once('error', reject).bind({ port: tcpPort, address: '127.0.0.1', exclusive: true }, resolve);
+    }),
+    'UDP is not kept when TCP is refused',
+  );
+  await new Promise<void>((resolve) => udp.close(() => resolve()));
 });
 
 test('nameservers of a resolv.conf, without our own', (t) => {

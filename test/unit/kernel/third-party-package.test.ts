@@ -24,7 +24,6 @@ import { loadConfig } from '../../../kernel/config/load-config.ts';
 import type { LogSource } from '../../../kernel/host/logger.ts';
 import type { NodeState, PodClass } from '../../../kernel/contract/index.ts';
 import { noDefaults } from './fake-plugins.ts';
-import '../../overdue-end.ts';
 
 const run = promisify(execFile);
 const repository = fileURLToPath(new URL('../../../../', import.meta.url));

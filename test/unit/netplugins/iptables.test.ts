@@ -1,5 +1,5 @@
 import test from 'ava';
-import type { ProxyEndpoint, ProxyPort } from '../../../kernel/contract/index.ts';
+import type { ProxyPort } from '../../../kernel/contract/index.ts';
 import {
   changeText,
   isWhole,
@@ -11,6 +11,7 @@ import {
 } from '../../../netplugins/linux/iptables-picture.ts';
 import type { Context } from '../../../netplugins/linux/service-addresses.ts';
 import { compose, renderPort } from '../../../netplugins/proxies/iptables/render.ts';
+import { plainEndpoint, plainPort } from '../../../kernel/conformance/proxy/plain-port.ts';
 
 const picture = (
   chains: Record<string, string>,
@@ -165,31 +166,14 @@ const context: Context = {
   clusterCidrs: ['10.244.0.0/16'],
   serviceCidrs: ['10.96.0.0/12'],
 };
-const endpoint = (index: number, local = false): ProxyEndpoint => ({
-  address: `10.244.1.${index}`,
-  port: 8080,
-  local,
-  ready: true,
-  serving: true,
-  terminating: false,
-});
-const port = (change: Partial<ProxyPort> = {}): ProxyPort => ({
-  namespace: 'n',
-  service: 's',
-  name: '',
-  protocol: 'TCP',
-  port: 80,
-  clusterIps: ['10.96.0.1'],
-  externalIps: [],
-  loadBalancerIps: [],
-  loadBalancerSourceRanges: [],
-  nodePort: undefined,
-  affinitySeconds: undefined,
-  internalPolicy: 'Cluster',
-  externalPolicy: 'Cluster',
-  endpoints: [endpoint(1), endpoint(2), endpoint(3)],
-  ...change,
-});
+const endpoint = (index: number, local = false) => plainEndpoint(`10.244.1.${index}`, { local });
+const port = (change: Partial<ProxyPort> = {}): ProxyPort =>
+  plainPort({
+    namespace: 'n',
+    service: 's',
+    endpoints: [endpoint(1), endpoint(2), endpoint(3)],
+    ...change,
+  });
 
 test('each of n endpoints is as likely: 1/3, 1/2, the rest; names fit the kernel', (t) => {
   const { chains } = renderPort(port(), context);

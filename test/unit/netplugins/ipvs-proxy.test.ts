@@ -1,5 +1,5 @@
 import test from 'ava';
-import type { ProxyEndpoint, ProxyPort } from '../../../kernel/contract/index.ts';
+import type { ProxyPort } from '../../../kernel/contract/index.ts';
 import { keyText } from '../../../netplugins/linux/ipvs-codec.ts';
 import type { Context } from '../../../netplugins/linux/service-addresses.ts';
 import { Claims } from '../../../netplugins/linux/claims.ts';
@@ -7,6 +7,7 @@ import { isOwnMark, markOf } from '../../../netplugins/proxies/ipvs/marks.ts';
 import { renderPort, type Fragment } from '../../../netplugins/proxies/ipvs/render-port.ts';
 import { rulesPicture } from '../../../netplugins/proxies/ipvs/rules.ts';
 import { kernelSetName, setNames } from '../../../netplugins/proxies/ipvs/sets.ts';
+import { plainEndpoint as endpoint, plainPort } from '../../../kernel/conformance/proxy/plain-port.ts';
 
 const context: Context = {
   family: 'ip',
@@ -16,28 +17,12 @@ const context: Context = {
 };
 const options = { scheduler: 'lc', affinityScheduler: 'mh' };
 
-function endpoint(address: string, change: Partial<ProxyEndpoint> = {}): ProxyEndpoint {
-  return { address, port: 8080, local: false, ready: true, serving: true, terminating: false, ...change };
-}
-
 function port(change: Partial<ProxyPort> = {}): ProxyPort {
-  return {
-    namespace: 'default',
-    service: 'web',
-    name: '',
-    protocol: 'TCP',
-    port: 80,
+  return plainPort({
     clusterIps: ['10.96.0.1', 'fd96::1'],
-    externalIps: [],
-    loadBalancerIps: [],
-    loadBalancerSourceRanges: [],
-    nodePort: undefined,
-    affinitySeconds: undefined,
-    internalPolicy: 'Cluster',
-    externalPolicy: 'Cluster',
     endpoints: [endpoint('10.244.1.2', { local: true }), endpoint('10.244.2.2')],
     ...change,
-  };
+  });
 }
 
 /** Services as "key scheduler: address/weight ...", elements as "set element". */

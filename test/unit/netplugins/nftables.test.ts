@@ -17,6 +17,7 @@ import {
   type Fragment,
 } from '../../../netplugins/proxies/nftables/table-change.ts';
 import { TableWishes } from '../../../netplugins/proxies/nftables/table-wishes.ts';
+import { plainEndpoint, plainPort } from '../../../kernel/conformance/proxy/plain-port.ts';
 
 const context: Context = {
   family: 'ip',
@@ -24,33 +25,16 @@ const context: Context = {
   clusterCidrs: ['10.244.0.0/16'],
   serviceCidrs: ['10.96.0.0/12'],
 };
-const local: ProxyEndpoint = {
-  address: '10.244.1.2',
-  port: 8080,
-  local: true,
-  ready: true,
-  serving: true,
-  terminating: false,
-};
-const remote: ProxyEndpoint = { ...local, address: '10.244.2.2', local: false };
+const local = plainEndpoint('10.244.1.2', { local: true });
+const remote = plainEndpoint('10.244.2.2');
 
-const port = (change: Partial<ProxyPort> = {}): ProxyPort => ({
-  namespace: 'n',
-  service: 's',
-  name: '',
-  protocol: 'TCP',
-  port: 80,
-  clusterIps: ['10.96.0.1'],
-  externalIps: [],
-  loadBalancerIps: [],
-  loadBalancerSourceRanges: [],
-  nodePort: undefined,
-  affinitySeconds: undefined,
-  internalPolicy: 'Cluster',
-  externalPolicy: 'Cluster',
-  endpoints: [local, remote],
-  ...change,
-});
+const port = (change: Partial<ProxyPort> = {}): ProxyPort =>
+  plainPort({
+    namespace: 'n',
+    service: 's',
+    endpoints: [local, remote],
+    ...change,
+  });
 
 const elements = (one: ProxyPort): string[] =>
   renderPort(one, context).elements.map(({ set, key, data }) => `${set}: ${key}${data === '' ? '' : ` = ${data}`}`);

@@ -2,6 +2,7 @@ import test from 'ava';
 import type { ProxyEndpoint, ProxyPort, ProxyState } from '../../../kernel/contract/index.ts';
 import { decide } from '../../../netplugins/linux/service-decision.ts';
 import { accepts, parse } from '../../../netplugins/linux/trace/sockets.ts';
+import { plainPort } from '../../../kernel/conformance/proxy/plain-port.ts';
 
 const tcp = `  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode
    0: 0100007F:1F90 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 1 1
@@ -40,23 +41,13 @@ const endpoint = (address: string, local: boolean, ready = true): ProxyEndpoint 
   serving: ready,
   terminating: false,
 });
-const port = (more: Partial<ProxyPort>): ProxyPort => ({
-  namespace: 'default',
-  service: 'web',
-  name: '',
-  protocol: 'TCP',
-  port: 80,
-  clusterIps: ['10.96.0.9'],
-  externalIps: [],
-  loadBalancerIps: [],
-  loadBalancerSourceRanges: [],
-  nodePort: 30080,
-  affinitySeconds: undefined,
-  internalPolicy: 'Cluster',
-  externalPolicy: 'Cluster',
-  endpoints: [endpoint('10.244.1.2', true), endpoint('10.244.2.2', false)],
-  ...more,
-});
+const port = (more: Partial<ProxyPort>): ProxyPort =>
+  plainPort({
+    clusterIps: ['10.96.0.9'],
+    nodePort: 30080,
+    endpoints: [endpoint('10.244.1.2', true), endpoint('10.244.2.2', false)],
+    ...more,
+  });
 const state = (...ports: readonly ProxyPort[]): ProxyState => ({
   nodeAddresses: ['192.0.2.1'],
   clusterCidrs: ['10.244.0.0/16'],

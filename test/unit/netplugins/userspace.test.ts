@@ -1,10 +1,11 @@
 import test from 'ava';
-import type { ProxyEndpoint, ProxyPort } from '../../../kernel/contract/index.ts';
+import type { ProxyPort } from '../../../kernel/contract/index.ts';
 import type { Context } from '../../../netplugins/linux/service-addresses.ts';
 import { Balancer } from '../../../netplugins/proxies/userspace/balancer.ts';
 import { drop, planOf, refuse, type Pool } from '../../../netplugins/proxies/userspace/plan.ts';
 import { pictureOf } from '../../../netplugins/proxies/userspace/redirect-iptables.ts';
 import { elementsOf, tableText } from '../../../netplugins/proxies/userspace/redirect-nft.ts';
+import { plainEndpoint, plainPort } from '../../../kernel/conformance/proxy/plain-port.ts';
 
 const context: Context = {
   family: 'ip',
@@ -12,32 +13,15 @@ const context: Context = {
   clusterCidrs: ['10.244.0.0/16'],
   serviceCidrs: ['10.96.0.0/12'],
 };
-const endpoint = (address: string, local = false): ProxyEndpoint => ({
-  address,
-  port: 8080,
-  local,
-  ready: true,
-  serving: true,
-  terminating: false,
-});
+const endpoint = (address: string, local = false) => plainEndpoint(address, { local });
 const remote = endpoint('10.244.2.2');
-const port = (change: Partial<ProxyPort> = {}): ProxyPort => ({
-  namespace: 'n',
-  service: 's',
-  name: '',
-  protocol: 'TCP',
-  port: 80,
-  clusterIps: ['10.96.0.1'],
-  externalIps: [],
-  loadBalancerIps: [],
-  loadBalancerSourceRanges: [],
-  nodePort: undefined,
-  affinitySeconds: undefined,
-  internalPolicy: 'Cluster',
-  externalPolicy: 'Cluster',
-  endpoints: [remote],
-  ...change,
-});
+const port = (change: Partial<ProxyPort> = {}): ProxyPort =>
+  plainPort({
+    namespace: 'n',
+    service: 's',
+    endpoints: [remote],
+    ...change,
+  });
 
 const ways = (change: Partial<ProxyPort>, key: string): unknown => {
   const portal = planOf([port(change)], context).portals.get(key);

@@ -1,17 +1,11 @@
 import { createServer, type AddressInfo } from 'node:net';
 import test from 'ava';
 import type { Logger } from '../../../kernel/contract/index.ts';
+import { freePort } from '../../free-port.ts';
 import { HealthCheckPorts } from '../../../plugins/components/service-proxy/health-check-ports.ts';
 
 const listening = (server: ReturnType<typeof createServer>): Promise<number> =>
   new Promise((resolve) => server.listen(0, '::', () => resolve((server.address() as AddressInfo).port)));
-
-async function freePort(): Promise<number> {
-  const server = createServer();
-  const port = await listening(server);
-  await new Promise((resolve) => server.close(resolve));
-  return port;
-}
 
 const ask = async (port: number): Promise<[number, unknown] | undefined> => {
   try {

@@ -1,7 +1,6 @@
 import test, { type ExecutionContext } from 'ava';
 import { runCrashes, type CrashOptions, type CrashReport } from '../../../bench/crash/run-crashes.ts';
 import { createStoreSystem } from '../../../bench/crash/store-system.ts';
-import '../../overdue-end.ts';
 
 async function crash(t: ExecutionContext, plugin: string, options: CrashOptions): Promise<CrashReport> {
   const system = await createStoreSystem(plugin, new URL(plugin, import.meta.url));
