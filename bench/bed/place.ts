@@ -37,6 +37,17 @@ export function coreOf(role: 'asks' | 'answers'): number | undefined {
   return cores?.[role === 'asks' ? 0 : 1];
 }
 
+/** Of all places, until they end. */
+const running = new Set<ChildProcess>();
+
+/** Marks a moment; what it returns ends what was started since: for one that hangs and does not end its own. */
+export function markProcesses(): () => void {
+  const before = new Set(running);
+  return () => {
+    for (const child of running) if (!before.has(child)) child.kill('SIGKILL');
+  };
+}
+
 export class Place {
   readonly name: string;
   readonly netns: string;
@@ -118,10 +129,15 @@ export class Place {
   }
 
   #own(child: ChildProcess): ChildProcess {
+    const forget = (): void => {
+      this.#children.delete(child);
+      running.delete(child);
+    };
     this.#children.add(child);
-    child.once('exit', () => this.#children.delete(child));
+    running.add(child);
+    child.once('exit', forget);
     // A command that is not there: its user is told by the same event.
-    child.once('error', () => this.#children.delete(child));
+    child.once('error', forget);
     return child;
   }
 }

@@ -12,6 +12,7 @@ export type Family = keyof typeof clusterCidrs;
 
 /** The nodes' default route leads there: without one, packets to an address of a Service would have no way at all. */
 const gateway = '192.168.78.1';
+const gateway6 = 'fd78::1';
 
 export const nodeAddress = (index: number): string => `192.168.78.${index + 11}`;
 export const nodeAddress6 = (index: number): string => `fd78::${index + 11}`;
@@ -31,6 +32,7 @@ export class Wire {
       links.createBridge({ name: 'wire', mtu: underlayMtuBytes });
       links.setLink('wire', { up: true });
       links.addAddress(links.getLink('wire')!.index, `${gateway}/24`);
+      links.addAddress(links.getLink('wire')!.index, `${gateway6}/64`);
     });
     this.nodes = Array.from({ length: count }, (_, index) => this.#node(index));
   }
@@ -108,6 +110,7 @@ export class Wire {
       links.addAddress(eth0, `${nodeAddress(index)}/24`);
       links.addAddress(eth0, `${nodeAddress6(index)}/64`);
       links.addRoute({ destination: '0.0.0.0/0', gateway, link: eth0 });
+      links.addRoute({ destination: '::/0', gateway: gateway6, link: eth0 });
     });
     return node;
   }

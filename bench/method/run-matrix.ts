@@ -26,6 +26,10 @@ export interface Watcher {
 export interface Surroundings {
   /** A cell that takes longer in one round is given up, and says so. */
   readonly limitMs: number;
+  /** What is told to stop, by the limit or by the user, may take so long to do it; then its processes are ended. */
+  readonly graceMs?: number;
+  /** Marks a moment; what it returns ends every process that was started since. */
+  mark?(): () => void;
   /** Looks at what is there; resolves, when called after the cell, to what came and did not go. */
   look(): () => Promise<readonly string[]>;
 }
@@ -33,6 +37,7 @@ export interface Surroundings {
 const nowhere: Surroundings = { limitMs: 600_000, look: () => () => Promise.resolve([]) };
 /** For what was given up too: its clean-up may need a while. */
 const closeLimitMs = 60_000;
+const standardGraceMs = 3_000;
 
 export type MutableCell = { -readonly [K in keyof CellResult]: CellResult[K] };
 
@@ -96,14 +101,16 @@ interface Turn {
 
 type Try =
   | { readonly outcome: 'measured'; readonly values: readonly (readonly [metric: string, value: number])[] }
-  /** Broken: for good. Failed: another try may do better. */
+  /** Broken: for good, as what takes too long. Failed: another try may do better. */
   | { readonly outcome: 'broken' | 'failed'; readonly reason: string };
 
 /** Sets up, checks, measures and takes down, once. */
 async function tryCell(suite: Suite, plan: CellPlan, cell: MutableCell, turn: Turn): Promise<Try> {
   const { signal, surroundings } = turn;
   const after = surroundings.look();
-  const limit = new Limit(surroundings.limitMs, signal);
+  const endProcesses = surroundings.mark?.() ?? (() => undefined);
+  const graceMs = surroundings.graceMs ?? standardGraceMs;
+  const limit = new Limit({ ms: surroundings.limitMs, graceMs, outer: signal, endProcesses });
   let opened: Promise<Bed> | undefined;
   const values: [metric: string, value: number][] = [];
   let bad: Exclude<Try, { outcome: 'measured' }> | undefined;
@@ -120,18 +127,21 @@ async function tryCell(suite: Suite, plan: CellPlan, cell: MutableCell, turn: Tu
       cell.facts = { ...cell.facts, ...bed.facts() };
     }
   } catch (error) {
-    if (!signal.aborted) bad = { outcome: 'failed', reason: `failed: ${wordsOf(error)}` };
+    const outcome = error instanceof TimeIsOver ? 'broken' : 'failed';
+    if (!signal.aborted) bad = { outcome, reason: `failed: ${wordsOf(error)}` };
   } finally {
     limit.end();
   }
-  const closing = new Limit(closeLimitMs, undefined);
+  const closing = new Limit({ ms: closeLimitMs, graceMs, outer: undefined, endProcesses });
   try {
     // One that could not be opened has nothing to close; one that is still being opened is waited for, but not for ever.
     const bed = await closing.within(opened?.catch(() => undefined) ?? Promise.resolve(undefined), 'set up');
     const left = (await closing.within(bed?.close() ?? Promise.resolve([]), 'taken down')) ?? [];
     cell.leftBehind = [...new Set([...cell.leftBehind, ...left])];
   } catch (error) {
-    bad ??= { outcome: 'broken', reason: `could not be taken down: ${wordsOf(error)}` };
+    // One that was cut down on the user's order has nobody left to take it down in order.
+    if (!(signal.aborted && limit.hasCut))
+      bad ??= { outcome: 'broken', reason: `could not be taken down: ${wordsOf(error)}` };
   } finally {
     closing.end();
   }
@@ -156,27 +166,54 @@ function conclude(cell: MutableCell, round: number, last: Try, signal: AbortSign
 
 const wordsOf = (error: unknown): string => (error instanceof Error ? error.message : String(error));
 
-/** A time for several steps together; what is still under way when it is over is left to its own end. */
+class TimeIsOver extends Error {}
+
+interface LimitOptions {
+  readonly ms: number;
+  readonly graceMs: number;
+  /** The user's order to stop. */
+  readonly outer: AbortSignal | undefined;
+  readonly endProcesses: () => void;
+}
+
+/** A time for several steps together. Who does not stop in the grace that follows loses its processes. */
 class Limit {
   readonly signal: AbortSignal;
-  readonly #stop = new AbortController();
+  hasCut = false;
+  readonly #options: LimitOptions;
+  readonly #over = new AbortController();
   readonly #timer: NodeJS.Timeout;
-  readonly #ms: number;
 
-  constructor(ms: number, outer: AbortSignal | undefined) {
-    this.#ms = ms;
-    this.#timer = setTimeout(() => this.#stop.abort(new Error('its time is over')), ms);
-    this.signal = outer === undefined ? this.#stop.signal : AbortSignal.any([outer, this.#stop.signal]);
+  constructor(options: LimitOptions) {
+    this.#options = options;
+    this.#timer = setTimeout(() => this.#over.abort(new Error('its time is over')), options.ms);
+    this.signal = options.outer === undefined ? this.#over.signal : AbortSignal.any([options.outer, this.#over.signal]);
   }
 
+  /** Rejects with words about the time when that is over, whatever the work says then. */
   within<T>(work: Promise<T>, verb: string): Promise<T> {
-    const { signal } = this.#stop;
+    const { signal } = this;
+    const { ms, graceMs, endProcesses } = this.#options;
     return new Promise((resolve, reject) => {
-      const late = (): void =>
-        reject(new Error(`it was still being ${verb} after ${Math.round(this.#ms / 1000)} s, and was given up`));
-      if (signal.aborted) late();
-      signal.addEventListener('abort', late, { once: true });
-      work.then(resolve, reject).finally(() => signal.removeEventListener('abort', late));
+      let grace: NodeJS.Timeout | undefined;
+      const why = (error: unknown): unknown =>
+        this.#over.signal.aborted
+          ? new TimeIsOver(`it was still being ${verb} after ${Math.round(ms / 1000)} s, and was given up`)
+          : error;
+      const cut = (): void => {
+        this.hasCut = true;
+        endProcesses();
+        reject(why(new Error('the run was stopped')));
+      };
+      const startGrace = (): void => void (grace = setTimeout(cut, graceMs));
+      if (signal.aborted) startGrace();
+      else signal.addEventListener('abort', startGrace, { once: true });
+      work
+        .then(resolve, (error: unknown) => reject(why(error)))
+        .finally(() => {
+          clearTimeout(grace);
+          signal.removeEventListener('abort', startGrace);
+        });
     });
   }
 

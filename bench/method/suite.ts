@@ -10,6 +10,8 @@ export interface CellPlan {
   readonly contest?: string | undefined;
   /** What is known of it beforehand; what its bed finds is added. */
   readonly facts?: Readonly<Record<string, Fact>> | undefined;
+  /** How long it is expected to take beside others of its suite, until it has been run once. Default 1. */
+  readonly weight?: number | undefined;
   /** Why this machine cannot run it: it is listed and not measured. */
   readonly skip?: string | undefined;
 }

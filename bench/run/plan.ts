@@ -41,6 +41,15 @@ export type BenchEvent =
       readonly left: number;
       readonly secondsLeft: number | undefined;
     }
+  /** Now and then while one cell runs for long. */
+  | {
+      readonly type: 'still';
+      readonly suite: string;
+      readonly cell: string;
+      readonly seconds: number;
+      /** After so long it is given up. */
+      readonly limitSeconds: number;
+    }
   | {
       readonly type: 'again';
       readonly suite: string;

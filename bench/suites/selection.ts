@@ -6,6 +6,7 @@ import { unknownPlugin } from '../../kernel/registry/catalogue.ts';
 import { configure } from '../../kernel/registry/configure.ts';
 import { hostFacts } from '../../kernel/host/host-facts.ts';
 import type { PluginChoice, PluginSource } from '../bed/plugin-process.ts';
+import type { Family } from '../bed/wire.ts';
 import type { Size } from '../method/suite.ts';
 
 /** What every suite is made from. */
@@ -61,6 +62,12 @@ export function capabilityFacts(all: readonly Selected[]): (one: Selected) => Re
 }
 
 export const list = (text: string | undefined, standard: string): readonly string[] => (text ?? standard).split(',');
+
+export const families = (text: string | undefined): readonly Family[] =>
+  list(text, 'ipv4').map((family) => {
+    if (family === 'ipv4' || family === 'ipv6') return family;
+    throw new PintleError('BENCH_INVALID', `--family is \`${text}\`, expected ipv4, ipv6 or both with a comma`);
+  });
 
 /** Whole numbers from a list such as 1,100,1000. */
 export function numbers(name: string, text: string | undefined, standard: string): readonly number[] {

@@ -33,6 +33,7 @@ const suiteOptions: Readonly<Record<string, readonly (readonly [flag: string, sa
   proxy: [
     ['proxy', 'proxies, or all'],
     ['services', 'numbers of Services, such as 1,100,1000'],
+    ['family', 'ipv4, ipv6, or both with a comma (default: ipv4)'],
   ],
   store: [
     ['store', 'stores, or all'],
@@ -163,8 +164,11 @@ function show(terminal: Terminal, event: BenchEvent): void {
     const { suite, cell, round, rounds, done, left, secondsLeft } = event;
     const time = secondsLeft === undefined ? '' : `, about ${duration(secondsLeft)} left`;
     terminal.line(`${suite}: ${cell}, round ${round} of ${rounds} (${done} done, ${left} to go${time})`);
-  } else if (event.type === 'dropped')
-    terminal.errorLine(`${event.suite}: ${event.cell} has no figure: ${event.reason}`);
+  } else if (event.type === 'still')
+    terminal.line(
+      `${event.suite}: ${event.cell} has run for ${duration(event.seconds)} (given up after ${duration(event.limitSeconds)})`,
+    );
+  else if (event.type === 'dropped') terminal.errorLine(`${event.suite}: ${event.cell} has no figure: ${event.reason}`);
   else if (event.type === 'again')
     terminal.errorLine(`${event.suite}: ${event.cell}, round ${event.round}, is tried once more: ${event.reason}`);
   else if (event.type === 'skipped') terminal.line(`${event.suite}: ${event.cell} is left out: ${event.reason}`);

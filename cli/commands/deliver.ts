@@ -128,7 +128,7 @@ async function deliveryOf(job: Job, command: readonly string[], flags: DeliverFl
       `nothing to deliver for ${job.name}: say --image IMAGE or --dir FOLDER (or --status, --history, --undo, --delete)`,
     );
   const image = flags.image ?? 'host';
-  if (image === 'host' && command.length === 0)
+  if (/^host(:latest)?$/.test(image) && command.length === 0)
     throw new PintleError(
       'CONFIG_INVALID',
       `${job.name}: image "host" has no command of its own: add -- COMMAND ARGUMENTS`,

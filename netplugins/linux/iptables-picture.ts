@@ -101,8 +101,8 @@ export function tableDifference(before: TablePicture, after: TablePicture): Tabl
     size += added.length + removed.length;
     if (whole !== undefined) chains.set(name, whole);
     else {
-      addedRules.push(...added.map((rule) => `${name} ${rule}`));
-      removedRules.push(...removed.map((rule) => `${name} ${rule}`));
+      for (const rule of added) addedRules.push(`${name} ${rule}`);
+      for (const rule of removed) removedRules.push(`${name} ${rule}`);
     }
   }
   return { made, chains, addedRules, hooks: [], removedRules, staleChains, size };
@@ -118,7 +118,7 @@ function sections(table: TableName, groups: Iterable<readonly string[]>, limit: 
   };
   for (const group of groups) {
     if (lines.length > 0 && lines.length + group.length > limit) flush();
-    lines.push(...group);
+    for (const line of group) lines.push(line);
   }
   flush();
   return text;
@@ -154,13 +154,16 @@ export function changeText(
   limit: number,
   part: 'all' | 'additions' | 'removals' = 'all',
 ): string {
-  const groups: (readonly string[])[] = [];
+  return sections(table, groupsOf(change, part), limit);
+}
+
+/** Handed on one by one: as arguments of one call they are too many for the stack from about 100,000 lines on. */
+function* groupsOf(change: TableChange, part: 'all' | 'additions' | 'removals'): Generator<readonly string[]> {
   if (part !== 'removals') {
-    groups.push(...additions(change));
-    if (change.hooks.length > 0) groups.push(change.hooks);
+    yield* additions(change);
+    if (change.hooks.length > 0) yield change.hooks;
   }
-  if (part !== 'additions') groups.push(...removals(change));
-  return sections(table, groups, limit);
+  if (part !== 'additions') yield* removals(change);
 }
 
 /** What iptables-save shows of ours in one table. */
@@ -223,8 +226,8 @@ export function rebuild(picture: TablePicture, found: Found, notes: MadeChain): 
     size += added.length + removed.length + (old === undefined ? 1 : 0);
     if (whole !== undefined) chains.set(name, whole);
     else {
-      addedRules.push(...added.map((rule) => `${name} ${rule}`));
-      removedRules.push(...removed.map((rule) => `${name} ${rule}`));
+      for (const rule of added) addedRules.push(`${name} ${rule}`);
+      for (const rule of removed) removedRules.push(`${name} ${rule}`);
     }
   }
   // A hook that is there stays where it is: its place among the rules of others is not ours to change.

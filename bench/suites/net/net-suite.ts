@@ -4,7 +4,7 @@ import { hasTool, installHint, tools } from '../../bed/tools.ts';
 import type { Family } from '../../bed/wire.ts';
 import { PintleError } from '../../../kernel/contract/errors.ts';
 import type { Bed, CellPlan, Size, Suite } from '../../method/suite.ts';
-import { capabilityFacts, list, select, type Selected, type SuiteContext } from '../selection.ts';
+import { capabilityFacts, families, list, select, type Selected, type SuiteContext } from '../selection.ts';
 import { OverlayBed, RoutedBed, VethBed } from './bed.ts';
 import { netMetrics } from './metrics.ts';
 import { netTools } from './traffic.ts';
@@ -23,10 +23,8 @@ export async function netSuite(context: SuiteContext): Promise<Suite> {
   const attachments = await select(context, 'attachment', options['attachment']);
   const isNamed = options['overlay'] !== undefined || options['attachment'] !== undefined;
   const pairs = pairsOf(overlays, attachments, isNamed ? 'full' : size);
-  const variants = list(options['family'], 'ipv4').flatMap((family) =>
+  const variants = families(options['family']).flatMap((family) =>
     list(options['offload'], 'on').map((offload): Variant => {
-      if (family !== 'ipv4' && family !== 'ipv6')
-        throw new PintleError('BENCH_INVALID', `--family is \`${family}\`, expected ipv4, ipv6 or both with a comma`);
       if (offload !== 'on' && offload !== 'off')
         throw new PintleError('BENCH_INVALID', `--offload is \`${offload}\`, expected on, off or both with a comma`);
       return { family, hasOffloads: offload === 'on' };

@@ -5,7 +5,7 @@ import { type PluginChoice, PluginProcess, type PluginSource } from '../../bed/p
 import { cpuSecondsOf, kernelTableBytes, residentBytesOf } from '../../bed/processes.ts';
 import { startServers } from '../../bed/tools.ts';
 import { leftovers, tracesOf } from '../../bed/traces.ts';
-import { Wire } from '../../bed/wire.ts';
+import { type Family, Wire } from '../../bed/wire.ts';
 import type { Fact } from '../../method/result.ts';
 import { median } from '../../method/statistics.ts';
 import { type Bed, check, type Check, type Recorder, type Size } from '../../method/suite.ts';
@@ -20,8 +20,10 @@ class Network {
   readonly wire = new Wire(2);
   readonly client: Pod;
   readonly backends: readonly Pod[];
+  readonly family: Family;
 
-  constructor() {
+  constructor(family: Family) {
+    this.family = family;
     this.wire.routeBetweenNodes();
     const pod = (node: number, name: string, number: number): Pod => {
       const { place, ips } = this.wire.routedPod(node, name, number);
@@ -31,7 +33,7 @@ class Network {
     this.backends = Array.from({ length: backendCount }, (_, index) => pod(1, `backend${index}`, 2 + index));
   }
 
-  addressOf = (backend: Pod): string => backend.ips[0] ?? '';
+  addressOf = (pod: Pod): string => pod.ips[this.family === 'ipv4' ? 0 : 1] ?? '';
 
   async serve(): Promise<void> {
     await Promise.all(this.backends.map((backend) => backend.serve(echoPort)));
@@ -41,11 +43,12 @@ class Network {
 
 /** Connections straight to the pods: what every mode adds to. */
 export class DirectBed implements Bed {
-  readonly #network = new Network();
+  readonly #network: Network;
   readonly #size: Size;
 
-  constructor(size: Size) {
+  constructor(size: Size, family: Family) {
     this.#size = size;
+    this.#network = new Network(family);
   }
 
   async check(): Promise<readonly Check[]> {
@@ -83,6 +86,7 @@ export class DirectBed implements Bed {
 export interface ProxyCell {
   readonly choice: PluginChoice & { readonly capabilities: readonly string[] };
   readonly services: number;
+  readonly family: Family;
   readonly size: Size;
   readonly source: PluginSource;
 }
@@ -94,10 +98,12 @@ export class ProxyBed implements Bed {
   readonly #process: PluginProcess;
   readonly #early: [metric: string, value: number][] = [];
   #ports: readonly ProxyPort[] = [];
+  /** What took so long that less was done than the size asks for, in words. */
+  readonly #shortened: Record<string, Fact> = {};
 
   private constructor(cell: ProxyCell) {
     this.#cell = cell;
-    this.#network = new Network();
+    this.#network = new Network(cell.family);
     const [node] = this.#network.wire.nodes;
     this.#before = tracesOf(node!);
     this.#process = new PluginProcess(node!, cell.source, this.#network.wire.places.folder);
@@ -120,21 +126,28 @@ export class ProxyBed implements Bed {
     return this.#cell.choice.capabilities.includes('udp');
   }
 
+  #addressOf = (index: number): string => services.serviceAddress(index, this.#cell.family);
+
+  #hosts(): readonly string[] {
+    return services.targetsOf(this.#cell.services).map(this.#addressOf);
+  }
+
   async #sync(ports: readonly ProxyPort[]): Promise<number> {
     this.#ports = ports;
-    const state: ProxyState = services.stateOf(ports);
+    const state: ProxyState = services.stateOf(ports, this.#cell.family);
     return (await this.#process.call('proxy', 'sync', state)).ms;
   }
 
   async #coldStart(): Promise<void> {
     const { backends, addressOf } = this.#network;
     const at = (port: number) => backends.map((pod) => ({ address: addressOf(pod), port }));
-    const many = services.manyServices(this.#cell.services, at(echoPort));
-    const first = services.serviceAddress(0);
+    const { family } = this.#cell;
+    const many = services.manyServices(this.#cell.services, at(echoPort), family);
+    const first = services.serviceAddress(0, family);
     const who = at(echoPort + 1).map((backend) => services.endpoint(backend));
     const iperf = [services.endpoint({ address: addressOf(backends[0]!), port: iperfPort })];
     const iperfPorts = (this.#hasUdp ? (['TCP', 'UDP'] as const) : []).map((protocol) =>
-      services.port('iperf', services.iperfServiceAddress, iperf, {
+      services.port('iperf', services.iperfServiceAddress(family), iperf, {
         ...{ name: protocol.toLowerCase(), protocol, port: services.iperfServicePort },
       }),
     );
@@ -142,7 +155,7 @@ export class ProxyBed implements Bed {
     const ms = await this.#sync([
       ...many,
       services.port('service-0', first, who, { name: 'who', port: services.whoPort }),
-      services.port('empty', services.emptyServiceAddress, []),
+      services.port('empty', services.emptyServiceAddress(family), []),
       ...iperfPorts,
     ]);
     this.#early.push(['cold-start', ms]);
@@ -151,19 +164,22 @@ export class ProxyBed implements Bed {
   }
 
   async check(): Promise<readonly Check[]> {
-    const { client, backends } = this.#network;
-    const first = services.serviceAddress(0);
+    const { client, backends, addressOf } = this.#network;
+    const first = this.#addressOf(0);
     const seen = new Set<string>();
     const strangers = new Set<string>();
     const keepsAddress = this.#cell.choice.capabilities.includes('client-address');
     for (let asked = 0; asked < 60 && seen.size < backends.length; asked += 1) {
       const answer = await client.whoami({ host: first, port: services.whoPort });
       const [name = '', address] = answer.split(' ');
-      if (!name.startsWith('backend') || (keepsAddress && address !== client.ips[0])) strangers.add(answer);
+      if (!name.startsWith('backend') || (keepsAddress && address !== addressOf(client))) strangers.add(answer);
       seen.add(name);
     }
-    const target = services.targetsOf(this.#cell.services).map(services.serviceAddress).at(-1)!;
-    const empty = await client.whoami({ host: services.emptyServiceAddress, port: services.servicePort });
+    const target = this.#hosts().at(-1)!;
+    const empty = await client.whoami({
+      host: services.emptyServiceAddress(this.#cell.family),
+      port: services.servicePort,
+    });
     return [
       check(
         'every endpoint is used, and nobody else',
@@ -177,8 +193,8 @@ export class ProxyBed implements Bed {
 
   async measure(record: Recorder, signal: AbortSignal): Promise<void> {
     const effort = efforts[this.#cell.size];
-    const hosts = services.targetsOf(this.#cell.services).map(services.serviceAddress);
-    const iperfHost = this.#hasUdp ? services.iperfServiceAddress : undefined;
+    const hosts = this.#hosts();
+    const iperfHost = this.#hasUdp ? services.iperfServiceAddress(this.#cell.family) : undefined;
     const [node] = this.#network.wire.nodes;
     const way = { client: this.#network.client, hosts, port: services.servicePort, iperfHost };
     for (const [metric, value] of this.#early) record(metric, value);
@@ -196,7 +212,7 @@ export class ProxyBed implements Bed {
     const end = performance.now() + patienceMs;
     for (let repeat = 0; repeat < repeats && (repeat === 0 || performance.now() < end); repeat += 1) {
       signal.throwIfAborted();
-      const address = `10.103.1.${repeat + 1}`;
+      const address = services.addedServiceAddress(repeat, this.#cell.family);
       const name = `added-${repeat}`;
       const few = services.port(name, address, all.slice(0, 1));
       added.push(await this.#sync([...this.#ports, few]));
@@ -205,6 +221,7 @@ export class ProxyBed implements Bed {
       if (!worked) throw new Error(`after its sync, the new Service ${address} does not answer`);
       grown.push(await this.#sync([...this.#ports.filter((port) => port !== few), more]));
     }
+    if (added.length < repeats) this.#shortened['changes made'] = `${added.length} of ${repeats}`;
     record('add-service', median(added));
     record('add-endpoint', median(grown));
   }
@@ -216,7 +233,7 @@ export class ProxyBed implements Bed {
     signal: AbortSignal,
   ): Promise<void> {
     const { client, backends, addressOf } = this.#network;
-    const address = '10.103.2.1';
+    const address = services.rolledServiceAddress(this.#cell.family);
     const others = this.#ports;
     const ports = backends.map(() => 8000);
     const endpoints = () =>
@@ -224,6 +241,7 @@ export class ProxyBed implements Bed {
     await Promise.all(backends.map((pod) => pod.serve(8000)));
     await this.#sync([...others, services.port('rolled', address, endpoints())]);
     const took: number[] = [];
+    const began = performance.now();
     await client.startPaced({ host: address, port: services.servicePort }, requestsPerSecond);
     try {
       const end = performance.now() + patienceMs;
@@ -240,14 +258,19 @@ export class ProxyBed implements Bed {
         await pod.unserve(old);
       }
     } finally {
+      const seconds = (performance.now() - began) / 1_000;
       const { sent, lost } = await client.stopPaced();
       if (sent > 0) record('roll-out-lost', (lost / sent) * 100);
+      // A client that cannot keep the pace asks less of the proxy than the size says.
+      if (sent < seconds * requestsPerSecond * 0.9)
+        this.#shortened['requests/s in the roll-out'] = `${Math.round(sent / seconds)} of ${requestsPerSecond}`;
     }
+    if (took.length < rollOutSteps * 2) this.#shortened['roll-out steps'] = `${took.length / 2} of ${rollOutSteps}`;
     record('roll-out-step', median(took));
   }
 
   facts(): Readonly<Record<string, Fact>> {
-    return { services: this.#cell.services, endpointsOfEach: 2, backends: backendCount };
+    return { services: this.#cell.services, endpointsOfEach: 2, backends: backendCount, ...this.#shortened };
   }
 
   async close(): Promise<readonly string[]> {

@@ -44,6 +44,10 @@ export const proxyMetrics: readonly Metric[] = [
   }),
   metric({ id: 'requests', title: 'requests on 8 kept connections', unit: '/s', better: 'more', group: 'rate' }),
   metric({
+    ...{ id: 'failed', title: 'connections and requests that failed', unit: '%', better: 'less', group: 'failed' },
+    ...{ compare: 'difference', leastChange: 0.2 },
+  }),
+  metric({
     id: 'udp-64',
     title: 'UDP received of a flood, 64 bytes',
     unit: 'packets/s',

@@ -70,6 +70,10 @@ export async function measureTraffic(way: Way, effort: Effort, record: Recorder,
   }
   const kept = await client.requests({ ...load, width });
   record('requests', kept.count / kept.seconds);
+  const failed = [one, many, kept]
+    .flatMap(({ errors }) => Object.values(errors))
+    .reduce((sum, count) => sum + count, 0);
+  record('failed', (failed / (one.count + many.count + kept.count + failed)) * 100);
   signal.throwIfAborted();
   if (iperfHost !== undefined && hasTool('iperf3')) {
     const flood = await udpStream(client.place, iperfHost, { bytes: 64, packets: effort.packets }, signal);

@@ -158,6 +158,7 @@ export async function schedulerSuite(context: SuiteContext): Promise<Suite> {
   const cells = numbers('nodes', options['nodes'], standardNodes[size]).flatMap((nodes) =>
     chosen.flatMap((workload): readonly CellPlan[] => {
       const shape = `${workload.name} ${nodes}`;
+      const weight = 1 + nodes / 500;
       const place = (policy: string) => ({ policy, workload: workload.name, nodes: String(nodes) });
       const open = (id: string, policy: Selected | undefined): void => {
         const choice =
@@ -170,7 +171,7 @@ export async function schedulerSuite(context: SuiteContext): Promise<Suite> {
       const hasBaseline = workload.isInterPod !== true;
       open(base, undefined);
       return [
-        ...(hasBaseline ? [{ id: base, factors: place('first-fit'), isBaseline: true }] : []),
+        ...(hasBaseline ? [{ id: base, factors: place('first-fit'), isBaseline: true, weight }] : []),
         ...policies.map((policy): CellPlan => {
           const id = `${policy.name}: ${shape}`;
           open(id, policy);
@@ -178,7 +179,7 @@ export async function schedulerSuite(context: SuiteContext): Promise<Suite> {
           const skip =
             policy.skip ?? (lacks ? `policy ${policy.name} does not judge by pods on other nodes` : undefined);
           const baseline = hasBaseline ? base : undefined;
-          return { id, factors: place(policy.name), baseline, isBaseline: false, contest: shape, skip };
+          return { id, factors: place(policy.name), baseline, isBaseline: false, contest: shape, weight, skip };
         }),
       ];
     }),

@@ -194,12 +194,9 @@ export function renderDifference(change: Difference, family: NftFamily, generati
     if (begin > 0) transactions.push([]);
     transactions.at(-1)!.push(...rules.slice(begin, begin + chunkRules));
   }
-  transactions
-    .at(-1)!
-    .push(
-      ...elementLines('delete', change.removed, family, generation),
-      ...elementLines('add', change.added, family, generation),
-    );
+  const last = transactions.at(-1)!;
+  for (const line of elementLines('delete', change.removed, family, generation)) last.push(line);
+  for (const line of elementLines('add', change.added, family, generation)) last.push(line);
   return transactions.filter((lines) => lines.length > 0).map((lines) => `${lines.join('\n')}\n`);
 }
 

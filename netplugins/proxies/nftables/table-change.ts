@@ -126,13 +126,12 @@ export function* parts(change: Difference, limit: number): Generator<Difference>
   let removed: Element[] = [];
   let added: Element[] = [];
   for (const group of groups.values()) {
-    removed.push(...group.removed);
-    added.push(...group.added);
+    for (const element of group.removed) removed.push(element);
+    for (const element of group.added) added.push(element);
     if (removed.length + added.length < limit) continue;
     yield { ...noChange, removed, added };
     removed = [];
     added = [];
   }
-  removed.push(...(common?.removed ?? []));
-  yield { ...noChange, removed, added };
+  yield { ...noChange, removed: [...removed, ...(common?.removed ?? [])], added };
 }

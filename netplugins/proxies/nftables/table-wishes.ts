@@ -69,7 +69,7 @@ export class TableWishes {
         else added.push(element);
       }
       // An element's data cannot be changed in place: it is removed and added in one transaction.
-      removed.push(...old.values());
+      for (const element of old.values()) removed.push(element);
     }
     const [chains, staleChains]: [Chain[], string[]] = [[], []];
     for (const { key: name, after } of this.#chains.takeChanges()) {
@@ -92,7 +92,7 @@ export class TableWishes {
   takeWhole(): Difference {
     for (const claims of [this.#elements, this.#chains]) claims.skipChanges();
     const added: Element[] = [];
-    for (const [, bundle] of this.#elements.entries()) added.push(...elementsIn(bundle));
+    for (const [, bundle] of this.#elements.entries()) for (const element of elementsIn(bundle)) added.push(element);
     const chains = [...this.#chains.entries()].map(([name, rules]) => ({ name, rules: rules.split('\n') }));
     return { removed: [], added, chains, staleChains: [] };
   }

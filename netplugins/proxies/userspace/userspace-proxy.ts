@@ -21,6 +21,7 @@ import type { Choose, Front } from './front.ts';
 import { insideOf } from './inside.ts';
 import { openRedirection, type Means, type OpenRedirection } from './open-redirection.ts';
 import { planOf, type Plan, type Transport } from './plan.ts';
+import { lackOf, roomHere } from './room.ts';
 import { openTcpFront } from './tcp-front.ts';
 import { openUdpFront } from './udp-front.ts';
 
@@ -242,6 +243,7 @@ export class UserspaceProxy extends RepairingProxy {
 
   async #openFronts(state: FamilyState, specs: readonly FrontSpec[]): Promise<number> {
     let opened = 0;
+    checkRoom(specs, (key) => state.fronts.has(key));
     for (const { key, transport, address, port, choose } of specs) {
       if (state.fronts.has(key)) continue;
       try {
@@ -255,7 +257,7 @@ export class UserspaceProxy extends RepairingProxy {
         const errno = (error as NodeJS.ErrnoException).code ?? 'UNKNOWN';
         throw new PintleError(
           'KERNEL_REFUSED',
-          `Listening on ${address} port ${port} (${transport}): the kernel refused it (${errno}); expected an address of this node and a port that nobody else listens on`,
+          `Listening on ${address} port ${port} (${transport}): the kernel refused it (${errno}); ${errno === 'EMFILE' ? 'expected descriptors to be left: raise the limit of open files (LimitNOFILE, ulimit -n)' : 'expected an address of this node and a port that nobody else listens on'}`,
           { details: { errno, extack: '' }, cause: error as Error },
         );
       }
@@ -278,4 +280,18 @@ export class UserspaceProxy extends RepairingProxy {
     state.udpPorts = now;
     if (moved.size > 0) forgetFlows(state.family, moved);
   }
+}
+
+/** A few need no question. */
+const unaskedListeners = 500;
+
+function checkRoom(specs: readonly FrontSpec[], isOpen: (key: string) => boolean): void {
+  const more = specs.filter(({ key }) => !isOpen(key)).length;
+  if (more <= unaskedListeners) return;
+  const count = (of: Transport): number => specs.filter(({ transport, port }) => transport === of && port === 0).length;
+  const lack = lackOf({ more, most: Math.max(count('tcp'), count('udp')) }, roomHere());
+  if (lack === undefined) return;
+  throw new PintleError('KERNEL_REFUSED', `Proxy userspace: ${lack.words}`, {
+    details: { errno: lack.errno, extack: '' },
+  });
 }

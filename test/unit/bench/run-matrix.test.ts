@@ -173,17 +173,60 @@ test('stopped: whole rounds are kept, the one that was cut short is not, and all
   t.is(steps.at(-1), 'close a');
 });
 
-test('a cell that hangs is given up in words, its measurement is told to stop, and the others go on', async (t) => {
-  let isStopped = false;
-  const measure: Bed['measure'] = (_, signal) =>
-    new Promise(() => signal.addEventListener('abort', () => (isStopped = true), { once: true }));
-  const surroundings = { limitMs: 50, look: () => () => Promise.resolve([]) };
-  const { steps, cell } = await run({ base: {}, a: { measure }, b: {} }, 2, undefined, surroundings);
+/** Surroundings whose cells get 50 ms, and whose processes are an event. */
+function impatient(limitMs = 50): { readonly surroundings: Surroundings; readonly ended: AbortSignal } {
+  const ended = new AbortController();
+  const mark = () => () => ended.abort(new Error('its process ended'));
+  return { surroundings: { limitMs, graceMs: 20, mark, look: () => () => Promise.resolve([]) }, ended: ended.signal };
+}
+
+const until = (signal: AbortSignal): Promise<never> =>
+  new Promise((_, reject) => {
+    if (signal.aborted) reject(signal.reason as Error);
+    signal.addEventListener('abort', () => reject(signal.reason as Error), { once: true });
+  });
+
+test('a cell that takes too long is given up in words and not tried again, and the others go on', async (t) => {
+  const { surroundings, ended } = impatient();
+  const { steps, cell } = await run(
+    { base: {}, a: { measure: (_, signal) => until(signal) }, b: {} },
+    2,
+    undefined,
+    surroundings,
+  );
   t.is(cell('a').state, 'broken');
   t.regex(cell('a').reason ?? '', /it was still being measured after 0 s, and was given up \(in round 1\)/);
-  t.true(isStopped);
-  t.true(steps.includes('close a'));
+  t.is(steps.filter((step) => step === 'close a').length, 1);
   t.is(cell('b').samples['speed']?.length, 2);
+  t.false(ended.aborted, 'it stopped when it was told to');
+});
+
+for (const part of ['check', 'measure'] as const)
+  test(`one that hangs and does not stop when it is told to (${part}) loses its processes`, async (t) => {
+    const { surroundings, ended } = impatient();
+    const { cell } = await run({ base: {}, a: { [part]: () => until(ended) } }, 1, undefined, surroundings);
+    t.true(ended.aborted);
+    t.regex(cell('a').reason ?? '', new RegExp(`still being ${part === 'check' ? 'checked' : 'measured'} after 0 s`));
+  });
+
+test('Ctrl-C in the middle of what cannot be stopped: its processes are ended, and the rounds before are kept', async (t) => {
+  const { surroundings, ended } = impatient(600_000);
+  const stop = new AbortController();
+  let round = 0;
+  const a: Act = {
+    measure: async (record) => {
+      if ((round += 1) === 2) {
+        stop.abort(new Error('interrupted'));
+        await until(ended);
+      }
+      record('speed', 1);
+    },
+    close: () => (round === 2 ? Promise.reject(new Error('its process has ended')) : Promise.resolve([])),
+  };
+  const { cell } = await run({ base: {}, a }, 5, stop, surroundings);
+  t.true(ended.aborted);
+  t.deepEqual([cell('a').state, cell('a').samples['speed']], ['measured', [{ round: 1, value: 1 }]]);
+  t.is(cell('a').failedTries, undefined);
 });
 
 test('what a cell leaves beside its nodes is told', async (t) => {

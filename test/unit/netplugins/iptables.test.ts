@@ -211,3 +211,9 @@ test('of two ports with one address the first counts, and all chains led to exis
     for (const [, target = ''] of rules.join('\n').matchAll(/-j (PINTLE-\S+)/g)) t.true(known.has(target), target);
   }
 });
+
+test('a change of more lines than one call takes arguments', (t) => {
+  const chains = Object.fromEntries(Array.from({ length: 75_000 }, (_, index) => [`PINTLE-${index}`, '-j RETURN']));
+  const text = changeText('nat', tableDifference(picture({}), picture(chains)), 1_000);
+  t.is(text.match(/^-A PINTLE-/gm)?.length, 75_000);
+});

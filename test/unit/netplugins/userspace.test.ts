@@ -4,6 +4,7 @@ import type { Context } from '../../../netplugins/linux/service-addresses.ts';
 import { Balancer } from '../../../netplugins/proxies/userspace/balancer.ts';
 import { drop, planOf, refuse, type Pool } from '../../../netplugins/proxies/userspace/plan.ts';
 import { pictureOf } from '../../../netplugins/proxies/userspace/redirect-iptables.ts';
+import { lackOf, roomHere } from '../../../netplugins/proxies/userspace/room.ts';
 import { elementsOf, tableText } from '../../../netplugins/proxies/userspace/redirect-nft.ts';
 import { plainEndpoint, plainPort } from '../../../kernel/conformance/proxy/plain-port.ts';
 
@@ -111,4 +112,17 @@ test('both means of redirection cover the same addresses', (t) => {
   t.deepEqual([...(filter.lists.get('PINTLEUS-REJECT')?.keys() ?? [])], ['10.96.0.2 . udp . 80']);
   t.is(filter.lists.get('PINTLEUS-DROP')?.size, 2);
   for (const name of nat.chains.keys()) t.true(name.length <= 28, name);
+});
+
+test('more listeners than descriptors or ports are refused beforehand, with what to raise', (t) => {
+  const room = { descriptors: 20_000, ports: 28_232 };
+  t.is(lackOf({ more: 19_000, most: 19_000 }, room), undefined);
+  const files = lackOf({ more: 30_000, most: 30_000 }, room);
+  t.is(files?.errno, 'EMFILE');
+  t.regex(files?.words ?? '', /30000 more listeners .* only 20000 descriptors more: .*LimitNOFILE/);
+  const ports = lackOf({ more: 30_000, most: 30_000 }, { ...room, descriptors: 1_000_000 });
+  t.is(ports?.errno, 'EADDRINUSE');
+  t.regex(ports?.words ?? '', /ip_local_port_range holds 28232 ports/);
+  const here = roomHere();
+  t.true(here.descriptors > 0 && here.ports > 0, 'read of this process');
 });

@@ -94,6 +94,10 @@ test('image names are read as docker reads them', (t) => {
     'localhost/app:2': 'localhost/app:2',
     'a/b@sha256:00': 'docker.io/a/b@sha256:00',
     host: 'host',
+    'host:latest': 'host',
+    'docker.io/library/host:latest': 'host',
+    'host:1': 'docker.io/library/host:1',
+    'kit/host': 'docker.io/kit/host:latest',
   };
   for (const [name, expected] of Object.entries(cases)) t.is(canonicalName(name), expected);
 });

@@ -115,11 +115,15 @@ export function describeImage({ id, names, sizeBytes, config }: LocalImage): Ima
   return { id, names, sizeBytes, user: config.uid };
 }
 
-/** Docker's reading of short names: "busybox" is docker.io/library/busybox:latest. */
+/** Docker's reading of short names: "busybox" is docker.io/library/busybox:latest. "host" is no registry's, however written. */
 export function canonicalName(name: string): string {
-  if (name === hostImage.id || name.startsWith('sha256:')) return name;
+  if (name.startsWith('sha256:')) return name;
   const [first = ''] = name.split('/');
   const hasRegistry = name.includes('/') && /[.:]|^localhost$/.test(first);
   const full = hasRegistry ? name : `docker.io/${name.includes('/') ? name : `library/${name}`}`;
-  return /@|:[^/]*$/.test(full) ? full : `${full}:latest`;
+  const whole = /@|:[^/]*$/.test(full) ? full : `${full}:latest`;
+  return whole === 'docker.io/library/host:latest' ? hostImage.id : whole;
 }
+
+/** Whether the name means the node's own file system: "host", and what tools make of it ("host:latest"). */
+export const isHostImage = (name: string): boolean => canonicalName(name) === hostImage.id;

@@ -19,7 +19,7 @@ import { layoutOf } from '../layout.ts';
 import { readArchive } from './archive.ts';
 import { digestOf } from './digest.ts';
 import { configOf } from './image-config.ts';
-import { ImageStore, describeImage } from './image-store.ts';
+import { ImageStore, describeImage, isHostImage } from './image-store.ts';
 import { folderSize, mergeLayer } from './layers.ts';
 
 export interface ImportRequest {
@@ -34,6 +34,9 @@ export interface ImportRequest {
 export async function importImage({ stateDir, source, names }: ImportRequest): Promise<Image> {
   const stats = statSync(source, { throwIfNoEntry: false });
   if (stats === undefined) throw new PintleError('IMAGE_NOT_FOUND', `image source ${source} does not exist`);
+  const taken = names.find(isHostImage);
+  if (taken !== undefined)
+    throw new PintleError('BAD_REQUEST', `image name ${taken} is the file system of the node: expected another name`);
   const store = new ImageStore(layoutOf(stateDir).images);
   const work = store.makeWorkFolder();
   try {
@@ -47,7 +50,7 @@ export async function importImage({ stateDir, source, names }: ImportRequest): P
       await unpack(source, rootfs);
       built = { id: await digestOf(source), names: [], config: {} };
     }
-    const all = [...new Set([...names, ...built.names])];
+    const all = [...new Set([...names, ...built.names])].filter((name) => !isHostImage(name));
     if (all.length === 0)
       throw new PintleError('BAD_REQUEST', `image source ${source} holds no name: expected one to be given`);
     const record = {
