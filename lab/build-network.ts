@@ -13,6 +13,10 @@ function linkIndex(handle: Rtnetlink, name: string): number {
   return link.index;
 }
 
+function prefixLengthOf({ prefixLength, ipv6 }: LabPlan, address: string): number {
+  return ipv6 !== undefined && address.includes(':') ? ipv6.prefixLength : prefixLength;
+}
+
 function connectNode(root: Rtnetlink, plan: LabPlan, node: LabNode, bridge: number): void {
   mkdirSync(dirname(node.netns), { recursive: true });
   // A file of this name is what an earlier lab left; its mount went with its mount namespace.
@@ -25,8 +29,9 @@ function connectNode(root: Rtnetlink, plan: LabPlan, node: LabNode, bridge: numb
     inside.setLink('lo', { up: true });
     inside.setLink('eth0', { up: true });
     const eth0 = linkIndex(inside, 'eth0');
-    inside.addAddress(eth0, `${node.address}/${plan.prefixLength}`);
+    for (const address of node.addresses) inside.addAddress(eth0, `${address}/${prefixLengthOf(plan, address)}`);
     inside.addRoute({ destination: '0.0.0.0/0', gateway: plan.gateway, link: eth0 });
+    if (plan.ipv6 !== undefined) inside.addRoute({ destination: '::/0', gateway: plan.ipv6.gateway, link: eth0 });
   } finally {
     inside.close();
   }
@@ -39,7 +44,8 @@ export function buildNetwork(plan: LabPlan): void {
     root.createBridge({ name: underlayBridge, mtu: plan.underlayMtuBytes });
     const bridge = linkIndex(root, underlayBridge);
     root.setLink(underlayBridge, { up: true });
-    root.addAddress(bridge, `${plan.gateway}/${plan.prefixLength}`);
+    for (const gateway of [plan.gateway, ...(plan.ipv6 === undefined ? [] : [plan.ipv6.gateway])])
+      root.addAddress(bridge, `${gateway}/${prefixLengthOf(plan, gateway)}`);
     for (const node of plan.nodes) connectNode(root, plan, node, bridge);
   } finally {
     root.close();

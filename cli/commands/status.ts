@@ -3,6 +3,7 @@ import { join, resolve } from 'node:path';
 import { Command, Option } from 'commander';
 import type { Node } from '../../kernel/contract/kubernetes.ts';
 import { PintleError } from '../../kernel/contract/errors.ts';
+import { internalAddresses } from '../../kernel/machinery/node-address.ts';
 import { exitCodes } from '../exit-codes.ts';
 import { outputOption, type OutputOptions } from '../options.ts';
 import type { Cli } from '../terminal.ts';
@@ -48,8 +49,8 @@ export function statusCommand(cli: Cli): Command {
             name: node.metadata.name,
             ready: ready?.status === 'True',
             reason: ready?.status === 'True' ? '' : (ready?.message ?? 'no status yet'),
-            address: node.status?.addresses?.find((each) => each.type === 'InternalIP')?.address ?? '',
-            podCidr: node.spec.podCIDR ?? '',
+            address: internalAddresses(node).join(','),
+            podCidr: (node.spec.podCIDRs ?? []).join(','),
           };
         });
         const isWhole =

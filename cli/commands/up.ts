@@ -204,14 +204,12 @@ async function expose(cluster: UpCluster, config: Config): Promise<string> {
     import('../up/expose.ts'),
     import('../up/lab-processes.ts'),
   ]);
-  const gateway = cluster.plan.nodes[0]!.address;
-  const destinations = [...config.cluster.serviceCidrs, ...config.cluster.podCidrs].filter(
-    (cidr) => !cidr.includes(':'),
-  );
+  const { addresses } = cluster.plan.nodes[0]!;
+  const isIpv6 = (text: string): boolean => text.includes(':');
+  const routes = [...config.cluster.serviceCidrs, ...config.cluster.podCidrs].map((destination) => ({
+    destination,
+    gateway: addresses.find((address) => isIpv6(address) === isIpv6(destination))!,
+  }));
   const pid = labMainPid(cluster.lab.pid!);
-  return exposeLab(
-    cluster.plan,
-    `/proc/${pid}/ns/net`,
-    destinations.map((destination) => ({ destination, gateway })),
-  );
+  return exposeLab(cluster.plan, `/proc/${pid}/ns/net`, routes);
 }

@@ -2,9 +2,10 @@
  * `--expose`: one link between the host and the lab's underlay, and routes over it to pods, Services and nodes. The only
  * thing that `pintle up` ever adds to the host's own network; the kernel removes it with the lab.
  */
+import { canonicalCidr } from '../../netplugins/linux/ip-address.ts';
 import { openRtnetlink } from '../../netplugins/linux/rtnetlink.ts';
 import { PintleError } from '../../kernel/contract/errors.ts';
-import { exposedHostAddress, underlayBridge, type LabPlan } from '../../lab/index.ts';
+import { exposedHostAddress, exposedHostAddress6, underlayBridge, type LabPlan } from '../../lab/index.ts';
 
 export function exposeLab(
   plan: LabPlan,
@@ -16,7 +17,7 @@ export function exposeLab(
   const name = `pintle${process.pid % 1_000_000}`;
   try {
     for (const { destination } of routes) {
-      const taken = host.listRoutes({ family: 2 }).find((route) => route.destination === destination);
+      const taken = host.listRoutes().find((route) => route.destination === canonicalCidr(destination));
       if (taken) {
         throw new PintleError(
           'CONFIG_INVALID',
@@ -34,6 +35,7 @@ export function exposeLab(
     host.setLink(name, { up: true });
     const link = host.getLink(name)!.index;
     host.addAddress(link, `${exposedHostAddress}/${plan.prefixLength}`);
+    if (plan.ipv6 !== undefined) host.addAddress(link, `${exposedHostAddress6}/${plan.ipv6.prefixLength}`);
     for (const { destination, gateway } of routes) host.addRoute({ destination, gateway, link });
     return name;
   } catch (error) {

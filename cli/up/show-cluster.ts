@@ -2,6 +2,7 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Node } from '../../kernel/contract/kubernetes.ts';
+import { internalAddresses } from '../../kernel/machinery/node-address.ts';
 import { notNeeded } from '../../kernel/registry/plan.ts';
 import type { ReportRow } from '../../kernel/registry/report.ts';
 import { PintleError } from '../../kernel/contract/errors.ts';
@@ -70,8 +71,8 @@ async function showNodes(terminal: Terminal, cluster: UpCluster): Promise<void> 
     items.map((node) => [
       node.metadata.name,
       node.status?.conditions?.find((each) => each.type === 'Ready')?.status === 'True' ? 'yes' : 'no',
-      node.status?.addresses?.find((each) => each.type === 'InternalIP')?.address ?? '',
-      node.spec.podCIDR ?? '',
+      internalAddresses(node).join(','),
+      (node.spec.podCIDRs ?? []).join(','),
     ]),
   );
 }

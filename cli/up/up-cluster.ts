@@ -110,7 +110,7 @@ class LabReports {
 
 export async function upCluster(options: UpOptions, progress: Progress, signal: AbortSignal): Promise<UpCluster> {
   const files = clusterFiles(options.folder);
-  const plan = planLab(options.nodes, options.folder);
+  const plan = planLab(options.nodes, options.folder, options.cluster.podCidrs);
   const isRoot = process.geteuid?.() === 0;
   const flags = [
     ...(options.configFile === undefined ? [] : ['--config', options.configFile]),

@@ -34,7 +34,9 @@ export function kernelServices(overrides: Overrides): Container {
     }),
     [tokens.config, tokens.catalogue, tokens.role, tokens.settings, tokens.report],
   );
-  container.bind(tokens.askHost).toResolvedValue((host) => askOnce(host), [tokens.host]);
+  container
+    .bind(tokens.askHost)
+    .toResolvedValue((host, config) => askOnce(host, config.cluster.podCidrs), [tokens.host, tokens.config]);
   container.bind(tokens.selection).toResolvedValue((options) => selectPlugins(options), [tokens.planOptions]);
   container
     .bind(tokens.plan)

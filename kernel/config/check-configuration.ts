@@ -1,5 +1,5 @@
-import { BlockList, isIP } from 'node:net';
 import type { Kind } from '../contract/index.ts';
+import { formatAddress, parseAddress, parseCidr } from '../machinery/cidr.ts';
 import { kinds } from '../registry/kind-facts.ts';
 import { suggestion } from '../registry/nearest.ts';
 import { describe } from '../registry/plugin-shape.ts';
@@ -82,19 +82,20 @@ function checkCluster(check: Check, value: unknown, defaults: ClusterSection): C
   const fields = check.fields(value, path, known);
   const cidrs = (key: 'podCidrs' | 'serviceCidrs'): readonly string[] => {
     const list = check.strings(fields[key], [...path, key], defaults[key]);
-    if (list.length < 1 || list.length > 2)
-      check.report([...path, key], 'expected one range, or one of each IP family');
+    const isOneEach = new Set(list.map((cidr) => cidr.includes(':'))).size === list.length;
+    if (list.length < 1 || !isOneEach) check.report([...path, key], 'expected one range, or one of each IP family');
     list.forEach((cidr, index) => {
       if (parseCidr(cidr) === undefined)
         check.report([...path, key, index], `is ${describe(cidr)}, expected a range such as 10.244.0.0/16`);
     });
     return list;
   };
+  const serviceCidrs = cidrs('serviceCidrs');
   const cluster: ClusterSection = {
     podCidrs: cidrs('podCidrs'),
-    serviceCidrs: cidrs('serviceCidrs'),
+    serviceCidrs,
     dnsDomain: text(fields['dnsDomain'], 'dnsDomain', defaults.dnsDomain),
-    dnsServiceIp: text(fields['dnsServiceIp'], 'dnsServiceIp', defaults.dnsServiceIp),
+    dnsServiceIp: text(fields['dnsServiceIp'], 'dnsServiceIp', customaryDns(serviceCidrs, defaults.dnsServiceIp)),
     nodes: nodeCount(fields['nodes']),
   };
   function text(given: unknown, key: string, absent: string): string {
@@ -116,6 +117,14 @@ function checkCluster(check: Check, value: unknown, defaults: ClusterSection): C
       [...path, fields['dnsServiceIp'] === undefined ? 'serviceCidrs' : 'dnsServiceIp'],
       `dnsServiceIp ${describe(cluster.dnsServiceIp)} is not an address inside serviceCidrs ${cluster.serviceCidrs.join(', ')}`,
     );
+  const isIpv6 = (cidr: string): boolean => cidr.includes(':');
+  for (const service of serviceCidrs)
+    if (!cluster.podCidrs.some((pod) => isIpv6(pod) === isIpv6(service)))
+      check.report(
+        [...path, fields['serviceCidrs'] === undefined ? 'podCidrs' : 'serviceCidrs'],
+        `Services have addresses in ${service}, and no pod could answer there: podCidrs ${cluster.podCidrs.join(', ')} has no ` +
+          `${isIpv6(service) ? 'IPv6' : 'IPv4'} range; expected one`,
+      );
   for (const pod of cluster.podCidrs)
     for (const service of cluster.serviceCidrs)
       if (holds(pod, service.split('/')[0]!) || holds(service, pod.split('/')[0]!))
@@ -123,20 +132,17 @@ function checkCluster(check: Check, value: unknown, defaults: ClusterSection): C
   return cluster;
 }
 
-function parseCidr(cidr: string): { address: string; bits: number; family: 'ipv4' | 'ipv6' } | undefined {
-  const [address = '', bits = '', rest] = cidr.split('/');
-  const family = isIP(address);
-  if (family === 0 || rest !== undefined || !/^\d{1,3}$/.test(bits) || Number(bits) > (family === 4 ? 32 : 128))
-    return undefined;
-  return { address, bits: Number(bits), family: family === 4 ? 'ipv4' : 'ipv6' };
+function holds(cidr: string, address: string): boolean {
+  const [range, given] = [parseCidr(cidr), parseAddress(address)];
+  if (range === undefined || range.bits !== given?.bits) return false;
+  const host = BigInt(range.bits - range.prefix);
+  return range.base >> host === given.value >> host;
 }
 
-function holds(cidr: string, address: string): boolean {
+/** The tenth address of the first range of Services, as it is customary; `absent` where there is none. */
+function customaryDns([cidr = '']: readonly string[], absent: string): string {
   const range = parseCidr(cidr);
-  if (range === undefined || isIP(address) !== (range.family === 'ipv4' ? 4 : 6)) return false;
-  const list = new BlockList();
-  list.addSubnet(range.address, range.bits, range.family);
-  return list.check(address, range.family);
+  return range === undefined || range.prefix > range.bits - 4 ? absent : formatAddress(range.base + 10n, range.bits);
 }
 
 function checkUse(check: Check, value: unknown, defaults: ConfigDefaults['use']): Checked['plugins']['use'] {

@@ -15,7 +15,8 @@
  * Ordering and concurrency: one call at a time (the caller's duty).
  * Restart: a new instance takes over what its predecessor left: no packet is lost to a restart.
  * Errors: KERNEL_REFUSED, HOST_COMMAND_FAILED, UNSUPPORTED.
- * Capabilities: `ipv4`, `ipv6`, `encapsulates` (works across routers).
+ * Capabilities: `ipv4`, `ipv6` (which pod ranges it carries: the kernel starts none in a cluster with a range of another
+ * family), `encapsulates` (works across routers).
  */
 export type OverlayCapability = 'ipv4' | 'ipv6' | 'encapsulates';
 

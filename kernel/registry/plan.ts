@@ -14,6 +14,7 @@ import { type Catalogue, type CatalogueItem, unknownPlugin } from './catalogue.t
 import { configure, type Settings } from './configure.ts';
 import { withDeadline } from './deadline.ts';
 import { kindFacts, kinds, runsIn } from './kind-facts.ts';
+import { familyProblem } from './address-families.ts';
 import { describe, pluginId } from './plugin-shape.ts';
 import type { Report } from './report.ts';
 
@@ -108,10 +109,12 @@ function requireSelected(selected: Selection, settings: Settings): void {
 /** Whether this host can run a candidate. */
 export type AskHost = (candidate: Candidate) => Promise<Preflight>;
 
-/** Each candidate's preflight runs once, however often it is asked for. */
-export function askOnce(host: Host): AskHost {
+/** Each candidate's preflight runs once, however often it is asked for. One that the cluster's ranges rule out is not asked. */
+export function askOnce(host: Host, podCidrs: readonly string[]): AskHost {
   const answers = new Map<Candidate, Promise<Preflight>>();
-  return (candidate) => {
+  return async (candidate) => {
+    const refused = familyProblem(candidate.plugin, podCidrs);
+    if (refused !== undefined) return refused;
     const answer = answers.get(candidate) ?? preflight(candidate, host);
     answers.set(candidate, answer);
     return answer;

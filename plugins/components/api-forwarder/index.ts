@@ -1,6 +1,7 @@
 import { z } from 'zod';
 import { definePlugin, PintleError } from '../../../kernel/contract/index.ts';
 import { pause } from '../../../kernel/machinery/clock.ts';
+import { internalAddress } from '../../../kernel/machinery/node-address.ts';
 import { informersFor } from '../../../kernel/machinery/informer.ts';
 import { equalJson } from '../../../kernel/machinery/json-value.ts';
 import { resources } from '../../../kernel/machinery/resources.ts';
@@ -44,8 +45,8 @@ export default definePlugin({
       if (key === 'default/kubernetes') ring();
     });
 
-    const addressOf = () =>
-      (nodes.get(nodeName)?.status?.addresses ?? []).find((each) => each.type === 'InternalIP')?.address;
+    /** Of the family of the Service's address, which is in the first range. */
+    const addressOf = () => internalAddress(nodes.get(nodeName), context.cluster.serviceCidrs[0]!);
 
     async function serve(signal: AbortSignal): Promise<void> {
       await Promise.all([nodes, services].map((informer) => informer.synced(signal)));
@@ -58,7 +59,8 @@ export default definePlugin({
             if (published !== 'no') await withdraw(cluster, nodeName);
             published = 'no';
             problem = undefined;
-          } else if (address === undefined) problem = `node ${nodeName} has no InternalIP yet`;
+          } else if (address === undefined)
+            problem = `node ${nodeName} has no InternalIP of the family of ${context.cluster.serviceCidrs[0]} yet`;
           else {
             await forwarder.listen(address, config.port);
             await publish(cluster, nodeName, address, config.port);

@@ -1,6 +1,7 @@
 import { z } from 'zod';
 import { definePlugin } from '../../../kernel/contract/index.ts';
 import { metricText } from '../../../kernel/machinery/metrics/metric-text.ts';
+import { internalAddress } from '../../../kernel/machinery/node-address.ts';
 import { informersFor } from '../../../kernel/machinery/informer.ts';
 import { resources } from '../../../kernel/machinery/resources.ts';
 import { DnsServer } from './dns-server.ts';
@@ -47,8 +48,8 @@ export default definePlugin({
     const stop = new AbortController();
     let problem: string | undefined = 'waiting for the API server';
 
-    const addressOf = () =>
-      (nodes.get(nodeName)?.status?.addresses ?? []).find((each) => each.type === 'InternalIP')?.address;
+    /** Of the family of the Service's address: the two must agree. */
+    const addressOf = () => internalAddress(nodes.get(nodeName), dnsServiceIp);
 
     async function serve(signal: AbortSignal): Promise<void> {
       await Promise.all([services, slices, namespaces, nodes].map((informer) => informer.synced(signal)));
@@ -58,7 +59,7 @@ export default definePlugin({
         const address = addressOf();
         try {
           if (address === undefined) {
-            problem = `node ${nodeName} has no InternalIP yet`;
+            problem = `node ${nodeName} has no InternalIP of the family of the DNS Service's address ${dnsServiceIp} yet`;
             await clock.sleep(200, signal);
             continue;
           }

@@ -1,6 +1,14 @@
 /** Which addresses this node is known by: those of its config, or the host's own, followed as they change. */
 import { networkInterfaces } from 'node:os';
 
+type Family = 'IPv4' | 'IPv6';
+const familyOf = (text: string): Family => (text.includes(':') ? 'IPv6' : 'IPv4');
+
+/** Families of ranges, each once, in their order. */
+export function familiesOf(cidrs: readonly string[]): readonly Family[] {
+  return [...new Set(cidrs.map(familyOf))];
+}
+
 /** Global addresses of interfaces that are up, in the kernel's order. */
 function hostAddresses(): readonly string[] {
   const all = Object.values(networkInterfaces()).flatMap((each) => each ?? []);
@@ -12,12 +20,19 @@ function hostAddresses(): readonly string[] {
 export class NodeAddresses {
   readonly #isConfigured: boolean;
   readonly #list: () => readonly string[];
+  readonly #families: readonly Family[];
   #current: readonly string[];
 
-  constructor(configured: readonly string[], list: () => readonly string[] = hostAddresses) {
+  /** `families` are those of the cluster's pods: of each the host's first address is taken, where it has one. */
+  constructor(
+    configured: readonly string[],
+    families: readonly Family[] = ['IPv4'],
+    list: () => readonly string[] = hostAddresses,
+  ) {
     this.#isConfigured = configured.length > 0;
+    this.#families = families;
     this.#list = list;
-    this.#current = this.#isConfigured ? configured : list().slice(0, 1);
+    this.#current = this.#isConfigured ? configured : this.#chosen(list(), []);
   }
 
   /** Empty: the host has none but loopback. */
@@ -31,10 +46,19 @@ export class NodeAddresses {
    */
   refresh(): boolean {
     if (this.#isConfigured) return false;
-    const there = this.#list();
-    const [first] = there;
-    if (first === undefined || this.#current.some((address) => there.includes(address))) return false;
-    this.#current = [first];
+    const chosen = this.#chosen(this.#list(), this.#current);
+    if (chosen.length === 0 || chosen.join() === this.#current.join()) return false;
+    this.#current = chosen;
     return true;
+  }
+
+  /** One a family: that which it has already, else the first. A host without any of these families has its first address. */
+  #chosen(there: readonly string[], current: readonly string[]): readonly string[] {
+    const chosen = this.#families.flatMap((family) => {
+      const usable = there.filter((address) => familyOf(address) === family);
+      const known = current.find((address) => familyOf(address) === family);
+      return (known !== undefined && usable.includes(known) ? known : (usable[0] ?? known)) ?? [];
+    });
+    return chosen.length > 0 ? chosen : there.slice(0, 1);
   }
 }

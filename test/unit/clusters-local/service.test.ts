@@ -173,6 +173,25 @@ test('two families', async (t) => {
   t.is((await cluster.create(types.services, service('d'))).spec.clusterIPs!.length, 1);
 });
 
+test('a service is given its second address later, and gives it back', async (t) => {
+  const { cluster } = await open(t, { serviceCidrs: ['10.96.0.0/12', 'fd00:10:96::/112'] });
+  const { metadata, spec } = await cluster.create(types.services, service('a'));
+  const patch = (body: Partial<Service['spec']>) =>
+    cluster.patch(types.services, metadata, { kind: 'merge', body: { spec: body } });
+  const two = await patch({ ipFamilyPolicy: 'RequireDualStack' });
+  t.deepEqual(two.spec.ipFamilies, ['IPv4', 'IPv6']);
+  t.deepEqual(two.spec.clusterIPs!.slice(0, 1), spec.clusterIPs);
+  t.is(two.spec.clusterIPs!.length, 2);
+  const contradicted = { ipFamilyPolicy: 'SingleStack', ipFamilies: ['IPv6', 'IPv4'] };
+  await refusal(t, patch(contradicted), 'INVALID');
+  const one = await patch({ ipFamilyPolicy: 'SingleStack' });
+  t.deepEqual([one.spec.clusterIPs, one.spec.ipFamilies], [spec.clusterIPs, ['IPv4']]);
+  const again = await cluster.create(types.services, service('b', { clusterIP: two.spec.clusterIPs![1]! }));
+  t.deepEqual(again.spec.ipFamilies, ['IPv6'], 'the address was free again');
+  const selfContradicting = service('c', { ipFamilyPolicy: 'SingleStack', ipFamilies: ['IPv4', 'IPv6'] });
+  await refusal(t, cluster.create(types.services, selfContradicting), 'INVALID');
+});
+
 test('what a service may not say', async (t) => {
   const { cluster } = await open(t);
   const cases: [Service['spec'], string, RegExp][] = [

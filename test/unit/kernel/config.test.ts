@@ -114,6 +114,28 @@ const bad: readonly (readonly [
   ['no CIDR', `${head}cluster: { podCidrs: [] }\n`, 3, 22, /expected one range/],
   ['overlapping ranges', `${head}cluster: { podCidrs: [10.96.0.0/16] }\n`, 3, 22, /overlaps 10\.96\.0\.0\/12/],
   ['DNS address outside', `${head}cluster: { dnsServiceIp: 10.0.0.1 }\n`, 3, 26, /not an address inside serviceCidrs/],
+  ['two of a family', `${head}cluster: { podCidrs: [10.1.0.0/16, 10.2.0.0/16] }\n`, 3, 22, /one of each IP family/],
+  [
+    'Services of a family that pods lack',
+    `${head}cluster: { serviceCidrs: ["fd00:10:96::/112"] }\n`,
+    3,
+    26,
+    /no pod could answer there: podCidrs 10\.244\.0\.0\/16 has no IPv6 range/,
+  ],
+  [
+    'pods without the family of Services',
+    `${head}cluster: { podCidrs: ["fd00:10:244::/48"] }\n`,
+    3,
+    22,
+    /Services have addresses in 10\.96\.0\.0\/12, and no pod could answer there.* no IPv4 range/,
+  ],
+  [
+    'overlapping IPv6 ranges',
+    `${head}cluster: { podCidrs: ["fd00::/48"], serviceCidrs: ["fd00::ff00/120"] }\n`,
+    3,
+    22,
+    /fd00::\/48 overlaps fd00::ff00\/120/,
+  ],
   ['domain in capitals', `${head}cluster: { dnsDomain: Cluster.Local }\n`, 3, 23, /expected a domain/],
   ['node count', `${head}cluster: { nodes: -1 }\n`, 3, 19, /whole number from 0 to 5000/],
   ['node count as text', `${head}cluster: { nodes: three }\n`, 3, 19, /is "three", expected a whole number/],
@@ -180,4 +202,17 @@ test('paths are printed as one would write them', (t) => {
   t.is(formatPath([]), '');
   t.is(formatPath(['plugins', 'use', 'runtime', 0, 'config', 'a.b']), 'plugins.use.runtime[0].config["a.b"]');
   t.is(formatPath(['x'.repeat(100) + '.']).length, '["..."]'.length + 80);
+});
+
+test('the DNS Service has the tenth address of the first range, unless the file says another', async (t) => {
+  const dnsOf = async (cluster: string) => {
+    const config = await parseConfig(`${head}cluster: { ${cluster} }\n`, 'x.yaml', noDefaults);
+    return config.cluster.dnsServiceIp;
+  };
+  t.is(await dnsOf('nodes: 1'), '10.96.0.10');
+  t.is(await dnsOf('serviceCidrs: [172.20.0.0/16]'), '172.20.0.10');
+  const both = 'podCidrs: [10.244.0.0/16, "fd00:10:244::/48"]';
+  t.is(await dnsOf(`${both}, serviceCidrs: [10.96.0.0/16, "fd00:10:96::/112"]`), '10.96.0.10');
+  t.is(await dnsOf(`${both}, serviceCidrs: ["fd00:10:96::/112", 10.96.0.0/16]`), 'fd00:10:96::a');
+  t.is(await dnsOf('serviceCidrs: [172.20.0.0/16], dnsServiceIp: 172.20.3.3'), '172.20.3.3');
 });

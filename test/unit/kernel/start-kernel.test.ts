@@ -5,6 +5,7 @@ import test, { type ExecutionContext } from 'ava';
 import { z } from 'zod';
 import { checkKernel, type KernelOptions, startKernel } from '../../../kernel/composition/start-kernel.ts';
 import type { ClusterConfiguration } from '../../../kernel/config/cluster-configuration.ts';
+import { parseConfig } from '../../../kernel/config/load-config.ts';
 import {
   type ErrorCode,
   isPintleError,
@@ -14,7 +15,7 @@ import {
   type Role,
   type Store,
 } from '../../../kernel/contract/index.ts';
-import { configUsing, entryOf, fakePlugin, instanceOfKind } from './fake-plugins.ts';
+import { configUsing, entryOf, fakePlugin, instanceOfKind, noDefaults } from './fake-plugins.ts';
 
 function logLines(): { readonly lines: string[]; readonly log: NonNullable<KernelOptions['log']> } {
   const lines: string[] = [];
@@ -555,4 +556,50 @@ test('checkKernel says what would happen and starts nothing', async (t) => {
   t.true(isPintleError(refused.refusal, 'PLUGIN_UNSUPPORTED'));
   t.is(refused.verdicts.length, 2);
   t.deepEqual(journal, []);
+});
+
+const dualStack = (use: string): Promise<ClusterConfiguration> =>
+  parseConfig(
+    `apiVersion: pintle.dev/v1
+kind: ClusterConfiguration
+cluster:
+  podCidrs: [10.244.0.0/16, "fd00:10:244::/48"]
+  serviceCidrs: [10.96.0.0/12, "fd00:10:96::/112"]
+plugins: { use: ${use} }
+`,
+    'cluster.yaml',
+    noDefaults,
+  );
+
+test('what carries no family of the pods is not started, and the next of the list takes its place', async (t) => {
+  const carrier = (kind: 'attachment' | 'overlay' | 'proxy', name: string, capabilities: readonly string[]): Plugin =>
+    ({ ...fakePlugin(kind, name, []), capabilities }) as Plugin;
+  const old = carrier('overlay', 'old', ['ipv4', 'encapsulates']);
+  const both = carrier('overlay', 'both', ['ipv4', 'ipv6']);
+  const silent = carrier('proxy', 'silent', []);
+  const refused = await failure(
+    startKernel(await options(t, await dualStack('{ overlay: old, proxy: silent }'), [old, silent], 'node')),
+  );
+  t.is(refused.code, 'PLUGIN_UNSUPPORTED');
+  t.regex(
+    refused.message,
+    /overlay old has no IPv6 \(capabilities: ipv4, encapsulates\).*fd00:10:244::\/48 \(choose an/,
+  );
+  t.regex(refused.message, /proxy silent has no IPv6 \(capabilities: none\)/);
+  const { lines, log } = logLines();
+  const kernel = await startKernel({
+    ...(await options(t, await dualStack('{ overlay: [old, both] }'), [old, both], 'node')),
+    log,
+  });
+  t.teardown(() => kernel.stop());
+  t.deepEqual(states(kernel.report()), { 'overlay/old': 'skipped', 'overlay/both': 'running' });
+  t.regex(lines.join('\n'), /overlay\/old cannot run here, overlay\/both takes its place: overlay old has no IPv6/);
+  const six = carrier('attachment', 'six', ['ipv6']);
+  const four = await failure(startKernel(await options(t, await configUsing('{ attachment: six }'), [six], 'node')));
+  t.regex(four.message, /attachment six has no IPv4/);
+  const plain = await startKernel(
+    await options(t, await configUsing('{ overlay: old, proxy: silent }'), [old, silent], 'node'),
+  );
+  t.deepEqual(states(plain.report()), { 'overlay/old': 'running', 'proxy/silent': 'running' });
+  await plain.stop();
 });

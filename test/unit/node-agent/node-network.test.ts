@@ -3,7 +3,7 @@ import type { Attachment, LocalNode, Overlay, Peer } from '../../../kernel/contr
 import type { Node } from '../../../kernel/contract/kubernetes.ts';
 import { systemClock } from '../../../kernel/machinery/clock.ts';
 import { informersFor, type Informer } from '../../../kernel/machinery/informer.ts';
-import { NodeAddresses } from '../../../plugins/components/node-agent/node-addresses.ts';
+import { familiesOf, NodeAddresses } from '../../../plugins/components/node-agent/node-addresses.ts';
 import { isSamePeer, NodeNetwork, peerFields } from '../../../plugins/components/node-agent/node-network.ts';
 import { eventually, open, types } from '../clusters-local/harness.ts';
 
@@ -130,7 +130,7 @@ test('an overlay is told of every change of its peers, of none beside, and of no
 
 test('addresses of the host are followed, kept while they are there, and those of the config are never left', (t) => {
   let there: readonly string[] = ['192.0.2.1', '192.0.2.9'];
-  const followed = new NodeAddresses([], () => there);
+  const followed = new NodeAddresses([], ['IPv4'], () => there);
   t.deepEqual(followed.current, ['192.0.2.1']);
   there = ['198.51.100.1', '192.0.2.1'];
   t.false(followed.refresh(), 'it is still there');
@@ -140,9 +140,28 @@ test('addresses of the host are followed, kept while they are there, and those o
   t.true(followed.refresh());
   t.deepEqual(followed.current, ['198.51.100.1']);
   t.false(followed.refresh());
-  const configured = new NodeAddresses(['203.0.113.1'], () => there);
+  const configured = new NodeAddresses(['203.0.113.1'], ['IPv4'], () => there);
   t.false(configured.refresh());
   t.deepEqual(configured.current, ['203.0.113.1']);
+});
+
+test("of each family that pods have the host's first address is taken, and each is followed by itself", (t) => {
+  let there: readonly string[] = ['192.0.2.1', '2001:db8::1', '2001:db8::2'];
+  const both = new NodeAddresses([], familiesOf(['2001:db8:1::/48', '10.244.0.0/16']), () => there);
+  t.deepEqual(both.current, ['2001:db8::1', '192.0.2.1'], "in the order of the cluster's families");
+  t.deepEqual(new NodeAddresses([], ['IPv4'], () => there).current, ['192.0.2.1']);
+  there = ['192.0.2.1', '2001:db8::2'];
+  t.true(both.refresh());
+  t.deepEqual(both.current, ['2001:db8::2', '192.0.2.1']);
+  there = ['192.0.2.1'];
+  t.false(both.refresh(), 'there is no other of that family');
+  const late = new NodeAddresses([], ['IPv4', 'IPv6'], () => there);
+  t.deepEqual(late.current, ['192.0.2.1']);
+  there = ['2001:db8::3', '192.0.2.1'];
+  t.true(late.refresh());
+  t.deepEqual(late.current, ['192.0.2.1', '2001:db8::3']);
+  there = ['2001:db8::3'];
+  t.deepEqual(new NodeAddresses([], ['IPv4'], () => there).current, ['2001:db8::3'], 'better than none');
 });
 
 test('a node that moves joins again, and what its overlay says of itself then is published', async (t) => {
@@ -170,7 +189,7 @@ test('a node that moves joins again, and what its overlay says of itself then is
   let there = ['192.0.2.1'];
   let told = 0;
   const network = new NodeNetwork(
-    { nodeName: 'n1', addresses: new NodeAddresses([], () => there), clusterCidrs: ['10.244.0.0/16'] },
+    { nodeName: 'n1', addresses: new NodeAddresses([], ['IPv4'], () => there), clusterCidrs: ['10.244.0.0/16'] },
     { cluster, overlay, attachment, self, peers, clock: systemClock, log, changed: () => (told += 1) },
   );
   const stop = new AbortController();

@@ -39,6 +39,11 @@ function carryOver(draft: Service, current: Service): void {
       if (before.clusterIPs) spec.clusterIPs = [...before.clusterIPs];
     }
     if (!spec.ipFamilies?.length && before.ipFamilies) spec.ipFamilies = [...before.ipFamilies];
+    // Back to one family: what the client left as it was is cut to the first.
+    if (spec.ipFamilyPolicy === 'SingleStack' && before.ipFamilyPolicy !== 'SingleStack') {
+      if (sameJson(spec.clusterIPs, before.clusterIPs)) spec.clusterIPs = spec.clusterIPs?.slice(0, 1) ?? [];
+      if (sameJson(spec.ipFamilies, before.ipFamilies)) spec.ipFamilies = spec.ipFamilies?.slice(0, 1) ?? [];
+    }
     if (!spec.ipFamilyPolicy && before.ipFamilyPolicy) spec.ipFamilyPolicy = before.ipFamilyPolicy;
   }
   if (needsNodePorts(current) && needsNodePorts(draft)) {
@@ -158,6 +163,13 @@ function validateAddresses(spec: ServiceSpec, families: readonly Family[], error
       spec.ipFamilyPolicy,
       'this cluster is not configured for dual-stack services',
     );
+  }
+  if (spec.ipFamilyPolicy === 'SingleStack' && (spec.ipFamilies?.length ?? 0) > 1) {
+    const why = "must be 'RequireDualStack' or 'PreferDualStack' when multiple 'ipFamilies' are specified";
+    errors.invalid('spec.ipFamilyPolicy', spec.ipFamilyPolicy, why);
+  } else if (spec.ipFamilyPolicy === 'SingleStack' && addresses.length > 1) {
+    const why = "must be 'RequireDualStack' or 'PreferDualStack' when multiple 'clusterIPs' are specified";
+    errors.invalid('spec.ipFamilyPolicy', spec.ipFamilyPolicy, why);
   }
   for (const [index, family] of (spec.ipFamilies ?? []).entries()) {
     errors.oneOf(`spec.ipFamilies[${index}]`, family, ['IPv4', 'IPv6']);

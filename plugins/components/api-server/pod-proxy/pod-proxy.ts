@@ -95,7 +95,7 @@ async function ask(
     headers: {
       ...headersOf(request.headers),
       ...(hasOpenBody(exchange) ? { 'transfer-encoding': 'chunked' } : {}),
-      host: `${pod.status?.podIP ?? name}:${port}`,
+      host: `${hostOf(pod.status?.podIP ?? name)}:${port}`,
     },
     setHost: false,
     signal,
@@ -143,4 +143,9 @@ function headersOf(given: IncomingMessage['headers']): OutgoingHttpHeaders {
         !name.startsWith(':') && !name.startsWith('impersonate-') && !ownHeaders.has(name) && !named.has(name),
     ),
   );
+}
+
+/** As a URL has it. */
+function hostOf(address: string): string {
+  return address.includes(':') ? `[${address}]` : address;
 }
