@@ -5,5 +5,5 @@ export default {
   workerThreads: false,
   // Half of a file's time is the start of its process and waiting: more of them than processors.
   concurrency: 4,
-  timeout: '60s',
+  timeout: '2m',
 };

@@ -34,8 +34,12 @@ interface Lane {
 }
 
 const laneDeadlineMs = 20 * 60_000;
+/** A lane that says nothing for so long hangs: AVA itself ends files that do nothing after 6 minutes at most. */
+const laneSilenceMs = 8 * 60_000;
+/** What a lane leaves behind may hold its pipes open; nobody waits for that. */
+const pipeGraceMs = 10_000;
 const ava = (config: string, node = process.execPath, ...files: readonly string[]): readonly string[] => [
-  ...[node, 'node_modules/ava/entrypoints/cli.mjs', '--tap', '--config', config, ...files],
+  ...[node, 'out/scripts/ava.js', '--tap', '--config', config, ...files],
 ];
 
 /** Private namespaces, an own user namespace when not root. All processes of the lane die with it. */
@@ -145,13 +149,19 @@ const laneEnvironment = {
 
 let isInterrupted = false;
 
-function run([command, ...argv]: readonly string[]): Promise<LaneRun> {
+function run([command, ...argv]: readonly string[], silenceMs: number): Promise<LaneRun> {
   return new Promise((resolve) => {
     const child = spawn(command!, argv, { stdio: ['ignore', 'pipe', 'pipe'], detached: true, env: laneEnvironment });
     const chunks: Buffer[] = [];
     const errorChunks: Buffer[] = [];
-    child.stdout.on('data', (chunk: Buffer) => chunks.push(chunk));
-    child.stderr.on('data', (chunk: Buffer) => errorChunks.push(chunk));
+    child.stdout.on('data', (chunk: Buffer) => {
+      chunks.push(chunk);
+      silence.refresh();
+    });
+    child.stderr.on('data', (chunk: Buffer) => {
+      errorChunks.push(chunk);
+      silence.refresh();
+    });
     const endGroup = (signal: NodeJS.Signals): void => {
       try {
         if (child.pid !== undefined) process.kill(-child.pid, signal);
@@ -164,12 +174,16 @@ function run([command, ...argv]: readonly string[]): Promise<LaneRun> {
       isInterrupted = true;
     };
     process.once('SIGINT', onInterrupt).once('SIGTERM', onInterrupt);
-    const deadline = setTimeout(() => {
-      errorChunks.push(Buffer.from(`ended after ${laneDeadlineMs / 60_000} minutes\n`));
-      endGroup('SIGKILL');
-    }, laneDeadlineMs);
+    const endAfter = (ms: number, what: string): NodeJS.Timeout =>
+      setTimeout(() => {
+        errorChunks.push(Buffer.from(`ended after ${ms / 60_000} minutes${what}\n`));
+        endGroup('SIGKILL');
+      }, ms);
+    const deadline = endAfter(laneDeadlineMs, '');
+    const silence = endAfter(silenceMs, ' without a word');
     const finish = (exitCode: number): void => {
       clearTimeout(deadline);
+      clearTimeout(silence);
       process.off('SIGINT', onInterrupt).off('SIGTERM', onInterrupt);
       resolve({
         output: Buffer.concat(chunks).toString(),
@@ -182,6 +196,7 @@ function run([command, ...argv]: readonly string[]): Promise<LaneRun> {
       finish(127);
     });
     child.once('close', (code) => finish(code ?? 1));
+    child.once('exit', (code) => setTimeout(() => finish(code ?? 1), pipeGraceMs).unref());
   });
 }
 
@@ -207,7 +222,9 @@ async function hearAgain(heard: readonly (readonly [Lane, TapResult])[]): Promis
     const failures: string[] = [];
     for (const file of again[index] ?? []) {
       console.log(`${lane.name}: once more, alone: ${file}`);
-      const second = await runLane({ ...lane, name: `${lane.name}, second hearing`, argv: lane.again!.argv(file) });
+      const alone = { ...lane.again!, files: () => [file] };
+      const name = `${lane.name}, second hearing`;
+      const second = await runLane({ ...lane, name, argv: alone.argv(file), again: alone });
       failures.push(...second.failures);
     }
     const isCleared = (again[index]?.length ?? 0) > 0 && failures.length === 0 && !isInterrupted;
@@ -222,14 +239,15 @@ async function hearAgain(heard: readonly (readonly [Lane, TapResult])[]): Promis
   return results;
 }
 
-async function runLane({ name, argv, isTool, problem }: Lane): Promise<TapResult> {
+async function runLane({ name, argv, isTool, isByName, problem, again }: Lane): Promise<TapResult> {
   const reason = problem?.();
   if (reason !== undefined) {
     console.log(`skipped: lane ${name}: ${reason}`);
     return { passed: 0, failures: [], skips: [`lane ${name}: ${reason}`] };
   }
   const began = performance.now();
-  const result = judgeLane(name, isTool, await run(argv));
+  const ran = await run(argv, isByName === true ? laneDeadlineMs : laneSilenceMs);
+  const result = judgeLane(name, isTool, ran, again?.files());
   for (const failure of result.failures) console.log(failure);
   for (const skip of result.skips) console.log(`skipped: ${skip}`);
   const seconds = ((performance.now() - began) / 1000).toFixed(1);

@@ -318,7 +318,7 @@ const lifeCases: readonly Case[] = [
         await bed.attachment().remove({ sandboxId: two.id, netns: two.netns });
         await bed.attachment().remove({ sandboxId: 'unknown' });
       }
-      t.true(await eventually(async () => (await bed.traces()) === before, 2_000), 'as before');
+      t.true(await eventually(async () => (await bed.traces()) === before, 20_000), 'as before');
       t.deepEqual(await bed.attachment().list(), []);
     },
   },

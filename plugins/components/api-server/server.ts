@@ -13,6 +13,7 @@ import { tlsUser, unixUser } from './authentication.ts';
 import { openExchange, type HttpRequest, type HttpResponse } from './http-exchange.ts';
 import { InFlight, type InFlightLimits } from './in-flight.ts';
 import { listenOnPort, listenOnSocket } from './listen.ts';
+import { limitSilence } from './limit-silence.ts';
 import { publishServer } from './publish-server.ts';
 import { takeTlsOverSocket } from './tls-over-socket.ts';
 import { ensureCertificates, writeKubeconfigs, type CertificateOptions } from './pki/cluster-certificates.ts';
@@ -43,6 +44,8 @@ export interface ApiServerOptions {
   /** Keep what the cluster knows of this server. */
   readonly publish: boolean;
   readonly certificates: Omit<CertificateOptions, 'stateDir' | 'now'>;
+  /** How often certificates are looked at; default: by their lifetime. */
+  readonly renewalCheckMs?: number | undefined;
   readonly limits: InFlightLimits;
   /** What may wait for all clients of watches together. */
   readonly watchBacklogBytes: number;
@@ -182,7 +185,7 @@ export async function startApiServer(options: ApiServerOptions): Promise<Running
 
   let publishing: { close(): Promise<void> } | undefined;
   const checkEveryMs = Math.max(1000, Math.min(renewalCheckMs, options.certificates.lifetimeMs / 10));
-  const renewal = setInterval(() => void renew(), checkEveryMs);
+  const renewal = setInterval(() => void renew(), options.renewalCheckMs ?? checkEveryMs);
   renewal.unref();
   let url = '';
   const renew = async (): Promise<void> => {
@@ -262,13 +265,7 @@ function limitSlowClients(
 
 /** A connection that never says a word, not even TLS, is not kept. */
 function dropSilent(timeoutMs: number): (socket: Socket) => void {
-  return (socket) => {
-    const timer = setTimeout(() => {
-      if (socket.bytesRead === 0) socket.destroy();
-    }, timeoutMs);
-    timer.unref();
-    socket.once('close', () => clearTimeout(timer));
-  };
+  return (socket) => limitSilence(socket, timeoutMs, () => socket.bytesRead === 0);
 }
 
 /** Bytes that are no HTTP at all still get a Status. */

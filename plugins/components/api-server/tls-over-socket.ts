@@ -5,6 +5,7 @@
  */
 import type { Server as HttpServer } from 'node:http';
 import type { Server, Socket } from 'node:net';
+import { limitSilence } from './limit-silence.ts';
 
 const handshake = 0x16;
 
@@ -13,12 +14,12 @@ export function takeTlsOverSocket(plain: HttpServer, tls: Pick<Server, 'emit'>, 
   plain.removeAllListeners('connection');
   plain.on('connection', (socket: Socket) => {
     const onEnd = (): void => void socket.destroy();
-    const timer = setTimeout(onEnd, firstByteMs);
-    timer.unref();
+    let isSilent = true;
+    limitSilence(socket, firstByteMs, () => isSilent);
     socket.on('error', () => undefined);
-    socket.once('end', onEnd).once('close', () => clearTimeout(timer));
+    socket.once('end', onEnd);
     socket.once('data', (chunk: Buffer) => {
-      clearTimeout(timer);
+      isSilent = false;
       socket.off('end', onEnd);
       socket.pause();
       socket.unshift(chunk);

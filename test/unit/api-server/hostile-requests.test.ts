@@ -4,11 +4,16 @@ import { gzipSync } from 'node:zlib';
 import anyTest, { type TestFn } from 'ava';
 import { startApi, type Api, type Reply } from './api-harness.ts';
 
-const test = anyTest as TestFn<{ api: Api; bystander: { stop: () => Promise<{ calls: number; failures: number }> } }>;
+const test = anyTest as TestFn<{
+  api: Api;
+  hasty: Api;
+  bystander: { stop: () => Promise<{ calls: number; failures: number }> };
+}>;
 
 test.before(async (t) => {
-  // Long enough for a large body and a handshake on a busy machine: it is the same for those that never end.
-  const api = await startApi({ config: { bodyTimeoutSeconds: 5, headersTimeoutSeconds: 5 } });
+  const api = await startApi();
+  // For what never ends, since the large bodies of the others may take long on a busy machine.
+  const hasty = await startApi({ config: { bodyTimeoutSeconds: 5, headersTimeoutSeconds: 5 } });
   await api.call('POST', '/api/v1/namespaces/default/configmaps', { metadata: { name: 'bystander' } });
   let isStopping = false;
   const facts = { calls: 0, failures: 0 };
@@ -21,6 +26,7 @@ test.before(async (t) => {
   })();
   t.context = {
     api,
+    hasty,
     bystander: {
       async stop() {
         isStopping = true;
@@ -34,6 +40,7 @@ test.before(async (t) => {
 test.after.always(async (t) => {
   const facts = await t.context.bystander.stop();
   await t.context.api[Symbol.asyncDispose]();
+  await t.context.hasty[Symbol.asyncDispose]();
   if (facts.failures > 0 || facts.calls === 0) throw new Error(`the bystander was harmed: ${JSON.stringify(facts)}`);
 });
 
@@ -552,7 +559,8 @@ const rawCases: readonly {
 
 for (const { name, bytes, code, drip } of rawCases) {
   test(`on the wire: ${name}`, async (t) => {
-    const text = await raw(t.context.api.socket, bytes, { drip: drip === true });
+    const { socket } = code === 504 ? t.context.hasty : t.context.api;
+    const text = await raw(socket, bytes, { drip: drip === true });
     t.regex(text, new RegExp(`^HTTP/1.1 ${code} `), text.slice(0, 200));
     const status = JSON.parse(text.slice(text.indexOf('\r\n\r\n') + 4).replace(/^[0-9a-f]+\r\n/, '')) as {
       kind: string;

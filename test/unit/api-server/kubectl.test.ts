@@ -184,7 +184,7 @@ if (programs.length === 0) {
 for (const program of programs) {
   // One after another: each is a process of its own, and the machine may be small.
   test.serial(`stock kubectl: ${program}`, async (t) => {
-    t.timeout(50_000);
+    t.timeout(170_000);
     await using api = await startApi();
     const node = processNode();
     node.log('first');

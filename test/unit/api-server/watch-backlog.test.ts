@@ -63,7 +63,8 @@ test('watches that nobody reads are cut when too much waits for them, and those 
   // A socket takes about 200 KB by itself, a watch keeps up to 256 KiB and a line: for 8 of 24 there is room.
   while ((await metric('apiserver_terminated_watchers_total')) < 12)
     await new Promise((resolve) => setTimeout(resolve, 20));
-  t.true((await metric('apiserver_longrunning_requests')) <= deaf.length - 12 + 1);
+  while ((await metric('apiserver_longrunning_requests')) > deaf.length - 12 + 1)
+    await new Promise((resolve) => setTimeout(resolve, 20));
   let closed = 0;
   await new Promise<void>((resolve) => {
     for (const socket of deaf) socket.resume().once('close', () => void (++closed === 12 && resolve()));

@@ -288,7 +288,7 @@ test('informers run on it', async (t) => {
   const remote = t.context.remotes['unix'] as Remote;
   const ns = await namespace(t, 'informed');
   const informer = informersFor(remote).get(configMaps, { namespace: ns });
-  await informer.synced(AbortSignal.timeout(10_000));
+  await informer.synced(AbortSignal.timeout(45_000));
   const changed = new Promise<string>((resolve) => informer.onChange((change) => resolve(change.key)));
   await remote.create(configMaps, { metadata: { name: 'a', namespace: ns } });
   t.is(await changed, `${ns}/a`);

@@ -8,7 +8,7 @@ const without: readonly AttachmentCapability[] = ['ipv4', 'ipv6'];
 const withPorts: readonly AttachmentCapability[] = [...without, 'host-ports'];
 
 async function failedCases(flaw: AttachmentFlaw | undefined, capabilities = without): Promise<string[]> {
-  const { test: recorder, run } = recordCases();
+  const { test: recorder, run } = recordCases(flaw === undefined ? { timeoutMs: 60_000 } : {});
   attachmentConformance(recorder, { name: 'x', capabilities, open: () => simulateAttachment(flaw, capabilities) });
   return (await run())
     .filter(({ outcome }) => outcome === 'failed')

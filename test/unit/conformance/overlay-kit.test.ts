@@ -4,7 +4,7 @@ import { recordCases } from '../../../kernel/conformance/recorder.ts';
 import { simulateOverlay, type OverlayFlaw } from './simulated-overlay.ts';
 
 async function failedCases(flaw: OverlayFlaw | undefined, untried?: OwnedObject): Promise<string[]> {
-  const { test: recorder, run } = recordCases();
+  const { test: recorder, run } = recordCases(flaw === undefined ? { timeoutMs: 60_000 } : {});
   overlayConformance(recorder, { name: 'x', capabilities: ['ipv4'], open: () => simulateOverlay(flaw, untried) });
   return (await run())
     .filter(({ outcome }) => outcome === 'failed')

@@ -69,7 +69,7 @@ const flaws: Readonly<Record<string, (driver: Driver) => Partial<Driver>>> = {
 };
 
 async function failedCases(flaw: string | undefined): Promise<string[]> {
-  const { test: recorder, run } = recordCases();
+  const { test: recorder, run } = recordCases(flaw === undefined ? { timeoutMs: 60_000 } : {});
   volumeConformance(recorder, {
     name: 'x',
     capabilities: ['expand', 'provision'],

@@ -14,7 +14,7 @@ import type {
   StandardSchemaV1,
 } from '../../../kernel/contract/index.ts';
 import { isPintleError } from '../../../kernel/contract/index.ts';
-import type { Node, Pod, PodSpec, PodStatus } from '../../../kernel/contract/kubernetes.ts';
+import type { Event, Node, Pod, PodSpec, PodStatus } from '../../../kernel/contract/kubernetes.ts';
 import { systemClock } from '../../../kernel/machinery/clock.ts';
 import { keyOf, splitKey } from '../../../kernel/machinery/metadata.ts';
 import { resources } from '../../../kernel/machinery/resources.ts';
@@ -109,7 +109,7 @@ export async function openControlPlane(
 export async function eventually<T>(
   what: string,
   look: () => Promise<T | undefined | false> | T | undefined | false,
-  withinMs = 20_000,
+  withinMs = 45_000,
 ): Promise<T> {
   const deadline = Date.now() + withinMs;
   for (;;) {
@@ -119,6 +119,10 @@ export async function eventually<T>(
     await new Promise((resolve) => setTimeout(resolve, 5));
   }
 }
+
+/** The first event that `is` so. Controllers tell what they did after they have done it. */
+export const someEvent = (cluster: Cluster, what: string, is: (event: Event) => boolean): Promise<Event> =>
+  eventually(`an event: ${what}`, async () => (await cluster.list(resources.events)).items.find(is));
 
 export async function find<T extends KubernetesObject>(
   cluster: Cluster,

@@ -97,7 +97,7 @@ test('with leader election one of two leads; after a clean stop the other takes 
   const before = (await lease()).spec.renewTime;
   await eventually('the lease was renewed', async () => (await lease()).spec.renewTime !== before);
   t.is(second.seen.runs, 0);
-  t.is(standby.status().reason, 'another process leads');
+  await eventually('the second knows', () => standby.status().reason === 'another process leads');
   t.is(leader.status().reason, undefined);
   t.is((await lease()).spec.holderIdentity, 'a');
   await leader[Symbol.asyncDispose]();

@@ -10,7 +10,16 @@ import { indexKey, trackingFinalizer } from '../../../plugins/controllers/job/jo
 import { indexOf } from '../../../plugins/controllers/job/job-pod.ts';
 import { judgeFailure } from '../../../plugins/controllers/job/pod-failure-policy.ts';
 import { ManualClock } from '../machinery/manual-clock.ts';
-import { bindTo, eventually, find, openControlPlane, patchStatus, podSpec, quiescence } from './control-plane.ts';
+import {
+  bindTo,
+  eventually,
+  find,
+  openControlPlane,
+  patchStatus,
+  podSpec,
+  quiescence,
+  someEvent,
+} from './control-plane.ts';
 
 const key = { namespace: 'default', name: 'work' };
 const quick = { podFailureDelayMs: 0, podFailureMaxDelayMs: 0 };
@@ -117,6 +126,7 @@ test('runs one pod to success and is Complete, with the conditions and times tha
   t.truthy(done.status?.completionTime);
   t.deepEqual(done.status?.uncountedTerminatedPods ?? {}, {});
   t.false((await podsOf(cluster)).some(tracked));
+  await someEvent(cluster, 'Completed', ({ reason }) => reason === 'Completed');
   const { items } = await cluster.list(resources.events, { namespace: 'default' });
   t.deepEqual(new Set(items.map(({ reason }) => reason)), new Set(['SuccessfulCreate', 'Completed']));
 });
@@ -193,8 +203,8 @@ test('backoffLimit: the Job fails, its other pods end, and it says why', async (
   t.is(failed.status?.failed, 3);
   t.is((await podsOf(cluster)).length, 3);
   t.is(failed.status?.completionTime, undefined);
-  const { items } = await cluster.list(resources.events, { namespace: 'default' });
-  t.true(items.some(({ reason, type }) => reason === 'BackoffLimitExceeded' && type === 'Warning'));
+  const event = await someEvent(cluster, 'BackoffLimitExceeded', ({ reason }) => reason === 'BackoffLimitExceeded');
+  t.is(event.type, 'Warning');
 });
 
 test('a pod that failed is replaced after a delay that doubles', async (t) => {

@@ -65,8 +65,8 @@ test('minAvailable as a number: the spare pods may go, the next eviction is refu
   for (const name of ['a', 'b', 'c']) await makePod(cluster, name);
   await makePod(cluster, 'd', false);
   await cluster.create(resources.podDisruptionBudgets, newBudget({ minAvailable: 2 }));
-  const budget = await withStatus(cluster, { disruptionsAllowed: 1, currentHealthy: 3, desiredHealthy: 2 });
-  t.is(budget.status?.expectedPods, 4);
+  const numbers = { disruptionsAllowed: 1, currentHealthy: 3, desiredHealthy: 2, expectedPods: 4 };
+  const budget = await withStatus(cluster, numbers);
   t.is(budget.status?.observedGeneration, budget.metadata.generation);
   t.like(findCondition(budget.status?.conditions, 'DisruptionAllowed'), { status: 'True', reason: 'SufficientPods' });
   await evict(cluster, 'a');

@@ -12,7 +12,15 @@ import { resources } from '../../../kernel/machinery/resources.ts';
 import replicaset from '../../../plugins/controllers/replicaset/index.ts';
 import { byDeletionOrder } from '../../../kernel/machinery/replicas/scale-down-order.ts';
 import { slowStart } from '../../../kernel/machinery/replicas/slow-start.ts';
-import { eventually, openControlPlane, podSpec, quiescence, setRunning, startPlugin } from './control-plane.ts';
+import {
+  eventually,
+  openControlPlane,
+  podSpec,
+  quiescence,
+  setRunning,
+  someEvent,
+  startPlugin,
+} from './control-plane.ts';
 
 const key = { namespace: 'default', name: 'web' };
 
@@ -236,8 +244,8 @@ test('a pod that cannot be created: an event, a condition, and few attempts at o
   });
   t.like(set.status?.conditions?.[0], { status: 'True', reason: 'FailedCreate' });
   t.true(attempts < 20, `${attempts} attempts`);
-  const { items } = await cluster.list(resources.events, { namespace: 'default' });
-  t.true(items.some(({ reason, message }) => reason === 'FailedCreate' && /exceeded quota/.test(message ?? '')));
+  const event = await someEvent(cluster, 'FailedCreate', ({ reason }) => reason === 'FailedCreate');
+  t.regex(event.message ?? '', /exceeded quota/);
 });
 
 test('slow start: batches of 1, 2, 4; none after a failure', async (t) => {

@@ -21,6 +21,7 @@ import {
   quiescence,
   runKubelet,
   setRunning,
+  someEvent,
 } from './control-plane.ts';
 
 const key = { namespace: 'default', name: 'db' };
@@ -136,8 +137,8 @@ test('pods come one after the other, each when the one before is ready, with nam
     'controller-revision-hash': status.currentRevision ?? '',
   });
   t.is(first?.metadata.generateName, undefined);
-  const { items } = await cluster.list(resources.events, { namespace: 'default' });
-  t.true(items.some(({ message }) => message === 'create Pod db-0 in StatefulSet db successful'));
+  const created = 'create Pod db-0 in StatefulSet db successful';
+  await someEvent(cluster, created, ({ message }) => message === created);
 });
 
 test('scales down from the highest ordinal, one after the other', async (t) => {
@@ -192,8 +193,7 @@ test('a pod that is deleted or has failed comes back under its name, on the same
     (await claimsOf(cluster)).map(({ metadata }) => metadata.uid).toSorted(),
     claims.map(({ metadata }) => metadata.uid).toSorted(),
   );
-  const { items } = await cluster.list(resources.events, { namespace: 'default' });
-  t.true(items.some(({ reason }) => reason === 'RecreatingFailedPod'));
+  await someEvent(cluster, 'RecreatingFailedPod', ({ reason }) => reason === 'RecreatingFailedPod');
 });
 
 test('a rolling update goes from the highest ordinal down; a roll-back takes the old revision up again', async (t) => {
@@ -237,12 +237,13 @@ test('partition: pods below it keep the old template, even when they come back',
   t.deepEqual(await imagesOf(cluster), ['host', 'host', 'v2']);
   const [pod] = await podsOf(cluster);
   await cluster.delete(resources.pods, splitKey(keyOf(pod as Pod)));
-  await eventually('it is back', async () => {
+  const status = await eventually('it is back, and counted', async () => {
     const [found] = await podsOf(cluster);
-    return found?.metadata.name === 'db-0' && found.metadata.uid !== pod?.metadata.uid && isPodReady(found);
+    if (found?.metadata.name !== 'db-0' || found.metadata.uid === pod?.metadata.uid || !isPodReady(found)) return false;
+    const { status: now } = await read(cluster);
+    return now?.readyReplicas === 3 && now.currentReplicas === 2 && now;
   });
   t.deepEqual(await imagesOf(cluster), ['host', 'host', 'v2']);
-  const { status } = await read(cluster);
   t.not(status?.currentRevision, status?.updateRevision);
   t.like(status, { currentReplicas: 2, updatedReplicas: 1 });
   await change(cluster, { updateStrategy: updateStrategy(0) });
@@ -290,7 +291,7 @@ test('minReadySeconds holds back the next pod and availableReplicas', async (t) 
   const pod = await cluster.get(resources.pods, { namespace: 'default', name: 'db-0' });
   await setRunning(cluster, pod, true, new Date(Date.now() - 7_200_000));
   await someNames(cluster, 'db-0', 'db-1');
-  t.is((await read(cluster)).status?.availableReplicas, 1);
+  await eventually('one is available', async () => (await read(cluster)).status?.availableReplicas === 1);
 });
 
 test('persistentVolumeClaimRetentionPolicy: claims go with the scaled pod, or with the set', async (t) => {

@@ -1,4 +1,5 @@
 import { readFileSync } from 'node:fs';
+import assert from 'node:assert/strict';
 import test from 'ava';
 import fc from 'fast-check';
 import { isPintleError } from '../../../kernel/contract/index.ts';
@@ -291,14 +292,15 @@ const set: fc.Arbitrary<FieldSet> = fields.map(decodeFieldSet);
 test('sets of fields obey the laws of sets', (t) => {
   fc.assert(
     fc.property(set, set, (left, right) => {
-      t.deepEqual(encodeFieldSet(decodeFieldSet(encodeFieldSet(left))), encodeFieldSet(left));
-      t.true(isEmptySet(difference(left, union(left, right))));
-      t.deepEqual(encodeFieldSet(union(difference(left, right), intersection(left, right))), encodeFieldSet(left));
-      t.true(isEmptySet(intersection(difference(left, right), right)));
-      t.deepEqual(encodeFieldSet(union(left, right)), encodeFieldSet(union(right, left)));
+      assert.deepEqual(encodeFieldSet(decodeFieldSet(encodeFieldSet(left))), encodeFieldSet(left));
+      assert.ok(isEmptySet(difference(left, union(left, right))));
+      assert.deepEqual(encodeFieldSet(union(difference(left, right), intersection(left, right))), encodeFieldSet(left));
+      assert.ok(isEmptySet(intersection(difference(left, right), right)));
+      assert.deepEqual(encodeFieldSet(union(left, right)), encodeFieldSet(union(right, left)));
     }),
     { numRuns: 300 },
   );
+  t.pass();
 });
 
 test('paths print as Kubernetes prints them', (t) => {

@@ -1,4 +1,5 @@
 import { readFileSync } from 'node:fs';
+import assert from 'node:assert/strict';
 import test from 'ava';
 import fc from 'fast-check';
 import { isPintleError, type ErrorCode } from '../../../kernel/contract/index.ts';
@@ -174,7 +175,7 @@ test('damaged recordings are decoded or refused, never worse', (t) => {
       try {
         decodeProtobuf(bytes);
       } catch (error) {
-        t.true(isPintleError(error, 'BAD_REQUEST'), String(error));
+        assert.ok(isPintleError(error, 'BAD_REQUEST'), String(error));
       }
     }),
     { numRuns: 2000 },

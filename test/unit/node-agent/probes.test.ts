@@ -1,15 +1,14 @@
 /** When probes look: real connections, a clock that moves by hand. */
-import { createServer, type AddressInfo, type Server } from 'node:net';
+import { createServer, type Server } from 'node:net';
 import test from 'ava';
 import type { Container, Probe } from '../../../kernel/contract/kubernetes.ts';
 import type { Runtime } from '../../../kernel/contract/index.ts';
 import { startProbes } from '../../../plugins/components/node-agent/probes.ts';
+import { freePort } from '../../free-port.ts';
 import { ManualClock } from '../machinery/manual-clock.ts';
 
 const listen = (server: Server, port: number) =>
-  new Promise<number>((resolve, reject) =>
-    server.once('error', reject).listen(port, '127.0.0.1', () => resolve((server.address() as AddressInfo).port)),
-  );
+  new Promise<void>((resolve, reject) => void server.once('error', reject).listen(port, '127.0.0.1', resolve));
 const close = (server: Server) => new Promise<void>((resolve) => void server.close(() => resolve()));
 
 async function until(isSo: () => boolean): Promise<void> {
@@ -22,8 +21,7 @@ async function until(isSo: () => boolean): Promise<void> {
 async function open(kind: 'readinessProbe' | 'startupProbe', more: Partial<Probe> = {}) {
   const clock = new ManualClock();
   const server = createServer((socket) => socket.destroy());
-  const port = await listen(server, 0);
-  await close(server);
+  const port = await freePort();
   const warned: string[] = [];
   const container = { name: 'c', [kind]: { tcpSocket: { port }, timeoutSeconds: 20, ...more } } as unknown as Container;
   const probes = startProbes(

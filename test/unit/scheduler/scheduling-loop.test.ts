@@ -92,8 +92,12 @@ test('spreads equal pods evenly, with or without requests, and says so', async (
     return items.find((event) => event.reason === 'Scheduled' && event.involvedObject.name === 'plain-0')?.message;
   });
   t.regex(message, /^Successfully assigned default\/plain-0 to [abc]$/);
-  t.regex((await component.metrics?.()) ?? '', /scheduler_schedule_attempts_total\{result="scheduled"\} 12/);
-  t.regex((await component.metrics?.()) ?? '', /scheduler_scheduling_attempt_duration_seconds_count 1[2-9]/);
+  // What was bound is counted after the API has told of it.
+  const metrics = await eventually('all are counted', async () => {
+    const text = (await component.metrics?.()) ?? '';
+    return text.includes('scheduler_schedule_attempts_total{result="scheduled"} 12') && text;
+  });
+  t.regex(metrics, /scheduler_scheduling_attempt_duration_seconds_count 1[2-9]/);
 });
 
 test('each pod by the policy that it names; unknown names are left alone', async (t) => {

@@ -1,5 +1,5 @@
 import test from 'ava';
-import { failedFiles } from '../../../scripts/failed-files.ts';
+import { failedFiles, reportedFiles } from '../../../scripts/failed-files.ts';
 
 const files = [
   'out/test/cluster/node-agent.test.js',
@@ -44,4 +44,18 @@ test('a failure without a file cannot be cleared, whatever the others are', (t) 
   t.is(failedFiles([known, 'not ok - cluster: ended before its last test (exit code 1)'], files), undefined);
   t.is(failedFiles([known, 'not ok 4 - elsewhere › title'], files), undefined);
   t.is(failedFiles(['not ok - cluster: ran no test'], files), undefined);
+});
+
+test('what nobody caught belongs to the file that exits next', (t) => {
+  const uncaught = 'not ok 3 - Error: listen EADDRINUSE: address already in use 127.0.0.1:80';
+  const exit = 'not ok 5 - out/test/cluster/agent.test.js exited with a non-zero exit code: 1\nits last words';
+  t.deepEqual(failedFiles([uncaught, 'not ok 4 - switch › one', exit], files), [files[2]!, files[1]!]);
+  t.is(failedFiles([exit, uncaught], files), undefined);
+  t.deepEqual(failedFiles(['not ok 1 - No tests found in out/test/cluster/switch.test.js'], files), [files[2]!]);
+  t.deepEqual(failedFiles(['not ok - out/test/cluster/switch.test.js ended without a result'], files), [files[2]!]);
+});
+
+test('the files that say something, the last one last', (t) => {
+  const output = 'ok 1 - switch › a\nok 2 - agent › b # SKIP\n#   ok 3 - node-agent › c\nnot ok 3 - switch › d\n';
+  t.deepEqual([...reportedFiles(output, files)], [files[1]!, files[2]!]);
 });

@@ -1,11 +1,14 @@
-import { createServer, type AddressInfo } from 'node:net';
+import { createServer } from 'node:net';
 import test from 'ava';
 import type { Logger } from '../../../kernel/contract/index.ts';
 import { freePort } from '../../free-port.ts';
 import { HealthCheckPorts } from '../../../plugins/components/service-proxy/health-check-ports.ts';
 
-const listening = (server: ReturnType<typeof createServer>): Promise<number> =>
-  new Promise((resolve) => server.listen(0, '::', () => resolve((server.address() as AddressInfo).port)));
+const listening = async (server: ReturnType<typeof createServer>): Promise<number> => {
+  const port = await freePort();
+  await new Promise<void>((resolve, reject) => server.once('error', reject).listen(port, '::', resolve));
+  return port;
+};
 
 const ask = async (port: number): Promise<[number, unknown] | undefined> => {
   try {
