@@ -44,6 +44,7 @@ export function recordCases(options: { readonly timeoutMs?: number } = {}): {
 async function runCase(title: string, run: KitRun, timeoutMs: number): Promise<RecordedResult> {
   const failures: string[] = [];
   const undo: (() => unknown)[] = [];
+  let isOver = false;
   const check = (holds: boolean, message: string | undefined, otherwise: string): boolean => {
     if (!holds) failures.push(message ?? otherwise);
     return holds;
@@ -66,7 +67,8 @@ async function runCase(title: string, run: KitRun, timeoutMs: number): Promise<R
       check(false, message, 'did not reject');
       return undefined;
     },
-    teardown: (action) => void undo.unshift(action),
+    // What a case that was given up makes after all is undone at once.
+    teardown: (action) => (isOver ? void Promise.resolve(action()).catch(() => undefined) : void undo.unshift(action)),
     log: () => undefined,
   };
   let timer: NodeJS.Timeout | undefined;
@@ -82,6 +84,7 @@ async function runCase(title: string, run: KitRun, timeoutMs: number): Promise<R
     failures.push(`threw ${error instanceof Error ? error.message : String(error)}`);
   } finally {
     clearTimeout(timer);
+    isOver = true;
     // A broken implementation may also fail to clean up; that is not what is being shown.
     for (const action of undo) await Promise.resolve(action()).catch(() => undefined);
   }

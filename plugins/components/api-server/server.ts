@@ -165,6 +165,8 @@ export async function startApiServer(options: ApiServerOptions): Promise<Running
     await publishing?.close();
     stopping.abort(new PintleError('UNAVAILABLE', 'the API server is stopping'));
     clearInterval(renewal);
+    // It writes files.
+    await renewing;
     const closed = [tls, plain].map(
       (server) => new Promise<void>((resolve) => (server.listening ? server.close(() => resolve()) : resolve())),
     );
@@ -185,7 +187,11 @@ export async function startApiServer(options: ApiServerOptions): Promise<Running
 
   let publishing: { close(): Promise<void> } | undefined;
   const checkEveryMs = Math.max(1000, Math.min(renewalCheckMs, options.certificates.lifetimeMs / 10));
-  const renewal = setInterval(() => void renew(), options.renewalCheckMs ?? checkEveryMs);
+  let renewing: Promise<void> | undefined;
+  const renewal = setInterval(
+    () => (renewing ??= renew().finally(() => (renewing = undefined))),
+    options.renewalCheckMs ?? checkEveryMs,
+  );
   renewal.unref();
   let url = '';
   const renew = async (): Promise<void> => {

@@ -69,3 +69,15 @@ test("AVA's own test function is one that kits accept", (t) => {
   const accepts: Parameters<typeof skipCase>[0] = test;
   t.is(typeof accepts.skip, 'function');
 });
+
+test('what a case makes after it was given up is undone all the same', async (t) => {
+  const recorder = recordCases({ timeoutMs: 20 });
+  const undone = new Promise<string>((resolve) => {
+    recorder.test('late', async (of) => {
+      await new Promise((later) => setTimeout(later, 60));
+      of.teardown(() => resolve('undone'));
+    });
+  });
+  t.is((await recorder.run())[0]?.outcome, 'failed');
+  t.is(await undone, 'undone');
+});

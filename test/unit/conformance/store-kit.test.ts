@@ -6,7 +6,7 @@ import { startStore } from '../stores/start-store.ts';
 import { brokenStores, type Sound } from './broken-stores.ts';
 
 /** A broken store need not be waited for; a sound one has time on a busy machine. */
-const brokenMs = 1_500;
+const brokenMs = 4_000;
 const soundMs = 60_000;
 
 /** Broken stores may not dispose the sound one that they hide. */
