@@ -189,7 +189,7 @@ export async function startApiServer(options: ApiServerOptions): Promise<Running
   const checkEveryMs = Math.max(1000, Math.min(renewalCheckMs, options.certificates.lifetimeMs / 10));
   let renewing: Promise<void> | undefined;
   const renewal = setInterval(
-    () => (renewing ??= renew().finally(() => (renewing = undefined))),
+    () => void (renewing ??= renew().finally(() => (renewing = undefined))),
     options.renewalCheckMs ?? checkEveryMs,
   );
   renewal.unref();
