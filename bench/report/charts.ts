@@ -27,7 +27,7 @@ export function chartsOf(suite: SuiteResult): readonly Chart[] {
     const family = /^(.*)-p\d+$/.exec(metric.id)?.[1];
     const isWorth = verdicts.some((one) => one.metric.group === metric.group && one.metric.headline);
     if (!isWorth) return [];
-    if (sweep !== undefined) return metric.headline ? [sweepChart(suite, verdict, sweep)] : [];
+    if (sweep !== undefined) return metric.headline ? sweepCharts(suite, verdict, sweep) : [];
     if (family === undefined) return metric.headline ? [rowChart(suite, verdict)] : [];
     if (seen.has(family)) return [];
     seen.add(family);
@@ -82,20 +82,50 @@ function sweepOf(suite: SuiteResult): string | undefined {
   });
 }
 
-function sweepChart(suite: SuiteResult, { metric, figures }: Verdict, sweep: string): Chart {
+/** As many as the page has colours for. */
+const mostSeries = 7;
+
+/** One, or one for each workload, family ..., where one would have more lines than can be told apart. */
+function sweepCharts(suite: SuiteResult, verdict: Verdict, sweep: string): readonly Chart[] {
+  const series = ({ factors }: CellResult): string => valuesOf(factors, [sweep]);
+  const rivals = suite.cells.filter(({ isBaseline }) => !isBaseline).map(series);
+  if (new Set(rivals).size <= mostSeries) return [sweepChart(suite, verdict, { sweep, series, title: '' })];
+  // What is compared is a cell's first factor; the rest is what it is compared at.
+  const [subject = ''] = Object.keys(suite.cells[0]?.factors ?? {}).filter((name) => name !== sweep);
+  const setting = ({ factors }: CellResult): string => valuesOf(factors, [sweep, subject]);
+  return [...new Set(suite.cells.map(setting))].flatMap((title) => {
+    const isHere = (cell: CellResult): boolean => setting(cell) === title;
+    const cells = suite.cells.filter(isHere);
+    const figures = verdict.figures.filter(({ cell }) => isHere(cell));
+    if (figures.length === 0) return [];
+    const one = { sweep, series: ({ factors }: CellResult) => factors[subject] ?? '', title };
+    return [sweepChart({ ...suite, cells }, { ...verdict, figures }, one)];
+  });
+}
+
+const valuesOf = (factors: CellResult['factors'], without: readonly string[]): string =>
+  Object.entries(factors)
+    .filter(([name, value]) => !without.includes(name) && value !== '')
+    .map(([, value]) => value)
+    .join(' ');
+
+interface Sweep {
+  readonly sweep: string;
+  readonly series: (cell: CellResult) => string;
+  /** What sets it apart from other charts of the same metric. */
+  readonly title: string;
+}
+
+function sweepChart(suite: SuiteResult, { metric, figures }: Verdict, { sweep, series, title }: Sweep): Chart {
   const places = [...new Set(suite.cells.map(({ factors }) => factors[sweep] ?? '').filter((value) => value !== ''))];
-  const series = (cell: CellResult): string =>
-    Object.entries(cell.factors)
-      .filter(([name, value]) => name !== sweep && value !== '')
-      .map(([, value]) => value)
-      .join(' ');
   const points = figures.flatMap((figure) => {
     const at = figure.cell.factors[sweep] ?? '';
     // A baseline that does not depend on the number is a level line.
     return (at === '' ? places : [at]).map((place) => point(series(figure.cell), Number(place), figure.value));
   });
   return {
-    ...{ id: `chart-${suite.name}-${metric.id}`, title: `${metric.title}, against the number of ${sweep}` },
+    id: ['chart', suite.name, metric.id, ...(title === '' ? [] : [title.replaceAll(/\W+/g, '-')])].join('-'),
+    title: `${[metric.title, ...(title === '' ? [] : [title])].join(': ')}, against the number of ${sweep}`,
     ...{
       note: goal(metric),
       unit: metric.unit,

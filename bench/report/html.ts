@@ -8,7 +8,7 @@ import type { CellResult, Result, SuiteResult } from '../method/result.ts';
 import { isWinner, type Verdict, verdictsOf } from '../method/verdicts.ts';
 import { chartsOf } from './charts.ts';
 import { style } from './style.ts';
-import { coverageOf, failedTriesOf, intervalText, relativeText, valueText } from './tables.ts';
+import { coverageOf, differingFacts, failedTriesOf, intervalText, relativeText, valueText } from './tables.ts';
 
 const require = createRequire(import.meta.url);
 
@@ -147,7 +147,9 @@ function answer(suite: SuiteResult): string {
   const verdicts = verdictsOf(suite);
   if (verdicts.length === 0) return `<h3>${escaped(suite.title)}</h3><p>Nothing was measured.</p>`;
   const headline = verdicts.filter(({ metric }) => metric.headline);
-  return `<h3>${escaped(suite.title)}</h3>${tableHtml(suite, headline)}<p class="soft">${intervalText(suite, coverageOf(verdicts))}</p>`;
+  const without = suite.cells.filter(({ state }) => state !== 'measured').map(({ id }) => id);
+  const missing = without.length === 0 ? '' : ` No figures, for reasons given under Behaviour: ${without.join(', ')}.`;
+  return `<h3>${escaped(suite.title)}</h3>${tableHtml(suite, headline)}<p class="soft">${intervalText(suite, coverageOf(verdicts))}${escaped(missing)}</p>`;
 }
 
 function everything(suite: SuiteResult): string {
@@ -176,8 +178,7 @@ const chartSection = (suite: SuiteResult, charts: ReturnType<typeof chartsOf>): 
 /** What differs apart from speed: facts, checks that did not hold, what was left out and left behind. */
 function behaviour(suite: SuiteResult): string {
   const cells = suite.cells.filter(({ state }) => state === 'measured');
-  const names = [...new Set(cells.flatMap(({ facts }) => Object.keys(facts)))];
-  const differing = names.filter((name) => new Set(cells.map(({ facts }) => facts[name])).size > 1);
+  const differing = differingFacts(cells);
   const rows = cells.map(
     ({ id, facts }) =>
       `<tr><th>${escaped(id)}</th>${differing.map((name) => `<td>${escaped(String(facts[name] ?? ''))}</td>`).join('')}</tr>`,

@@ -80,6 +80,12 @@ export const failedTriesOf = (suite: SuiteResult): readonly string[] =>
       failedTries.map(({ round, reason }) => `${id} was tried once more in round ${round}: ${reason}`),
     );
 
+/** Names of the facts in which measured cells differ: behaviour, and what was cut short. */
+export function differingFacts(cells: readonly CellResult[]): readonly string[] {
+  const names = [...new Set(cells.flatMap(({ facts }) => Object.keys(facts)))];
+  return names.filter((name) => new Set(cells.map(({ facts }) => facts[name])).size > 1);
+}
+
 function suiteMarkdown(suite: SuiteResult): string {
   const verdicts = verdictsOf(suite);
   const parts = [`## ${suite.title}`, suite.summary];
@@ -100,6 +106,15 @@ function suiteMarkdown(suite: SuiteResult): string {
             ...cells.map((cell) => figureText(verdict, cell)),
           ];
         }),
+      ),
+    );
+  const facts = differingFacts(cells);
+  if (facts.length > 0)
+    parts.push(
+      'Behaviour:',
+      table(
+        ['', ...facts],
+        cells.map((cell) => [cell.id, ...facts.map((name) => String(cell.facts[name] ?? ''))]),
       ),
     );
   const out = suite.cells.filter(({ state }) => state !== 'measured');

@@ -8,5 +8,6 @@ export const jobs: Jobs = {
   scheduler: async () => (await import('./scheduler/scheduler-job.ts')).schedulerJob,
   'runtime-pods': async () => (await import('./runtime/pods-job.ts')).runtimePodsJob,
   'bare-pods': async () => (await import('./runtime/pods-job.ts')).barePodsJob,
+  'proxy-sync': async () => (await import('./proxy/sync-job.ts')).proxySyncJob,
   'bare-veth': async () => (await import('./attachment/bare-veth-job.ts')).bareVethJob,
 };

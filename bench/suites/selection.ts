@@ -69,11 +69,14 @@ export const families = (text: string | undefined): readonly Family[] =>
     throw new PintleError('BENCH_INVALID', `--family is \`${text}\`, expected ipv4, ipv6 or both with a comma`);
   });
 
-/** Whole numbers from a list such as 1,100,1000. */
-export function numbers(name: string, text: string | undefined, standard: string): readonly number[] {
+/** Whole numbers from a list such as 1,100,1000, none above `most`: what no machine holds is not tried. */
+export function numbers(name: string, text: string | undefined, standard: string, most: number): readonly number[] {
   return list(text, standard).map((one) => {
     const value = Number(one);
-    if (Number.isSafeInteger(value) && value > 0) return value;
-    throw new PintleError('BENCH_INVALID', `--${name} is \`${text}\`, expected numbers such as ${standard}`);
+    if (Number.isSafeInteger(value) && value > 0 && value <= most) return value;
+    throw new PintleError(
+      'BENCH_INVALID',
+      `--${name} is \`${text}\`, expected numbers such as ${standard}, none above ${most}`,
+    );
   });
 }

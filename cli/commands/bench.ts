@@ -1,6 +1,8 @@
-import { writeFileSync } from 'node:fs';
+import { accessSync, constants, statSync, writeFileSync } from 'node:fs';
+import { dirname } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { Command, InvalidArgumentError, Option } from 'commander';
+import { PintleError } from '../../kernel/contract/errors.ts';
 import type { BenchEvent, BenchPlan, Result, Size, SuitePlan } from '../../bench/index.ts';
 import { exitCodes } from '../exit-codes.ts';
 import { configOption } from '../options.ts';
@@ -94,10 +96,20 @@ function withRunOptions(command: Command): Command {
 
 export function benchCommand(cli: Cli): Command {
   const bench = new Command('bench').description('measure plugins side by side: all suites, about 12 minutes, or one');
-  const all = withRunOptions(new Command('all').description('every suite'));
+  const all = withRunOptions(new Command('all').description('every suite, or several, in one run')).argument(
+    '[suite...]',
+    `of ${Object.keys(suiteOptions).join(', ')}`,
+  );
   all.action(
-    cli.action(async (flags: RunFlags) => {
-      const suites = standardRun.map((suite) => ({ ...suite, rounds: flags.rounds ?? suite.rounds, size: flags.size }));
+    cli.action(async (names: readonly string[], flags: RunFlags) => {
+      const unknown = names.find((name) => !Object.hasOwn(suiteOptions, name));
+      if (unknown !== undefined)
+        throw new PintleError(
+          'BENCH_INVALID',
+          `no suite is named ${unknown}: expected ${Object.keys(suiteOptions).join(', ')}; or compare, report, schema`,
+        );
+      const chosen = standardRun.filter(({ name }) => names.length === 0 || names.includes(name));
+      const suites = chosen.map((suite) => ({ ...suite, rounds: flags.rounds ?? suite.rounds, size: flags.size }));
       return run(cli, suites, flags);
     }),
   );
@@ -119,6 +131,7 @@ export function benchCommand(cli: Cli): Command {
 }
 
 async function run(cli: Cli, suites: readonly SuitePlan[], flags: RunFlags) {
+  checkOutputs(flags);
   const [{ benchTargets, hostTarget, runBench }, { readConfig }] = await Promise.all([
     import('../../bench/index.ts'),
     import('../read-config.ts'),
@@ -178,6 +191,25 @@ function show(terminal: Terminal, event: BenchEvent): void {
 const duration = (seconds: number): string => (seconds < 90 ? `${seconds} s` : `${Math.round(seconds / 60)} min`);
 
 type Outputs = Pick<RunFlags, 'html' | 'markdown' | 'csv'> & { readonly out?: string };
+
+/** Before the run: a result that cannot be written after an hour is lost. */
+function checkOutputs({ out, html, markdown, csv }: Outputs): void {
+  for (const file of [out, html, markdown, csv]) {
+    if (file === undefined) continue;
+    const stats = statSync(file, { throwIfNoEntry: false });
+    try {
+      accessSync(stats === undefined ? dirname(file) : file, constants.W_OK);
+    } catch (cause) {
+      throw unwritable(file, (cause as Error).message, cause);
+    }
+    if (stats?.isDirectory() === true) throw unwritable(file, 'it is a folder');
+  }
+}
+
+const unwritable = (file: string, why: string, cause?: unknown): PintleError =>
+  new PintleError('BENCH_INVALID', `${file} cannot be written: ${why}; expected a file in a folder that is there`, {
+    ...(cause === undefined ? {} : { cause: cause as Error }),
+  });
 
 async function write(cli: Cli, result: Result, { out, html, markdown, csv }: Outputs): Promise<void> {
   const { markdownOf, csvOf, htmlOf } = await import('../../bench/index.ts');
@@ -240,6 +272,7 @@ function reportCommand(cli: Cli): Command {
       cli.action(async (file: string, outputs: Outputs) => {
         const { markdownOf, readResult } = await import('../../bench/index.ts');
         const result = readResult(file);
+        checkOutputs(outputs);
         const isNamed = [outputs.html, outputs.markdown, outputs.csv].some((one) => one !== undefined);
         if (isNamed) await write(cli, result, outputs);
         else cli.terminal.write(markdownOf(result));

@@ -8,6 +8,7 @@ type Options = Readonly<Record<string, unknown>>;
 type Mark = object;
 declare const Plot: {
   plot(options: Options): HTMLElement;
+  axisX(data: readonly number[], options: Options): Mark;
   barX(data: readonly Point[], options: Options): Mark;
   dot(data: readonly Point[], options: Options): Mark;
   line(data: readonly Point[], options: Options): Mark;
@@ -111,9 +112,11 @@ function lines(chart: Chart, base: Options): HTMLElement {
     marginBottom: 44,
     marginLeft: 70,
     marginRight: 30,
-    x: { label: chart.horizontal, labelOffset: 38, type: 'log', ticks: places, tickFormat: short },
+    x: { type: 'log', axis: null },
     y: { label: chart.unit, grid: true, nice: true, type: chart.isLogarithmic ? 'log' : 'linear', ...ticks(chart) },
     marks: [
+      // Each place by its own text: a logarithmic scale keeps the labels to itself of what is far from a power of ten.
+      Plot.axisX(places, { text: short, label: chart.horizontal, labelOffset: 38 }),
       ...(chart.isLogarithmic ? [] : [Plot.ruleY([0])]),
       Plot.ruleX(chart.points, {
         x: at,

@@ -1,8 +1,8 @@
 /** One cell of the proxy suite: a client's node with the proxy, backends on another node, plain routes between. */
-import type { ProxyPort, ProxyState } from '../../../kernel/contract/index.ts';
+import type { ProxyEndpoint, ProxyPort } from '../../../kernel/contract/index.ts';
 import { Pod } from '../../bed/pod.ts';
 import { type PluginChoice, PluginProcess, type PluginSource } from '../../bed/plugin-process.ts';
-import { cpuSecondsOf, kernelTableBytes, residentBytesOf } from '../../bed/processes.ts';
+import { kernelTableBytes, residentBytesOf } from '../../bed/processes.ts';
 import { startServers } from '../../bed/tools.ts';
 import { leftovers, tracesOf } from '../../bed/traces.ts';
 import { type Family, Wire } from '../../bed/wire.ts';
@@ -11,6 +11,7 @@ import { median } from '../../method/statistics.ts';
 import { type Bed, check, type Check, type Recorder, type Size } from '../../method/suite.ts';
 import { echoPort, pause } from '../net/traffic.ts';
 import * as services from './services.ts';
+import type { SyncArgs, Synced } from './sync-job.ts';
 import { type Effort, efforts, measureTraffic } from './traffic.ts';
 
 const backendCount = 4;
@@ -97,7 +98,6 @@ export class ProxyBed implements Bed {
   readonly #before: ReadonlySet<string>;
   readonly #process: PluginProcess;
   readonly #early: [metric: string, value: number][] = [];
-  #ports: readonly ProxyPort[] = [];
   /** What took so long that less was done than the size asks for, in words. */
   readonly #shortened: Record<string, Fact> = {};
 
@@ -132,10 +132,8 @@ export class ProxyBed implements Bed {
     return services.targetsOf(this.#cell.services).map(this.#addressOf);
   }
 
-  async #sync(ports: readonly ProxyPort[]): Promise<number> {
-    this.#ports = ports;
-    const state: ProxyState = services.stateOf(ports, this.#cell.family);
-    return (await this.#process.call('proxy', 'sync', state)).ms;
+  #sync(put: readonly ProxyPort[]): Promise<Synced> {
+    return this.#process.job('proxy-sync', { family: this.#cell.family, put } satisfies SyncArgs);
   }
 
   async #coldStart(): Promise<void> {
@@ -151,15 +149,15 @@ export class ProxyBed implements Bed {
         ...{ name: protocol.toLowerCase(), protocol, port: services.iperfServicePort },
       }),
     );
-    const [kernel, cpu] = [kernelTableBytes(), cpuSecondsOf(this.#process.pid)];
-    const ms = await this.#sync([
+    const kernel = kernelTableBytes();
+    const { ms, cpuSeconds } = await this.#sync([
       ...many,
       services.port('service-0', first, who, { name: 'who', port: services.whoPort }),
       services.port('empty', services.emptyServiceAddress(family), []),
       ...iperfPorts,
     ]);
     this.#early.push(['cold-start', ms]);
-    this.#early.push(['cold-start-cpu', cpuSecondsOf(this.#process.pid) - cpu]);
+    this.#early.push(['cold-start-cpu', cpuSeconds]);
     this.#early.push(['kernel-memory', Math.max(0, kernelTableBytes() - kernel) / 2 ** 20]);
   }
 
@@ -215,11 +213,11 @@ export class ProxyBed implements Bed {
       const address = services.addedServiceAddress(repeat, this.#cell.family);
       const name = `added-${repeat}`;
       const few = services.port(name, address, all.slice(0, 1));
-      added.push(await this.#sync([...this.#ports, few]));
+      added.push((await this.#sync([few])).ms);
       const more = services.port(name, address, all.slice(0, 2));
       const worked = await client.bulk({ host: address, port: services.servicePort }, 1);
       if (!worked) throw new Error(`after its sync, the new Service ${address} does not answer`);
-      grown.push(await this.#sync([...this.#ports.filter((port) => port !== few), more]));
+      grown.push((await this.#sync([more])).ms);
     }
     if (added.length < repeats) this.#shortened['changes made'] = `${added.length} of ${repeats}`;
     record('add-service', median(added));
@@ -234,12 +232,14 @@ export class ProxyBed implements Bed {
   ): Promise<void> {
     const { client, backends, addressOf } = this.#network;
     const address = services.rolledServiceAddress(this.#cell.family);
-    const others = this.#ports;
     const ports = backends.map(() => 8000);
     const endpoints = () =>
       backends.map((pod, index) => services.endpoint({ address: addressOf(pod), port: ports[index]! }));
     await Promise.all(backends.map((pod) => pod.serve(8000)));
-    await this.#sync([...others, services.port('rolled', address, endpoints())]);
+    const rolled = (...leaving: readonly ProxyEndpoint[]): readonly ProxyPort[] => [
+      services.port('rolled', address, [...endpoints(), ...leaving]),
+    ];
+    await this.#sync(rolled());
     const took: number[] = [];
     const began = performance.now();
     await client.startPaced({ host: address, port: services.servicePort }, requestsPerSecond);
@@ -252,8 +252,8 @@ export class ProxyBed implements Bed {
         await pod.serve(next);
         ports[index] = next;
         const leaving = services.endpoint({ address: addressOf(pod), port: old }, { ready: false, terminating: true });
-        took.push(await this.#sync([...others, services.port('rolled', address, [...endpoints(), leaving])]));
-        took.push(await this.#sync([...others, services.port('rolled', address, endpoints())]));
+        took.push((await this.#sync(rolled(leaving))).ms);
+        took.push((await this.#sync(rolled())).ms);
         await pause(50, signal);
         await pod.unserve(old);
       }

@@ -1,5 +1,4 @@
 /** Proxy modes against the number of Services, beside connections straight to the pods. */
-import { PintleError } from '../../../kernel/contract/errors.ts';
 import { hasTool } from '../../bed/tools.ts';
 import type { Bed, CellPlan, Size, Suite } from '../../method/suite.ts';
 import { capabilityFacts, families, numbers, select, type SuiteContext } from '../selection.ts';
@@ -16,10 +15,7 @@ const standardServices: Readonly<Record<Size, string>> = {
 export async function proxySuite(context: SuiteContext): Promise<Suite> {
   const { options, size, source } = context;
   const proxies = await select(context, 'proxy', options['proxy']);
-  const counts = numbers('services', options['services'], standardServices[size]);
-  const largest = Math.max(...counts);
-  if (largest > mostServices)
-    throw new PintleError('BENCH_INVALID', `--services has ${largest}: expected no more than ${mostServices}`);
+  const counts = numbers('services', options['services'], standardServices[size], mostServices);
   const factsOf = capabilityFacts(proxies);
   const beds = new Map<string, () => Promise<Bed>>();
   const cells = families(options['family']).flatMap((family): readonly CellPlan[] => {

@@ -12,6 +12,8 @@ import type { SchedulerJobArgs, SchedulerJobResult } from './scheduler-job.ts';
 import { workloads, type Workload } from './workloads.ts';
 
 const standardNodes: Readonly<Record<Size, string>> = { smoke: '20', standard: '500', full: '500,5000' };
+/** All in one process, with up to five pods a node. */
+const mostNodes = 20_000;
 const standardWorkloads: Readonly<Record<Size, string>> = {
   smoke: 'SchedulingBasic',
   standard: 'SchedulingBasic,SchedulingNodeAffinity,Packing',
@@ -155,7 +157,7 @@ export async function schedulerSuite(context: SuiteContext): Promise<Suite> {
     throw new PintleError('BENCH_INVALID', `no workload is named ${unknown.join(', ')}; known: ${known.join(', ')}`);
   const chosen = workloads.filter(({ name }) => wanted.includes('all') || wanted.includes(name));
   const beds = new Map<string, () => Promise<Bed>>();
-  const cells = numbers('nodes', options['nodes'], standardNodes[size]).flatMap((nodes) =>
+  const cells = numbers('nodes', options['nodes'], standardNodes[size], mostNodes).flatMap((nodes) =>
     chosen.flatMap((workload): readonly CellPlan[] => {
       const shape = `${workload.name} ${nodes}`;
       const weight = 1 + nodes / 500;

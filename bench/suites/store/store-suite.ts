@@ -35,6 +35,8 @@ const efforts: Readonly<Record<Size, Effort>> = {
   full: { clients: '1,64,256', seconds: 5, listed: 10_000, watchers: 1_000, events: 200 },
 };
 
+const mostClients = 10_000;
+
 const metricsOf = ({ watchers, events }: Effort): readonly Metric[] => [
   metric({
     id: 'writes',
@@ -254,22 +256,24 @@ export async function storeSuite(context: SuiteContext): Promise<Suite> {
   const effort = efforts[size];
   const chosen = await select(context, 'store', options['store']);
   const beds = new Map<string, () => Promise<Bed>>();
-  const cells = numbers('clients', options['clients'], effort.clients).flatMap((clients): readonly CellPlan[] => {
-    const args = { ...effort, clients };
-    const etcd = `etcd x ${clients}`;
-    beds.set(etcd, async () => new EtcdBed(args));
-    const place = (name: string) => ({ store: name, clients: String(clients) });
-    return [
-      { id: etcd, factors: place('etcd'), isBaseline: true, skip: etcdProblem() },
-      ...chosen.map((choice): CellPlan => {
-        const id = `${choice.name} x ${clients}`;
-        const isDurable = choice.capabilities.includes('durable');
-        beds.set(id, async () => new StoreBed(source, { ...args, choice: plain(choice), isDurable }));
-        const contest = `${clients}${isDurable ? '' : ' not durable'}`;
-        return { id, factors: place(choice.name), baseline: etcd, isBaseline: false, contest, skip: choice.skip };
-      }),
-    ];
-  });
+  const cells = numbers('clients', options['clients'], effort.clients, mostClients).flatMap(
+    (clients): readonly CellPlan[] => {
+      const args = { ...effort, clients };
+      const etcd = `etcd x ${clients}`;
+      beds.set(etcd, async () => new EtcdBed(args));
+      const place = (name: string) => ({ store: name, clients: String(clients) });
+      return [
+        { id: etcd, factors: place('etcd'), isBaseline: true, skip: etcdProblem() },
+        ...chosen.map((choice): CellPlan => {
+          const id = `${choice.name} x ${clients}`;
+          const isDurable = choice.capabilities.includes('durable');
+          beds.set(id, async () => new StoreBed(source, { ...args, choice: plain(choice), isDurable }));
+          const contest = `${clients}${isDurable ? '' : ' not durable'}`;
+          return { id, factors: place(choice.name), baseline: etcd, isBaseline: false, contest, skip: choice.skip };
+        }),
+      ];
+    },
+  );
   return {
     ...{ name: 'store', title: 'Stores', metrics: metricsOf(effort), cells, options: { ...options }, versions: {} },
     summary:

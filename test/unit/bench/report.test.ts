@@ -90,6 +90,41 @@ test('a figure against a number is drawn as lines, others as rows', (t) => {
   );
 });
 
+test('more lines than there are colours are several charts, one a setting', (t) => {
+  const names = ['base', 'a', 'b', 'c', 'd'];
+  const cells = names.flatMap((proxy) =>
+    ['', 'ipv6'].flatMap((family) =>
+      (proxy === 'base' ? [''] : ['1', '30000']).map((services) => ({ proxy, services, family })),
+    ),
+  );
+  const suite = suiteOf(Object.fromEntries(cells.map((factors) => [Object.values(factors).join(' '), a])));
+  for (const [index, cell] of suite.cells.entries())
+    Object.assign(cell, { factors: cells[index], isBaseline: cells[index]?.proxy === 'base' });
+  const charts = chartsOf(suite).filter(({ title }) => title.startsWith('speed'));
+  t.deepEqual(
+    charts.map(({ title, series }) => [title, series]),
+    [
+      ['speed, against the number of services', names],
+      ['speed: ipv6, against the number of services', names],
+    ],
+  );
+  t.is(new Set(charts.map(({ id }) => id)).size, 2);
+  t.true(charts.every(({ points }) => points.length === 10));
+});
+
+test('cells without figures are named under the answer', (t) => {
+  const suite = suiteOf({ routed, a });
+  Object.assign(suite.cells[1]!, { state: 'broken', reason: 'too many listeners', samples: {} });
+  t.regex(htmlOf(resultOf(suite)), /No figures, for reasons given under Behaviour: a\./);
+});
+
+test('what was cut short in one cell stands in both reports', (t) => {
+  const suite = suiteOf({ routed, a });
+  Object.assign(suite.cells[1]!, { facts: { 'roll-out steps': '37 of 100' } });
+  t.true(markdownOf(resultOf(suite)).includes('| a | 37 of 100 |'));
+  t.true(htmlOf(resultOf(suite)).includes('<tr><th>a</th><td>37 of 100</td></tr>'));
+});
+
 test('what is nought everywhere is told, not drawn', (t) => {
   const none = { loss: [0, 0, 0, 0, 0] };
   const suite = suiteOf({ routed: none, a: none });
