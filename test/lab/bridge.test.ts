@@ -188,7 +188,7 @@ test('what somebody deletes is put back: bridge, masquerade table, a pod interfa
   const works = async (): Promise<boolean> =>
     (await a.tcp('10.244.1.3', 8080, { timeoutMs: 300 })).answer === 'b 10.244.1.2 0' &&
     (await a.tcp(underlayAddress, 7070, { timeoutMs: 300 })).answer === 'outside 192.168.99.1 0';
-  t.true(await works());
+  await until('the pods reach what they should', works);
   for (const [command, ...args] of [
     ['ip', 'link', 'del', 'cni0'],
     ['nft', 'flush', 'ruleset'],

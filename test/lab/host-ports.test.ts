@@ -7,6 +7,7 @@ import {
   createTopology,
   nodeAddress,
   nodeAddress6,
+  patience,
   podCidr,
   quiet,
   underlayAddress,
@@ -65,7 +66,7 @@ for (const kind of attachmentNames) {
     ] as const)
       await place.ask({ verb: 'listenUdp', port: 80, name });
     const ask = async (): Promise<string | undefined> =>
-      (await underlay.udp(nodeAddress(0), 18_080, { localPort: 5_555, timeoutMs: 500 })).answer;
+      (await underlay.udp(nodeAddress(0), 18_080, { localPort: 5_555, timeoutMs: patience(500) })).answer;
     await attachment.add(request('a', a, udp));
     t.is(await ask(), `a ${underlayAddress}`);
     await attachment.remove({ sandboxId: 'a' });
@@ -91,7 +92,7 @@ for (const kind of attachmentNames) {
     };
     allowForgery();
     const forge = async (): Promise<string | undefined> =>
-      (await b.tcp('127.0.0.1', 9_090, { timeoutMs: 500, localAddress: addressOfB })).answer;
+      (await b.tcp('127.0.0.1', 9_090, { timeoutMs: patience(500), localAddress: addressOfB })).answer;
     const dropGuard = (): string => node.run('nft', 'delete', 'chain', 'ip', `pintle-${kind}-ports`, 'guard');
     t.is(opened(), '1');
     t.regex((await node.tcp('127.0.0.1', 18_080)).answer ?? '', /^a /);

@@ -7,14 +7,14 @@ import { createCluster, type Member } from './support/cluster.ts';
 import { iptablesTraces, lockFile, openIptablesProxy, runIptables } from './support/iptables-place.ts';
 import { endpoints, port, proxyState, vip } from './support/service-ports.ts';
 import { checkServiceRange } from './support/service-range.ts';
-import { nodeAddress, nodeAddress6, until, type Place } from './support/topology.ts';
+import { nodeAddress, nodeAddress6, patience, until, type Place } from './support/topology.ts';
 
 const state = (...ports: readonly ProxyPort[]): ProxyState => proxyState([nodeAddress(0), nodeAddress6(0)], ports);
 
 async function answers(from: Place, host: string, to: number, count = 20): Promise<string> {
   const all = new Set<string>();
   for (let index = 0; index < count; index += 1) {
-    const { answer, error } = await from.tcp(host, to, { timeoutMs: 1_000 });
+    const { answer, error } = await from.tcp(host, to, { timeoutMs: patience(1_000) });
     all.add(error ?? answer?.split(' ')[0] ?? '');
   }
   return [...all].sort().join(' ');
@@ -143,7 +143,7 @@ for (const backend of ['nft', 'legacy'] as const) {
     const proxy = openIptablesProxy(one.node, backend);
     await proxy.sync(state(port({ endpoints: endpoints(one, two) })));
     await one.pod.ask({ verb: 'openTcp', id: 'long', host: vip, port: 8000 });
-    const exchange = () => one.pod.ask({ verb: 'exchange', id: 'long', text: 'hello', timeoutMs: 700 });
+    const exchange = () => one.pod.ask({ verb: 'exchange', id: 'long', text: 'hello', timeoutMs: patience(700) });
     t.deepEqual(await exchange(), { answer: `node-1 ${one.ip}` });
     const counter = `add table ip seen; add chain ip seen in { type filter hook prerouting priority -300; };
       add rule ip seen in ip saddr ${two.ip} counter`;

@@ -7,7 +7,7 @@ import { createCluster, type Member } from './support/cluster.ts';
 import { openNftablesProxy } from './support/nftables-place.ts';
 import { endpoints, port, proxyState, vip } from './support/service-ports.ts';
 import { checkServiceRange } from './support/service-range.ts';
-import { nodeAddress, snapshot, underlayAddress, until, type Place } from './support/topology.ts';
+import { nodeAddress, patience, snapshot, underlayAddress, until, type Place } from './support/topology.ts';
 
 interface Scope {
   teardown(undo: () => unknown): void;
@@ -29,7 +29,7 @@ async function setUp(
 async function answers(from: Place, host: string, to: number, count = 24): Promise<string[]> {
   const all: string[] = [];
   for (let index = 0; index < count; index += 1) {
-    const { answer, error } = await from.tcp(host, to, { timeoutMs: 1_000 });
+    const { answer, error } = await from.tcp(host, to, { timeoutMs: patience(1_000) });
     all.push(error ?? answer?.split(' ')[0] ?? '');
   }
   return [...new Set(all)].sort();
@@ -279,7 +279,7 @@ test('a packet of an endpoint that is out of its connection is dropped, not pass
   const [one, two] = members as [Member, Member];
   await proxy.sync(state(0, port({ endpoints: endpoints(one, two) })));
   await one.pod.ask({ verb: 'openTcp', id: 'long', host: vip, port: 8000 });
-  const exchange = () => one.pod.ask({ verb: 'exchange', id: 'long', text: 'hello', timeoutMs: 700 });
+  const exchange = () => one.pod.ask({ verb: 'exchange', id: 'long', text: 'hello', timeoutMs: patience(700) });
   t.deepEqual(await exchange(), { answer: `node-1 ${one.ip}` });
   const counter = `add table ip seen; add chain ip seen in { type filter hook prerouting priority -300; };
     add rule ip seen in ip saddr ${two.ip} counter`;

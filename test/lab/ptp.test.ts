@@ -94,7 +94,7 @@ test('what somebody deletes is put back: routes, addresses, an interface, tables
     (await node.tcp('127.0.0.1', 18080, { timeoutMs: 300 })).answer?.startsWith('b ') === true &&
     (await a.tcp(underlayAddress, 7070, { timeoutMs: 300 })).answer === 'outside 192.168.99.1 0' &&
     node.run('ip', 'route', 'show', 'type', 'unreachable').includes('10.244.1.0/24');
-  t.true(await works());
+  await until('the pods reach what they should', works);
   for (const [command, ...args] of [
     ['nft', 'flush', 'ruleset'],
     ['nft', 'delete', 'table', 'ip', 'pintle-ptp-ports'],

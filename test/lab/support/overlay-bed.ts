@@ -3,7 +3,7 @@ import { availableParallelism, loadavg } from 'node:os';
 import type { Damage, OverlayBed, OwnedObject } from '../../../kernel/conformance/overlay.ts';
 import type { Overlay } from '../../../kernel/contract/index.ts';
 import { clusterCidrs, createPods, type ClusterShape } from './cluster.ts';
-import { createTopology, nodeAddress, podCidr, snapshot, underlayAddress, type Place } from './topology.ts';
+import { createTopology, nodeAddress, patience, podCidr, snapshot, underlayAddress, type Place } from './topology.ts';
 
 export type CommandDamage = readonly [OwnedObject, Damage['how'], what: string, ...argv: string[]];
 
@@ -68,7 +68,7 @@ export async function overlayBed(
     repairMs: 2_000 * Math.max(1, loadavg()[0]! / availableParallelism()),
     podAddress: (node) => pods[node]?.ip ?? '',
     connect: async (from, to, bytes) => {
-      const limits = { timeoutMs: 1_000, ...(bytes === undefined ? {} : { bytes }) };
+      const limits = { timeoutMs: patience(1_000), ...(bytes === undefined ? {} : { bytes }) };
       const { answer } = (await pods[from]?.pod.tcp(pods[to]?.ip ?? '', 80, limits)) ?? {};
       const [, client, received] = answer?.split(' ') ?? [];
       return bytes === undefined || received === String(bytes) ? client : undefined;

@@ -41,6 +41,9 @@ export interface Answer {
 /** Few are asked for it, and its library is a quarter of what a prober's start takes. */
 const sctp = () => import('./sctp.ts');
 
+/** After so long without an answer a question over UDP is asked once more. */
+const udpAgainMs = 3_000;
+
 const servers = new Map<number, { close(): unknown }>();
 const open = new Map<string, Socket>();
 
@@ -102,15 +105,25 @@ function udp(command: Extract<Command, { verb: 'tcp' | 'udp' }>): Promise<Answer
     const socket = dgram.createSocket(command.host.includes(':') ? 'udp6' : 'udp4');
     const done = (answer: Answer): void => {
       clearTimeout(timer);
+      clearInterval(again);
       socket.close();
       resolve(answer);
     };
     const timer = setTimeout(() => done({ error: 'TIMEOUT' }), command.timeoutMs ?? 10_000);
+    // A datagram may be lost. Who names his port counts them, or their flow.
+    const again = command.localPort === undefined ? setInterval(() => send(), udpAgainMs) : undefined;
+    const send = (): void => {
+      if (isConnected) socket.send(Buffer.alloc(command.bytes ?? 1, '?'));
+    };
+    let isConnected = false;
     socket.on('error', (error: NodeJS.ErrnoException) => done({ error: error.code ?? 'UNKNOWN' }));
     socket.on('message', (message) => done({ answer: message.toString() }));
     // Connected, so that an ICMP error comes back as ECONNREFUSED.
     socket.bind({ port: command.localPort ?? 0 }, () => {
-      socket.connect(command.port, command.host, () => socket.send(Buffer.alloc(command.bytes ?? 1, '?')));
+      socket.connect(command.port, command.host, () => {
+        isConnected = true;
+        send();
+      });
     });
   });
 }

@@ -4,7 +4,7 @@ import type { ProxyAnswer, ProxyBed } from '../../../kernel/conformance/proxy.ts
 import type { Proxy, ProxyCapability } from '../../../kernel/contract/index.ts';
 import type { IpFamily } from '../../../netplugins/linux/service-addresses.ts';
 import { clusterCidrs, createCluster, serviceCidrs, type Member } from './cluster.ts';
-import { nodeAddress, nodeAddress6, underlayAddress, type Place } from './topology.ts';
+import { nodeAddress, nodeAddress6, patience, underlayAddress, type Place } from './topology.ts';
 
 interface Scope {
   teardown(undo: () => unknown): void;
@@ -96,7 +96,7 @@ export async function openProxyBed(t: Scope, options: ProxyBedOptions, shared?: 
     await running[Symbol.asyncDispose]();
   });
   // On slow processors an answer may take seconds; each packet that is dropped on purpose costs as much.
-  const timeoutMs = 1_000 * Math.min(4, options.slowdown ?? 1);
+  const timeoutMs = options.slowdown === undefined ? patience(1_000) : 1_000 * Math.min(4, options.slowdown);
   const clients = { local: one.pod, node: one.node, outside: underlay };
   return {
     proxy: () => running,

@@ -5,7 +5,7 @@
  */
 import type { ExecutionContext } from 'ava';
 import type { Member } from './cluster.ts';
-import type { Place } from './topology.ts';
+import { patience, type Place } from './topology.ts';
 
 interface Network {
   readonly one: Member;
@@ -25,7 +25,7 @@ const foreign = '10.96.8.8';
 const [port, ownPort, timeoutDefaultMs] = [9300, 9301, 1_000];
 
 export async function checkServiceRange(t: ExecutionContext, network: Network): Promise<void> {
-  const { one, two, underlay, isDual, timeoutMs = timeoutDefaultMs } = network;
+  const { one, two, underlay, isDual, timeoutMs = patience(timeoutDefaultMs) } = network;
   const change = (place: Place, undo: readonly string[], ...argv: readonly string[]): void => {
     const [command = '', ...args] = argv;
     place.run(command, ...args);

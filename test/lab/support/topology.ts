@@ -4,7 +4,7 @@
  */
 import { fork, spawnSync, type ChildProcess } from 'node:child_process';
 import { mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { availableParallelism, loadavg, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import type { Logger } from '../../../kernel/contract/index.ts';
@@ -211,6 +211,9 @@ export function createTopology(t: Teardown, count: number): Topology {
   wire.close();
   return { folder, nodes, underlay, pod: place };
 }
+
+/** A limit for what should come at once, stretched when the machine is busy with other work. */
+export const patience = (ms: number): number => ms * Math.min(8, Math.max(1, loadavg()[0]! / availableParallelism()));
 
 /** Waits until `condition` holds; fails with `what` after `timeoutMs`. */
 export async function until(
