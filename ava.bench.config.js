@@ -1,5 +1,8 @@
 // `pintle bench` itself. One file at a time: they measure.
+import { nodeArguments } from './ava.node-arguments.js';
+
 export default {
+  nodeArguments,
   files: ['out/test/bench/**/*.test.js'],
   require: ['./out/test/overdue-end.js'],
   workerThreads: false,

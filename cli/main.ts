@@ -11,6 +11,7 @@ if (major < 20 || (major === 20 && minor < 19)) {
 process.stdout.on('error', (error: NodeJS.ErrnoException) => {
   if (error.code !== 'EPIPE') throw error;
 });
+(await import('./optimization.ts')).optimizeLate();
 const { runCli } = await import('./program.ts');
 process.exitCode = await runCli(process.argv.slice(2));
 

@@ -7,6 +7,7 @@ import type { Role } from '../kernel/contract/index.ts';
 import type { Settings } from '../kernel/registry/configure.ts';
 import { builtIns } from './built-ins.ts';
 import { type ExitCode, exitCodes } from './exit-codes.ts';
+import { optimizeAsUsual } from './optimization.ts';
 import type { LogFlags } from './options.ts';
 import { saveReport } from './process-report.ts';
 import { makeStateDir } from './state-dir.ts';
@@ -53,6 +54,7 @@ export async function runKernel(cli: Cli, options: RunOptions): Promise<ExitCode
       }
     };
     writeReport();
+    optimizeAsUsual();
     cli.terminal.line(`${options.ready} (${Math.round(performance.now() - began)} ms)`);
     const cause = await signals.stop;
     log.of('kernel').info(`stopping: ${cause}`);

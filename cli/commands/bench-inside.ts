@@ -1,10 +1,12 @@
 import { Command } from 'commander';
+import { optimizeAsUsual } from '../optimization.ts';
 import type { Cli } from '../terminal.ts';
 
 /** Part of `bench`, not for people: carries a plan out inside a laboratory's namespaces, until standard input closes. */
 export function benchRunCommand(cli: Cli): Command {
   return new Command('bench-run').argument('<plan>').action(
     cli.action(async (text: string) => {
+      optimizeAsUsual();
       const [{ runPlan }, { Catalogue }, { builtIns }] = await Promise.all([
         import('../../bench/index.ts'),
         import('../../kernel/registry/catalogue.ts'),
@@ -27,6 +29,7 @@ export function benchRunCommand(cli: Cli): Command {
 export function benchPluginsCommand(cli: Cli): Command {
   return new Command('bench-plugins').argument('<source>').action(
     cli.action(async (text: string) => {
+      optimizeAsUsual();
       const [{ servePlugins }, { jobs }, { Catalogue }, { builtIns }] = await Promise.all([
         import('../../bench/bed/plugin-process.ts'),
         import('../../bench/suites/jobs.ts'),
