@@ -34,8 +34,8 @@ interface Lane {
 }
 
 const laneDeadlineMs = 20 * 60_000;
-/** A lane that says nothing for so long hangs: AVA itself ends files that do nothing after 6 minutes at most. */
-const laneSilenceMs = 8 * 60_000;
+/** A lane that says nothing for so long hangs: AVA itself ends a test that has done nothing for 10 minutes at most. */
+const laneSilenceMs = 11 * 60_000;
 /** What a lane leaves behind may hold its pipes open; nobody waits for that. */
 const pipeGraceMs = 10_000;
 const ava = (config: string, node = process.execPath, ...files: readonly string[]): readonly string[] => [

@@ -76,12 +76,12 @@ test('a file that is named once is not named again', (t) => {
 });
 
 test('a lane that is cut says where it was and what it has not come to', (t) => {
-  const ran = run(1, 'ok 1 - a › x\nok 2 - b › y\n', 'ended after 8 minutes without a word\n');
+  const ran = run(1, 'ok 1 - a › x\nok 2 - b › y\n', 'ended after 11 minutes without a word\n');
   const { failures } = judgeLane('lab', false, ran, files);
   t.is(failures.length, 1);
   t.regex(failures[0]!, /^not ok - lab: ended before its last test \(exit code 1\)\n/);
   t.regex(failures[0]!, /the last result was of out\/test\/lab\/b\.test\.js\n/);
-  t.regex(failures[0]!, /nothing was heard of out\/test\/lab\/c\.test\.js\nended after 8 minutes without a word$/);
+  t.regex(failures[0]!, /nothing was heard of out\/test\/lab\/c\.test\.js\nended after 11 minutes without a word$/);
 });
 
 test('of a file that died its last words are told', (t) => {
