@@ -38,7 +38,8 @@ function wholeFile(title: string, files: readonly string[]): string | undefined 
   return name === undefined ? undefined : files.find((file) => file === name);
 }
 
-function fileOf(title: string, files: readonly string[]): string | undefined {
+/** The file whose test a title is of. */
+export function fileOf(title: string, files: readonly string[]): string | undefined {
   if (files.length === 1) return files[0];
   const words = title.split(' › ');
   const byTitle = titlesOf(files);

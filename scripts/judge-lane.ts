@@ -20,7 +20,7 @@ export function judgeLane(
   const failure = (what: string, said: string): string => `not ok - ${name}: ${what}\n${said}`.trimEnd();
   if (isTool) {
     const failures = exitCode === 0 ? [] : [failure(`exit code ${exitCode}`, output + errorOutput)];
-    return { passed: 1 - failures.length, failures, skips: [] };
+    return { passed: 1 - failures.length, passes: [], failures, skips: [] };
   }
   const lastWords = errorOutput.slice(-2000);
   const counted = countTap(output);

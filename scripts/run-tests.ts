@@ -10,7 +10,7 @@ import { spawn } from 'node:child_process';
 import { existsSync, readdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { kernelProblem } from '../lab/kernels/run-on.ts';
-import { failedFiles } from './failed-files.ts';
+import { failedFiles, fileOf } from './failed-files.ts';
 import { judgeLane, type LaneRun, summary } from './judge-lane.ts';
 import type { TapResult } from './tap.ts';
 
@@ -220,20 +220,25 @@ async function hearAgain(heard: readonly (readonly [Lane, TapResult])[]): Promis
   const results: TapResult[] = [];
   for (const [index, [lane, result]] of heard.entries()) {
     const failures: string[] = [];
+    const heardAlone: TapResult[] = [];
     for (const file of again[index] ?? []) {
       console.log(`${lane.name}: once more, alone: ${file}`);
       const alone = { ...lane.again!, files: () => [file] };
       const name = `${lane.name}, second hearing`;
       const second = await runLane({ ...lane, name, argv: alone.argv(file), again: alone });
       failures.push(...second.failures);
+      heardAlone.push(second);
     }
     const isCleared = (again[index]?.length ?? 0) > 0 && failures.length === 0 && !isInterrupted;
     if (isCleared) {
-      const passed = result.passed + result.failures.length;
+      // What the first hearing says of these files is not counted beside the second.
+      const isOfOthers = (title: string): boolean => !again[index]!.includes(fileOf(title, lane.again!.files()) ?? '');
+      const passes = [...result.passes.filter(isOfOthers), ...heardAlone.flatMap((one) => one.passes)];
+      const skips = [...result.skips.filter(isOfOthers), ...heardAlone.flatMap((one) => one.skips)];
       console.log(
         `${lane.name}: failed beside the other lanes and passed alone: ${result.failures.length}, read above`,
       );
-      results.push({ ...result, passed, failures: [] });
+      results.push({ passed: passes.length, passes, failures: [], skips });
     } else results.push(result);
   }
   return results;
@@ -243,7 +248,7 @@ async function runLane({ name, argv, isTool, isByName, problem, again }: Lane): 
   const reason = problem?.();
   if (reason !== undefined) {
     console.log(`skipped: lane ${name}: ${reason}`);
-    return { passed: 0, failures: [], skips: [`lane ${name}: ${reason}`] };
+    return { passed: 0, passes: [], failures: [], skips: [`lane ${name}: ${reason}`] };
   }
   const began = performance.now();
   const ran = await run(argv, isByName === true ? laneDeadlineMs : laneSilenceMs);
@@ -275,6 +280,7 @@ if (unknown.length > 0) {
   const results = isInterrupted ? heard.map(([, result]) => result) : await hearAgain(heard);
   const total: TapResult = {
     passed: results.reduce((sum, { passed }) => sum + passed, 0),
+    passes: results.flatMap(({ passes }) => passes),
     failures: results.flatMap(({ failures }) => failures),
     skips: results.flatMap(({ skips }) => skips),
   };

@@ -1,5 +1,7 @@
 export interface TapResult {
   readonly passed: number;
+  /** Titles of what passed. */
+  readonly passes: readonly string[];
   /** Each failed test's line with the block that explains it. */
   readonly failures: readonly string[];
   /** Titles, with the reason where there is one. */
@@ -36,6 +38,7 @@ export function countTap(tap: string): TapResult {
   const of = (kind: Kind): readonly Result[] => results.filter((result) => result.kind === kind);
   return {
     passed: of('passed').length,
+    passes: of('passed').map(({ title }) => title),
     failures: of('failed').map(({ lines }) => lines.join('\n').trimEnd()),
     skips: of('skipped').map(({ title, lines }) => [title, ...lines.slice(1)].join('\n').trimEnd()),
   };

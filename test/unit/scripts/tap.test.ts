@@ -30,8 +30,9 @@ not ok 8 - says skipped but fails
 `;
 
 test('passes, failures with their explanation, and skips are counted from the results alone', (t) => {
-  const { passed, failures, skips } = countTap(stream);
+  const { passed, passes, failures, skips } = countTap(stream);
   t.is(passed, 2);
+  t.deepEqual(passes, ['quantity › 1Ki is 1024', 'a title with # in it']);
   t.is(failures.length, 3);
   t.regex(failures[0]!, /^not ok 2 - watch › a gap\n# {3}seed 42\n {2}---\n[\s\S]*\+ 2\n {2}\.\.\.$/);
   t.is(failures[1], 'not ok 5 - broken.test.js exited with a non-zero exit code: 1');
@@ -44,8 +45,8 @@ test('passes, failures with their explanation, and skips are counted from the re
 });
 
 test('a stream without results counts nothing, whatever its plan says', (t) => {
-  t.deepEqual(countTap('TAP version 13\n1..40\n# pass 40\n'), { passed: 0, failures: [], skips: [] });
-  t.deepEqual(countTap(''), { passed: 0, failures: [], skips: [] });
+  t.deepEqual(countTap('TAP version 13\n1..40\n# pass 40\n'), { passed: 0, passes: [], failures: [], skips: [] });
+  t.deepEqual(countTap(''), { passed: 0, passes: [], failures: [], skips: [] });
 });
 
 test('words that begin with ok are no results', (t) => {
