@@ -1,15 +1,15 @@
 /**
- * A whole node agent in a cluster of many Services, by proxy `ipvs`: how long from the start of its process until the
- * kernel has all of them, what it needs for that, and how long one Service more takes from its POST.
+ * A whole node agent in a cluster of many Services: how long from the start of its process until the kernel has all of
+ * them, what it needs for that, and how long one Service more takes from its POST.
  *
- *     node out/bench/programs/agent-services.js [--services 10000] [--target vm] [--more 20]
+ *     node out/bench/programs/agent-services.js [--services 10000] [--proxy nftables] [--target host] [--more 20]
  *
- * The Services, two endpoints each, are POSTed to a real `pintle server` on this machine. Then the target (lab/kernels), a
- * kernel that has IPVS, starts that server again on a copy of its store, and a real `pintle agent` beside it: node agent and
- * service proxy, attachment bridge, overlay host-gw, no pods.
+ * The Services, two endpoints each, are POSTed to a real `pintle server` on this machine. Then the target (lab/kernels; `vm`
+ * for proxy `ipvs`) starts that server again on a copy of its store, and once it is at rest a real `pintle agent` beside it:
+ * node agent and service proxy, attachment bridge, overlay host-gw, no pods.
  */
 import { spawn, type ChildProcess } from 'node:child_process';
-import { cpSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { cpSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { availableParallelism, loadavg, release, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -17,23 +17,32 @@ import { parseArgs } from 'node:util';
 import { ApiClient } from '../../cli/up/api-client.ts';
 import { kernelProblem, openKernel } from '../../lab/kernels/run-on.ts';
 import { kernelTargets } from '../../lab/kernels/target.ts';
-import { openIpvs } from '../../netplugins/linux/ipvs.ts';
 import { cpuSecondsOf, residentBytesOf } from '../bed/processes.ts';
 import { ascending, quantile } from '../method/statistics.ts';
+import { kernelViews } from './kernel-views.ts';
 
 const { values } = parseArgs({
   options: {
     services: { type: 'string', default: '10000' },
-    target: { type: 'string', default: 'vm' },
+    proxy: { type: 'string', default: 'nftables' },
+    target: { type: 'string', default: 'host' },
     more: { type: 'string', default: '20' },
+    /** Of node, for the agent: `--cpu-prof --cpu-prof-dir=FOLDER`. */
+    node: { type: 'string', default: '' },
+    /** A folder for the filled store, which is kept and used again: filling takes longer than measuring. */
+    store: { type: 'string' },
     /** The folder that holds the filled store: this process runs in the target. */
     inside: { type: 'string' },
   },
 });
 const [services, more] = [values.services, values.more].map(Number) as [number, number];
 const target = kernelTargets.find((each) => each === values.target);
-if (!Number.isSafeInteger(services) || !Number.isSafeInteger(more) || target === undefined)
-  throw new TypeError(`--services and --more take whole numbers, --target one of ${kernelTargets.join(', ')}`);
+const kernelView = kernelViews[values.proxy];
+if (!Number.isSafeInteger(services) || !Number.isSafeInteger(more) || target === undefined || kernelView === undefined)
+  throw new TypeError(
+    `--services and --more take whole numbers, --target one of ${kernelTargets.join(', ')}, ` +
+      `--proxy one of ${Object.keys(kernelViews).join(', ')}`,
+  );
 
 const program = fileURLToPath(new URL('../../cli/main.js', import.meta.url));
 const config = `apiVersion: pintle.dev/v1
@@ -42,19 +51,19 @@ plugins:
   use:
     runtime: hollow
     overlay: host-gw
-    proxy: ipvs
+    proxy: ${values.proxy}
     controller: [node-ipam]
     component: [api-server, controller-manager, node-agent, service-proxy]
 `;
-const restSeconds = 15;
+const restSeconds = 10;
 const nodeAddress = '192.0.2.2';
 const sleep = (ms: number) => new Promise<void>((resolve) => setTimeout(resolve, ms));
 const byte = (index: number): string => `${(index >> 8) & 255}.${index & 255}`;
 const addressOf = (index: number): string => `10.${100 + (index >> 16)}.${byte(index)}`;
 
 /** Ends with this process, however that ends. */
-const start = (...argv: readonly string[]): ChildProcess =>
-  spawn('setpriv', ['--pdeathsig', 'TERM', '--', process.execPath, program, ...argv], {
+const start = (argv: readonly string[], ofNode: readonly string[] = []): ChildProcess =>
+  spawn('setpriv', ['--pdeathsig', 'TERM', '--', process.execPath, ...ofNode, program, ...argv], {
     stdio: ['ignore', 'ignore', 'inherit'],
   });
 
@@ -62,8 +71,9 @@ async function end(child: ChildProcess): Promise<void> {
   const ended = new Promise<void>((resolve) => child.once('exit', () => resolve()));
   if (child.exitCode !== null || child.signalCode !== null) return;
   child.kill('SIGTERM');
-  await Promise.race([ended, sleep(60_000)]);
-  child.kill('SIGKILL');
+  const late = setTimeout(() => child.kill('SIGKILL'), 60_000);
+  await ended;
+  clearTimeout(late);
 }
 
 async function until(what: string, isTrue: () => Promise<boolean> | boolean, child: ChildProcess): Promise<void> {
@@ -77,7 +87,7 @@ async function until(what: string, isTrue: () => Promise<boolean> | boolean, chi
 
 async function startServer(folder: string): Promise<{ readonly child: ChildProcess; readonly api: ApiClient }> {
   const files = ['--config', join(folder, 'cluster.yaml'), '--state-dir', join(folder, 'server')];
-  const child = start('server', ...files, '--listen', '127.0.0.1:0');
+  const child = start(['server', ...files, '--listen', '127.0.0.1:0']);
   const api = new ApiClient(join(folder, 'server/api.sock'));
   const isReady = () =>
     api.raw('GET', '/readyz').then(
@@ -86,6 +96,15 @@ async function startServer(folder: string): Promise<{ readonly child: ChildProce
     );
   await until('the server is ready', isReady, child);
   return { child, api };
+}
+
+/** Until it has used little of a processor for a second. */
+async function rest({ pid = 0 }: ChildProcess): Promise<void> {
+  for (let used = 1; used > 0.05;) {
+    const before = cpuSecondsOf(pid);
+    await sleep(1_000);
+    used = cpuSecondsOf(pid) - before;
+  }
 }
 
 async function create(api: ApiClient, index: number): Promise<void> {
@@ -139,26 +158,28 @@ async function measure(filled: string): Promise<void> {
     const { child: server, api } = await startServer(folder);
     children.push(server);
     tell('server: start to ready, with the store of all Services', seconds(began));
+    // What it does in the first seconds of its own is not the agent's.
+    await rest(server);
     began = performance.now();
     const where = ['--config', join(folder, 'cluster.yaml'), '--state-dir', join(folder, 'agent')];
     const who = ['--node-name', 'node-1', '--node-ip', nodeAddress];
-    const agent = start('agent', ...where, ...who, '--server', `unix:${join(folder, 'server/api.sock')}`);
+    const to = ['--server', `unix:${join(folder, 'server/api.sock')}`];
+    const serverCpu = cpuSecondsOf(server.pid ?? 0);
+    const agent = start(['agent', ...where, ...who, ...to], values.node.split(' ').filter(Boolean));
     children.push(agent);
-    const lines = (): number => (readFileSync('/proc/net/ip_vs', 'latin1').match(/^TCP /gm) ?? []).length;
-    await until('the agent has begun', () => /^ip_vs /m.test(readFileSync('/proc/modules', 'latin1')), agent);
-    await until('the kernel has the first Service', () => lines() > 0, agent);
-    tell('agent: start of its process to the first virtual service', seconds(began));
-    await until('the kernel has all Services', () => lines() >= services, agent);
-    tell(
-      `  ... to all ${lines()} virtual services`,
-      `${seconds(began)}, CPU ${cpuSecondsOf(agent.pid ?? 0).toFixed(1)} s`,
-    );
     const metrics = async (): Promise<string> => (await api.raw('GET', '/api/v1/nodes/node-1/proxy/metrics')).body;
     const syncSeconds = /^kubeproxy_sync_proxy_rules_duration_seconds_sum (\S+)/m;
     const isDone = async (): Promise<boolean> =>
       /^kubeproxy_sync_proxy_rules_duration_seconds_count [1-9]/m.test(await metrics().catch(() => ''));
     await until('the first sync is over', isDone, agent);
-    tell('  ... to the end of its first sync', seconds(began));
+    const cpuThen = cpuSecondsOf(agent.pid ?? 0);
+    tell('agent: start of its process to the end of its first sync', seconds(began));
+    tell(
+      '  CPU until then: agent, server',
+      `${[cpuThen, cpuSecondsOf(server.pid ?? 0) - serverCpu].map((each) => `${each.toFixed(1)} s`).join(', ')}`,
+    );
+    const found = kernelView!.services();
+    if (found !== services) throw new Error(`the kernel has ${found} Services: expected ${services}`);
     tell('  its syncs until then', `${Number(syncSeconds.exec(await metrics())?.[1]).toFixed(1)} s`);
     tell('agent: resident memory then, at most until then', `${megabytes(agent)} MB, ${peakMb(agent)} MB`);
     await sleep(restSeconds * 1_000);
@@ -166,17 +187,14 @@ async function measure(filled: string): Promise<void> {
     await sleep(restSeconds * 1_000);
     const share = ((cpuSecondsOf(agent.pid ?? 0) - cpu) / restSeconds) * 100;
     tell(`  ... ${2 * restSeconds} s later; CPU at rest`, `${megabytes(agent)} MB, ${share.toFixed(1)} % of a CPU`);
-    const ipvs = openIpvs();
     const took: number[] = [];
     for (let index = services; index < services + more; index += 1) {
       began = performance.now();
       await create(api, index);
-      const key = { protocol: 'tcp', address: addressOf(index), port: 80 } as const;
-      while (ipvs.listDestinations(key).length < 2) await sleep(2);
+      while (kernelView!.endpoints(addressOf(index)) < 2) await sleep(2);
       took.push(performance.now() - began);
       await sleep(500);
     }
-    ipvs.close();
     const figures = [0, 0.5, 0.9].map((q) => `${quantile(ascending(took), q).toFixed(0)} ms`).join(', ');
     tell('one Service more: two POSTs to the kernel; least, p50, p90', figures);
     const sync = (await metrics()).match(/^kubeproxy_sync_proxy_rules_duration_seconds_bucket.*$/gm) ?? [];
@@ -198,17 +216,21 @@ async function main(): Promise<number> {
   }
   const problem = kernelProblem(target!);
   if (problem !== undefined) throw new Error(`target ${target}: ${problem.reason}; ${problem.fix}`);
-  const folder = mkdtempSync(join(tmpdir(), 'pintle-agent-services-'));
+  const folder = values.store ?? mkdtempSync(join(tmpdir(), 'pintle-agent-services-'));
+  const isFilled = existsSync(join(folder, 'filled'));
   const stop = new AbortController();
   for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => stop.abort());
   try {
+    mkdirSync(folder, { recursive: true });
     writeFileSync(join(folder, 'cluster.yaml'), config);
-    await fill(folder);
+    if (!isFilled) await fill(folder);
+    writeFileSync(join(folder, 'filled'), '');
     // A network of its own, also where the target is this machine, with a link for an underlay.
-    const script = `ip link set lo up; ip link add eth0 type dummy; ip address add ${nodeAddress}/24 dev eth0; ip link set eth0 up
+    const script = `ip link set lo up; ip link add eth0 type veth peer name eth1; ip link set eth1 up; ip address add ${nodeAddress}/24 dev eth0; ip link set eth0 up
       ip route add default via 192.0.2.1; exec "$@"`;
     const own = fileURLToPath(import.meta.url);
-    const again = [process.execPath, own, '--services', String(services), '--more', String(more), '--inside', folder];
+    const figures = ['--services', String(services), '--more', String(more), '--proxy', values.proxy];
+    const again = [process.execPath, own, ...figures, `--node=${values.node}`, '--inside', folder];
     return await openKernel(target!).run({
       argv: ['unshare', '--net', '--mount', '--pid', '--fork', '--mount-proc', 'sh', '-ec', script, 'sh', ...again],
       cwd: process.cwd(),
@@ -217,7 +239,7 @@ async function main(): Promise<number> {
       onOutput: (stream, chunk) => void process[stream].write(chunk),
     });
   } finally {
-    rmSync(folder, { recursive: true, force: true });
+    if (values.store === undefined) rmSync(folder, { recursive: true, force: true });
   }
 }
 

@@ -20,8 +20,28 @@ export function familyOf(address: string): typeof AF_INET | typeof AF_INET6 {
   throw invalid(`"${address}" is no IP address`);
 }
 
+/** Writes an IPv4 address, known to be one, to `bytes` at `at`. */
+export function writeIpv4(address: string, bytes: Buffer, at: number): void {
+  let value = 0;
+  let place = at;
+  for (let index = 0; index < address.length; index += 1) {
+    const digit = address.charCodeAt(index) - 48;
+    if (digit >= 0) value = value * 10 + digit;
+    else {
+      bytes[place] = value;
+      place += 1;
+      value = 0;
+    }
+  }
+  bytes[place] = value;
+}
+
 export function parseIp(address: string): Buffer {
-  if (familyOf(address) === AF_INET) return Buffer.from(address.split('.').map(Number));
+  if (familyOf(address) === AF_INET) {
+    const v4 = Buffer.allocUnsafe(4);
+    writeIpv4(address, v4, 0);
+    return v4;
+  }
   const dotted = address.slice(address.lastIndexOf(':') + 1);
   let text = address;
   if (dotted.includes('.')) {
@@ -58,6 +78,8 @@ export function formatIp(bytes: Uint8Array): string {
 
 /** The one spelling of an address, for comparison. */
 export function canonicalIp(address: string): string {
+  // IPv4 has one spelling: what has leading zeros is no address.
+  if (isIPv4(address)) return address;
   return formatIp(parseIp(address));
 }
 

@@ -34,6 +34,8 @@ export interface Libc {
   ioctlNumber(fd: number, request: number, argument: number): number;
   /** SIOCETHTOOL with a struct ethtool_value; the value after the call, or undefined when refused. */
   ethtool(fd: number, device: string, command: number, value: number): number | undefined;
+  /** SO_ATTACH_FILTER with classic BPF: `program` is an array of struct sock_filter, 8 bytes each. */
+  attachFilter(fd: number, program: Buffer): number;
   errno(): number;
 }
 
@@ -59,6 +61,8 @@ const prototypes = {
 } as const;
 
 const SIOCETHTOOL = 0x8946;
+const SOL_SOCKET = 1;
+const SO_ATTACH_FILTER = 26;
 
 let loaded: Libc | undefined;
 
@@ -86,7 +90,20 @@ export function libc(): Libc {
     }
   };
   const ioctlNumber = library.func('int ioctl(int, unsigned long, unsigned long)') as unknown as Call;
-  loaded = { ...calls, ioctlNumber, ethtool, errno: () => koffi.errno() } as unknown as Libc;
+  const attachFilter = (fd: number, program: Buffer): number => {
+    const copy = koffi.alloc('uint8_t', program.length);
+    try {
+      koffi.encode(copy, 'uint8_t', [...program], program.length);
+      // struct sock_fprog: how many, then a pointer to them.
+      const filter = Buffer.alloc(16);
+      filter.writeUInt16LE(program.length / 8, 0);
+      filter.writeBigUInt64LE(koffi.address(copy), 8);
+      return calls['setsockopt']!(fd, SOL_SOCKET, SO_ATTACH_FILTER, filter, filter.length);
+    } finally {
+      koffi.free(copy);
+    }
+  };
+  loaded = { ...calls, ioctlNumber, ethtool, attachFilter, errno: () => koffi.errno() } as unknown as Libc;
   return loaded;
 }
 

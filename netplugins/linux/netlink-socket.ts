@@ -50,6 +50,11 @@ const EAGAIN = 11;
 const EINTR = 4;
 const ENOBUFS = 105;
 
+/** Classic BPF: BPF_LD|BPF_W|BPF_ABS, BPF_JMP|BPF_JEQ|BPF_K, BPF_RET|BPF_K. */
+const [BPF_LOAD_WORD, BPF_JUMP_EQUAL, BPF_RETURN] = [0x20, 0x15, 0x06];
+/** In struct nlmsghdr. */
+const portOffset = 12;
+
 const receiveBytes = 1 << 18;
 /** Requests sent in one datagram by `transact`: beyond 64 nothing is gained (measured). */
 const batchSize = 64;
@@ -236,6 +241,30 @@ export class NetlinkSocket {
   /** For batches: a datagram may be no longer than the socket's buffer. */
   growSendBuffer(): void {
     if (!this.#option(SOL_SOCKET, SO_SNDBUFFORCE, 8 << 20)) this.#option(SOL_SOCKET, SO_SNDBUF, 4 << 20);
+  }
+
+  /**
+   * Notifications that name one of these ports do not arrive any more; what one datagram holds is of one port. Replaces the
+   * ports of the last call.
+   */
+  ignorePorts(ports: readonly number[]): void {
+    const instruction = (code: number, whenTrue: number, value: number): Buffer => {
+      const bytes = Buffer.alloc(8);
+      bytes.writeUInt16LE(code, 0);
+      bytes.writeUInt8(whenTrue, 2);
+      bytes.writeUInt32LE(value >>> 0, 4);
+      return bytes;
+    };
+    // The word is loaded as if it were in network order, which the port in a netlink header is not.
+    const loaded = (port: number): number => Buffer.from(u32(port)).readUInt32BE();
+    const program = [
+      instruction(BPF_LOAD_WORD, 0, portOffset),
+      ...ports.map((port, index) => instruction(BPF_JUMP_EQUAL, ports.length - index, loaded(port))),
+      instruction(BPF_RETURN, 0, 0xffff_ffff),
+      instruction(BPF_RETURN, 0, 0),
+    ];
+    if (libc().attachFilter(this.fd, Buffer.concat(program)) !== 0)
+      throw kernelRefused('Filtering netlink notifications', libc().errno());
   }
 
   /** What is queued now, without waiting. */

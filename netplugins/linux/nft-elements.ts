@@ -2,12 +2,8 @@
  * Elements of nftables sets and maps, through nfnetlink: no command is started and no text is read, which is what makes a
  * change of one Service cheap. Owns one socket a handle. One call of `apply` is one kernel transaction.
  *
- *   message  nfgenmsg, TABLE 1, SET 2, ELEMENTS 3 { LIST_ELEM 1 { KEY 1 { VALUE 1 }, KEY_END 10 { VALUE 1 }, DATA 2 {...} } ... }
- *   key      its fields one after the other, each padded to four bytes ("10.96.0.1 . tcp . 80")
- *   number   a packet's priority is a field too ("a:2a30"), in the order of the host's bytes
- *   data     VALUE 1 (laid out as a key), or VERDICT 2 { CODE 1, CHAIN 2 }
+ *   message  nfgenmsg, TABLE 1, SET 2, ELEMENTS 3 { ... }: see nft-element-writer.ts
  */
-import { parseCidr, parseIp } from './ip-address.ts';
 import { isRefused } from './libc.ts';
 import {
   attribute,
@@ -18,10 +14,10 @@ import {
   NetlinkSocket,
   NLM_F_CREATE,
   NLM_F_DUMP,
-  u16be,
-  u32,
   type NetlinkRequest,
 } from './netlink-socket.ts';
+import { NftElementWriter, type NftElement } from './nft-element-writer.ts';
+import { ignoreNftChangesBy } from './nft-monitor.ts';
 import type { IpFamily } from './service-addresses.ts';
 
 const subsystem = 10 << 8;
@@ -29,21 +25,11 @@ const NEWSETELEM = subsystem | 12;
 const GETSETELEM = subsystem | 13;
 const DELSETELEM = subsystem | 14;
 const NFPROTO = { ip: 2, ip6: 10 } as const;
-const NFT_GOTO = 0xffff_fffc;
-const NF_DROP = 0;
 /** An attribute holds 64 KiB. */
 const elementsBytes = 60_000;
 /** An element that is about to expire may be gone when it is to be deleted. */
 const expiringMs = 10_000n;
 const pruneElements = 1_000;
-const protocolNumbers: Readonly<Record<string, number>> = { tcp: 6, udp: 17, sctp: 132 };
-
-export interface NftElement {
-  /** As nft writes it: "10.96.0.1 . tcp . 80 . 192.0.2.0/24". A range may only be the last field, of an interval set. */
-  readonly key: string;
-  /** "goto NAME", "drop", or a value written as a key; empty for a set. */
-  readonly data: string;
-}
 
 export interface NftElementChange {
   readonly verb: 'add' | 'delete';
@@ -63,63 +49,15 @@ export interface NftElements {
   close(): void;
 }
 
-function u32be(value: number): Buffer {
-  const bytes = Buffer.alloc(4);
-  bytes.writeUInt32BE(value >>> 0);
-  return bytes;
-}
-
-/** One field, padded; the last address of the range where `isEnd`. */
-function encodeField(field: string, isEnd: boolean): Buffer {
-  const protocol = protocolNumbers[field];
-  if (protocol !== undefined) return Buffer.from([protocol, 0, 0, 0]);
-  if (/^\d+$/.test(field)) return Buffer.concat([u16be(Number(field)), Buffer.alloc(2)]);
-  const [, major = '', minor = ''] = /^([0-9a-f]{1,4}):([0-9a-f]{1,4})$/.exec(field) ?? [];
-  if (major !== '') return u32(Number.parseInt(major, 16) * 0x1_0000 + Number.parseInt(minor, 16));
-  if (!field.includes('/')) return parseIp(field);
-  const { address, prefixLength } = parseCidr(field);
-  const bytes = Buffer.from(parseIp(address));
-  for (let bit = prefixLength; bit < bytes.length * 8; bit += 1) {
-    const mask = 0x80 >> (bit & 7);
-    bytes[bit >> 3] = isEnd ? bytes[bit >> 3]! | mask : bytes[bit >> 3]! & ~mask;
-  }
-  return bytes;
-}
-
-const encodeKey = (key: string, isEnd = false): Buffer =>
-  Buffer.concat(key.split(' . ').map((field) => encodeField(field, isEnd)));
-
-function encodeData(data: string): Buffer {
-  if (data === 'drop') return nested(2, nested(2, attribute(1, u32be(NF_DROP))));
-  if (data.startsWith('goto '))
-    return nested(2, nested(2, attribute(1, u32be(NFT_GOTO)), attribute(2, data.slice('goto '.length))));
-  return nested(2, attribute(1, encodeKey(data)));
-}
-
-/** Several maps of a service have the same key. */
-type EncodedKeys = Map<string, Buffer>;
-
-function encodedKey(key: string, known: EncodedKeys): Buffer {
-  let bytes = known.get(key);
-  if (bytes === undefined) known.set(key, (bytes = nested(1, attribute(1, encodeKey(key)))));
-  return bytes;
-}
-
-export function encodeElement({ key, data }: NftElement, isInterval: boolean, known: EncodedKeys = new Map()): Buffer {
-  return nested(
-    1,
-    encodedKey(key, known),
-    ...(isInterval ? [nested(10, attribute(1, encodeKey(key, true)))] : []),
-    ...(data === '' ? [] : [encodeData(data)]),
-  );
-}
-
 /** The number at the beginning of a key. */
 export const readNumber = (key: Buffer): number => key.readUInt32LE();
 
 export function openNftElements(options: { readonly netns?: string | undefined } = {}): NftElements {
   const socket = new NetlinkSocket(NETLINK_NETFILTER, options);
   socket.growSendBuffer();
+  const writer = new NftElementWriter();
+  // Tens of thousands of notifications, which each monitor of this process would read to find that they are ours.
+  const heard = ignoreNftChangesBy(socket.port, options);
   const headOf = (family: IpFamily, table: string, set: string): Buffer =>
     Buffer.concat([Buffer.from([NFPROTO[family], 0, 0, 0]), attribute(1, table), attribute(2, set)]);
   return {
@@ -149,22 +87,18 @@ export function openNftElements(options: { readonly netns?: string | undefined }
     apply(family, table, changes) {
       const head = (set: string): Buffer => headOf(family, table, set);
       const messages: NetlinkRequest[] = [];
-      const known: EncodedKeys = new Map();
+      // What a call that threw had begun.
+      writer.take();
       for (const { verb, set, elements, isInterval } of changes) {
         const [type, flags] = verb === 'add' ? [NEWSETELEM, NLM_F_CREATE] : [DELSETELEM, 0];
         const what = `${verb === 'add' ? 'Adding' : 'Deleting'} elements of ${family} ${table} ${set}`;
-        let parts: Buffer[] = [];
-        let bytes = 0;
         const flush = (): void => {
-          if (parts.length > 0)
-            messages.push({ type, flags, body: Buffer.concat([head(set), nested(3, ...parts)]), what });
-          [parts, bytes] = [[], 0];
+          if (writer.length > 0)
+            messages.push({ type, flags, body: Buffer.concat([head(set), nested(3, writer.take())]), what });
         };
-        for (const element of elements) {
-          const part = encodeElement(verb === 'add' ? element : { ...element, data: '' }, isInterval, known);
-          if (bytes + part.length > elementsBytes) flush();
-          parts.push(part);
-          bytes += part.length;
+        for (const { key, data } of elements) {
+          if (writer.length > elementsBytes) flush();
+          writer.add({ key, data: verb === 'add' ? data : '' }, isInterval);
         }
         flush();
       }
@@ -172,6 +106,9 @@ export function openNftElements(options: { readonly netns?: string | undefined }
       const [failed] = socket.transactBatch(subsystem >> 8, messages);
       if (failed !== undefined) throw failed;
     },
-    close: () => socket.close(),
+    close: () => {
+      heard();
+      socket.close();
+    },
   };
 }

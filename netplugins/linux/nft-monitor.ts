@@ -31,13 +31,45 @@ export interface NftChange {
   mentions(text: string): boolean;
 }
 
+interface Ignored {
+  readonly port: number;
+  readonly netns: string | undefined;
+}
+
+const ignored = new Set<Ignored>();
+const monitors = new Map<NetlinkSocket, string | undefined>();
+
+function renewFilter(socket: NetlinkSocket, netns: string | undefined): void {
+  socket.ignorePorts([...ignored].filter((each) => each.netns === netns).map(({ port }) => port));
+}
+
+/**
+ * Monitors of this process hear no more of what the socket with this netlink port changes. Returns the way to end that,
+ * to be called before the socket is closed: the port may be another's afterwards.
+ */
+export function ignoreNftChangesBy(port: number, { netns }: { readonly netns?: string | undefined }): () => void {
+  const one = { port, netns };
+  const renewAll = (): void => {
+    for (const [socket, of] of monitors) if (of === netns) renewFilter(socket, of);
+  };
+  ignored.add(one);
+  renewAll();
+  return () => {
+    ignored.delete(one);
+    renewAll();
+  };
+}
+
 /** `overflow`: changes were lost. Returns the way to stop. */
 export function monitorNft(
   listener: (change: NftChange | 'overflow') => void,
   options: { readonly netns?: string | undefined } = {},
 ): () => void {
-  const socket = new NetlinkSocket(NETLINK_NETFILTER, { ...options, groups: [NFNLGRP_NFTABLES] });
-  return listen(socket, (event) => {
+  const { netns } = options;
+  const socket = new NetlinkSocket(NETLINK_NETFILTER, { netns, groups: [NFNLGRP_NFTABLES] });
+  renewFilter(socket, netns);
+  monitors.set(socket, netns);
+  const stop = listen(socket, (event) => {
     if (event === 'overflow') return listener('overflow');
     for (const { type, port, payload } of event) {
       if (type >> 8 !== NFNL_SUBSYS_NFTABLES || (type & 0xff) === NFT_MSG_NEWGEN) continue;
@@ -52,4 +84,8 @@ export function monitorNft(
       });
     }
   });
+  return () => {
+    monitors.delete(socket);
+    stop();
+  };
 }

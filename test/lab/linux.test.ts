@@ -8,6 +8,7 @@ import { hasTxChecksumOffload, setTxChecksumOffload } from '../../netplugins/lin
 import { createNetns, deleteNetns, isNetns, runInNetns } from '../../netplugins/linux/namespaces.ts';
 import { writeLinkSetting } from '../../netplugins/linux/link-settings.ts';
 import { monitorNft, type NftChange } from '../../netplugins/linux/nft-monitor.ts';
+import { openNftElements, type NftElements } from '../../netplugins/linux/nft-elements.ts';
 import { nftList, nftTransaction } from '../../netplugins/linux/nft.ts';
 import { probeBridge, probeNft, probeVxlan } from '../../netplugins/linux/probes.ts';
 import { openRtnetlink, type RtChange, type RtEvent } from '../../netplugins/linux/rtnetlink.ts';
@@ -168,6 +169,31 @@ test('nft: transactions, listings, errors with the culprit, notifications with t
   t.regex(error.message, /"add rule ip two missing accept"/);
   t.is(await nftList(['table', 'ip', 'two'], { netns }), undefined, 'all or nothing');
   t.is((await nftList(['tables'], { netns }))?.filter((one) => one['table'] !== undefined).length, 1);
+});
+
+test('nft: a monitor hears of everybody else but a socket for elements of this process', async (t) => {
+  const netns = namespace(t);
+  await nftTransaction('add table ip one\nadd set ip one names { type ipv4_addr; }\n', { netns });
+  const heard: string[] = [];
+  const listener = (change: NftChange | 'overflow'): void => {
+    heard.push(change === 'overflow' ? change : String(change.port));
+  };
+  t.teardown(monitorNft(listener, { netns }));
+  const add = (handle: NftElements, key: string): void =>
+    handle.apply('ip', 'one', [{ verb: 'add', set: 'names', isInterval: false, elements: [{ key, data: '' }] }]);
+  const [own, another] = [openNftElements({ netns }), openNftElements({ netns })];
+  t.teardown(() => own.close());
+  t.not(own.port, another.port);
+  // A monitor that begins later is no different.
+  t.teardown(monitorNft(listener, { netns }));
+  add(own, '192.0.2.1');
+  add(another, '192.0.2.2');
+  let port = 0;
+  await nftTransaction('add set ip one more { type ipv4_addr; }\n', { netns, onPort: (of) => (port = of) });
+  await until('both heard of the command', () => heard.length >= 2);
+  t.deepEqual(heard, [String(port), String(port)], 'and of nothing else');
+  t.regex(JSON.stringify(await nftList(['set', 'ip', 'one', 'names'], { netns })), /192\.0\.2\.1.*192\.0\.2\.2/);
+  another.close();
 });
 
 test('settings of a namespace, checksum offload, probes', async (t) => {

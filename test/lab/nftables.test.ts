@@ -1,3 +1,5 @@
+import { spawnSync } from 'node:child_process';
+import { fileURLToPath } from 'node:url';
 import test from 'ava';
 import type { ProxyEndpoint, ProxyPort, ProxyState } from '../../kernel/contract/index.ts';
 import type { NftablesProxy } from '../../netplugins/proxies/nftables/nftables-proxy.ts';
@@ -517,6 +519,26 @@ test('a table that another version left, even one that cannot be built upon, is 
   await proxy.sync(state(0, port({ endpoints: endpoints(one, one, two) })));
   t.deepEqual(await answers(one.pod, vip, 8000), ['node-0', 'node-1']);
   t.notRegex(one.node.run('nft', 'list', 'table', 'ip', 'pintle-proxy'), /chain old/);
+});
+
+test('an ordinary user replaces a table that cannot be built upon by thousands of Services; no connect fails meanwhile', (t) => {
+  const program = fileURLToPath(new URL('support/replaced-table.js', import.meta.url));
+  const rootless = ['--user', '--map-root-user', '--net', '--mount', '--pid', '--fork', '--kill-child', '--mount-proc'];
+  const { stdout, stderr } = spawnSync('unshare', [...rootless, process.execPath, program, '3000'], {
+    encoding: 'utf8',
+  });
+  if (stdout === '') return t.fail(stderr);
+  const { tried, changed, ...rest } = JSON.parse(stdout) as Record<string, unknown>;
+  t.true(Number(tried) > 20);
+  t.true(Number(changed) > 18_000);
+  t.deepEqual(rest, {
+    failures: {},
+    again: 0,
+    tables: ['table ip pintle-proxy', 'table ip6 pintle-proxy'],
+    isOldGone: true,
+    elements: [3_001, 3_000],
+    after: '',
+  });
 });
 
 test('thousands of services are built in parts, and one more is a small change', async (t) => {

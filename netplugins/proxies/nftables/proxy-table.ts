@@ -19,9 +19,12 @@ import {
   renderRemoval,
   renderSets,
   renderSwitch,
+  renderTableRemoval,
+  standInName,
   tableName,
   type Generation,
   type Leftovers,
+  type TableName,
 } from './render-table.ts';
 import { numberText } from './shapes.ts';
 import { isElementsOnly, parts, sizeOf, steps, type Chain, type Difference, type Element } from './table-change.ts';
@@ -129,19 +132,19 @@ export class ProxyTable {
     return new Set([...hookNames, clientSet, ...[...this.#wishes.names()].map((name) => this.#named(name))]);
   }
 
-  async #bring(change: Difference, generation: Generation): Promise<void> {
+  async #bring(change: Difference, generation: Generation, table: TableName = tableName): Promise<void> {
     for (const part of parts(change, chunkElements)) {
-      for (const step of steps(part)) await this.#take(step, generation);
+      for (const step of steps(part)) await this.#take(step, generation, table);
       if (part !== change) await setImmediate();
     }
   }
 
-  async #take(step: Difference, generation: Generation): Promise<void> {
+  async #take(step: Difference, generation: Generation, table: TableName): Promise<void> {
     if (!isElementsOnly(step)) {
-      for (const text of renderDifference(step, this.family, generation)) await this.#run(text);
+      for (const text of renderDifference(step, this.family, generation, table)) await this.#run(text);
       return;
     }
-    this.#open().apply(this.family, tableName, elementChanges(step, generation));
+    this.#open().apply(this.family, table, elementChanges(step, generation));
   }
 
   #open(): NftElements {
@@ -168,38 +171,40 @@ export class ProxyTable {
     this.#isSound = false;
     const whole = this.#wishes.takeWhole();
     const found = await this.#list();
-    const generation = found.live === undefined ? '-a' : otherGeneration(found.live);
+    let generation: Generation = found.live === undefined ? '-a' : otherGeneration(found.live);
     try {
       await this.#discard(pick(found, (name) => name.endsWith(generation)));
-      await this.#run(renderSets(this.family, generation));
-      await this.#bring(whole, generation);
-      await this.#run(renderSwitch(this.family, generation));
+      await this.#raise(whole, generation, tableName);
     } catch (error) {
-      // What is there cannot be built upon (another version's hooks, a half-deleted generation): all in one transaction.
+      // What is there cannot be built upon: another version's hooks, a half-deleted generation.
       if (!isPintleError(error, 'HOST_COMMAND_FAILED', 'KERNEL_REFUSED')) throw error;
-      await this.#replaceWhole(whole, generation, error);
+      generation = '-a';
+      await this.#replace(whole, generation, error);
     }
     this.#generation = generation;
     this.#isSound = true;
     const keep = this.#names();
     this.#leftovers = pick(await this.#list(), (name) => !keep.has(name));
-    const flushes = renderFlushes(this.#leftovers, this.family);
-    if (flushes !== '') await nftTry(flushes, this.#options);
+    for (const text of renderFlushes(this.#leftovers, this.family)) await nftTry(text, this.#options);
     this.#wishes.takeForgotten();
     this.#forgetClients();
     await this.#tidy();
     return sizeOf(whole);
   }
 
-  async #replaceWhole(whole: Difference, generation: Generation, cause: PintleError): Promise<void> {
-    const text = [
-      renderRemoval(this.family),
-      renderSets(this.family, generation),
-      ...renderDifference(whole, this.family, generation),
-      renderSwitch(this.family, generation),
-    ];
+  /** In transactions that each are small; packets meet nothing of it before the last. */
+  async #raise(whole: Difference, generation: Generation, table: TableName): Promise<void> {
+    await this.#run(renderSets(this.family, generation, table));
+    await this.#bring(whole, generation, table);
+    await this.#run(renderSwitch(this.family, generation, table));
+  }
+
+  /** Whatever the table is like: a second one takes over, and hands over to the first, which is made anew meanwhile. */
+  async #replace(whole: Difference, generation: Generation, cause: PintleError): Promise<void> {
     try {
-      await this.#run(text.join(''));
+      await this.#run(renderTableRemoval(this.family, standInName));
+      await this.#raise(whole, generation, standInName);
+      await this.#raise(whole, generation, tableName);
     } catch (error) {
       if (!isPintleError(error)) throw error;
       throw new PintleError('HOST_COMMAND_FAILED', error.message, { details: error.details, cause });
@@ -207,8 +212,8 @@ export class ProxyTable {
   }
 
   async #discard(old: Leftovers): Promise<void> {
-    await this.#run(renderFlushes(old, this.family));
-    await this.#run(renderDeletions(old, this.family));
+    for (const text of renderFlushes(old, this.family)) await this.#run(text);
+    for (const text of renderDeletions(old, this.family)) await this.#run(text);
   }
 
   /** Deletes leftovers; what the kernel still holds on to is tried again with the next call. */
@@ -218,8 +223,8 @@ export class ProxyTable {
     // A chain that went and came back meanwhile is in use again.
     const inUse = this.#names();
     this.#leftovers = pick(this.#leftovers, (name) => !inUse.has(name));
-    const text = renderDeletions(this.#leftovers, this.family);
-    if (text === '' || (await nftTry(text, this.#options))) this.#leftovers = nothing;
+    for (const text of renderDeletions(this.#leftovers, this.family)) if (!(await nftTry(text, this.#options))) return;
+    this.#leftovers = nothing;
   }
 
   async #list(): Promise<Leftovers & { readonly live: Generation | undefined }> {

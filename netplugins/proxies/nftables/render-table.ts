@@ -5,6 +5,9 @@ import type { NftFamily } from './render-port.ts';
 import { forgetNumber } from './shapes.ts';
 
 export const tableName = 'pintle-proxy';
+/** Serves while a table that cannot be built upon is made anew: tables cannot be renamed. */
+export const standInName = 'pintle-proxy-stand-in';
+export type TableName = typeof tableName | typeof standInName;
 export type Generation = '-a' | '-b';
 
 export function otherGeneration(generation: Generation): Generation {
@@ -63,18 +66,18 @@ export const clientSet = 'clients';
 const mostClients = 196_608;
 
 /** Makes the table, when missing, and the empty maps and sets of a generation. */
-export function renderSets(family: NftFamily, generation: Generation): string {
+export function renderSets(family: NftFamily, generation: Generation, table: TableName = tableName): string {
   const address = family === 'ip' ? 'ipv4_addr' : 'ipv6_addr';
   const lines = setNames.map((set) => {
     const [kind = '', rest = ''] = definitionOf(set, family).split(' NAME ');
-    return `add ${kind} ${family} ${tableName} ${set}${generation} ${rest}`;
+    return `add ${kind} ${family} ${table} ${set}${generation} ${rest}`;
   });
   // What has expired is not found any more; it is cleared away now and then, a walk through the whole table.
   lines.push(
-    `add set ${family} ${tableName} ${clientSet} ` +
+    `add set ${family} ${table} ${clientSet} ` +
       `{ type classid . ${address}; flags dynamic,timeout; size ${mostClients}; gc-interval 30s; }`,
   );
-  return `${[`add table ${family} ${tableName}`, ...lines].join('\n')}\n`;
+  return `${[`add table ${family} ${table}`, ...lines].join('\n')}\n`;
 }
 
 interface Hook {
@@ -127,13 +130,13 @@ function hooksOf(family: NftFamily): readonly Hook[] {
   ];
 }
 
-/** One transaction after which packets use `generation`. */
-export function renderSwitch(family: NftFamily, generation: Generation): string {
-  const lines: string[] = [];
+/** One transaction after which packets use `generation` of `table`, and there is no other table of ours. */
+export function renderSwitch(family: NftFamily, generation: Generation, table: TableName = tableName): string {
+  const lines: string[] = [renderTableRemoval(family, table === tableName ? standInName : tableName)];
   for (const { name, type, rules } of hooksOf(family)) {
-    lines.push(`add chain ${family} ${tableName} ${name} { ${type}; policy accept; }`);
-    lines.push(`flush chain ${family} ${tableName} ${name}`);
-    for (const rule of rules) lines.push(`add rule ${family} ${tableName} ${name} ${rule.replaceAll('%', generation)}`);
+    lines.push(`add chain ${family} ${table} ${name} { ${type}; policy accept; }`);
+    lines.push(`flush chain ${family} ${table} ${name}`);
+    for (const rule of rules) lines.push(`add rule ${family} ${table} ${name} ${rule.replaceAll('%', generation)}`);
   }
   return `${lines.join('\n')}\n`;
 }
@@ -154,11 +157,12 @@ function elementLines(
   elements: readonly Element[],
   family: NftFamily,
   generation: Generation,
+  table: TableName,
 ): string[] {
   const text = ({ key, data }: Element): string =>
     verb === 'add' && data !== '' ? `${key} : ${data.replaceAll('%', generation)}` : key;
   return [...bySet(elements)].map(
-    ([set, of]) => `${verb} element ${family} ${tableName} ${set}${generation} { ${of.map(text).join(', ')} }`,
+    ([set, of]) => `${verb} element ${family} ${table} ${set}${generation} { ${of.map(text).join(', ')} }`,
   );
 }
 
@@ -182,8 +186,13 @@ const chunkRules = 150;
  * The transactions of a change: one, or several where there are many rules, which nothing leads to until the last. Stale
  * chains are left: see `renderDeletions`.
  */
-export function renderDifference(change: Difference, family: NftFamily, generation: Generation): readonly string[] {
-  const table = `${family} ${tableName}`;
+export function renderDifference(
+  change: Difference,
+  family: NftFamily,
+  generation: Generation,
+  ofTable: TableName = tableName,
+): readonly string[] {
+  const table = `${family} ${ofTable}`;
   const named = (name: string): string => name.replaceAll('%', generation);
   const rules = change.chains.flatMap(({ name, rules: of }) =>
     of.map((rule) => `add rule ${table} ${named(name)} ${named(rule)}`),
@@ -195,8 +204,8 @@ export function renderDifference(change: Difference, family: NftFamily, generati
     transactions.at(-1)!.push(...rules.slice(begin, begin + chunkRules));
   }
   const last = transactions.at(-1)!;
-  for (const line of elementLines('delete', change.removed, family, generation)) last.push(line);
-  for (const line of elementLines('add', change.added, family, generation)) last.push(line);
+  for (const line of elementLines('delete', change.removed, family, generation, ofTable)) last.push(line);
+  for (const line of elementLines('add', change.added, family, generation, ofTable)) last.push(line);
   return transactions.filter((lines) => lines.length > 0).map((lines) => `${lines.join('\n')}\n`);
 }
 
@@ -206,32 +215,46 @@ export interface Leftovers {
   readonly maps: readonly string[];
 }
 
+/** Such lines are 60 to 100 bytes of netlink each. Another version's table had thousands of chains. */
+const chunkLines = 1_000;
+
+function inTransactions(lines: readonly string[]): readonly string[] {
+  const texts: string[] = [];
+  for (let begin = 0; begin < lines.length; begin += chunkLines)
+    texts.push(lines.slice(begin, begin + chunkLines).join(''));
+  return texts;
+}
+
 /**
- * Deletes what nothing uses any more, in a transaction of its own: kernels before 6.2 notice only after the commit that a
+ * Deletes what nothing uses any more, in transactions of its own: kernels before 6.2 notice only after the commit that a
  * removed map element no longer refers to a chain.
  */
-export function renderDeletions({ chains, sets, maps }: Leftovers, family: NftFamily): string {
+export function renderDeletions({ chains, sets, maps }: Leftovers, family: NftFamily): readonly string[] {
   const table = `${family} ${tableName}`;
-  return [
+  return inTransactions([
     // Chains refer to one another.
     ...chains.map((name) => `flush chain ${table} ${name}\n`),
     ...chains.map((name) => `delete chain ${table} ${name}\n`),
     ...maps.map((name) => `delete map ${table} ${name}\n`),
     ...sets.map((name) => `delete set ${table} ${name}\n`),
-  ].join('');
+  ]);
 }
 
 /** Empties them first, so that none refers to another. */
-export function renderFlushes({ chains, sets, maps }: Leftovers, family: NftFamily): string {
+export function renderFlushes({ chains, sets, maps }: Leftovers, family: NftFamily): readonly string[] {
   const table = `${family} ${tableName}`;
-  return [
+  return inTransactions([
     ...chains.map((name) => `flush chain ${table} ${name}\n`),
     ...maps.map((name) => `flush map ${table} ${name}\n`),
     ...sets.map((name) => `flush set ${table} ${name}\n`),
-  ].join('');
+  ]);
 }
 
 /** Adding a table that exists changes nothing, so that the deletion never fails. */
+export function renderTableRemoval(family: NftFamily, table: TableName): string {
+  return `add table ${family} ${table}\ndelete table ${family} ${table}`;
+}
+
 export function renderRemoval(family: NftFamily): string {
-  return `add table ${family} ${tableName}\ndelete table ${family} ${tableName}\n`;
+  return ([tableName, standInName] as const).map((table) => `${renderTableRemoval(family, table)}\n`).join('');
 }

@@ -75,7 +75,8 @@ const isRangeSet = (set: SetName): boolean => set === 'cluster-cidrs' || set ===
 
 /** Whether nothing is to be added but elements, none of them a range of addresses alone. */
 export function isElementsOnly({ chains, removed, added }: Difference): boolean {
-  return chains.length === 0 && [...removed, ...added].every(({ set }) => !isRangeSet(set));
+  const isNoRange = ({ set }: Element): boolean => !isRangeSet(set);
+  return chains.length === 0 && removed.every(isNoRange) && added.every(isNoRange);
 }
 
 /** A part in the steps in which it is cheapest, each of which leaves every service address whole: chains, elements alone. */
@@ -122,7 +123,13 @@ export function* parts(change: Difference, limit: number): Generator<Difference>
   for (const element of change.removed) groupFor(element).removed.push(element);
   const common = groups.get('');
   groups.delete('');
-  yield { ...noChange, chains: change.chains, added: common?.added ?? [] };
+  // Chains first, then what each is whole by itself.
+  let chains = change.chains;
+  for (const some of chunks(common?.added ?? [], limit)) {
+    yield { ...noChange, chains, added: some };
+    chains = [];
+  }
+  if (chains.length > 0) yield { ...noChange, chains };
   let removed: Element[] = [];
   let added: Element[] = [];
   for (const group of groups.values()) {
@@ -133,5 +140,10 @@ export function* parts(change: Difference, limit: number): Generator<Difference>
     removed = [];
     added = [];
   }
-  yield { ...noChange, removed: [...removed, ...(common?.removed ?? [])], added };
+  if (removed.length + added.length > 0) yield { ...noChange, removed, added };
+  for (const some of chunks(common?.removed ?? [], limit)) yield { ...noChange, removed: some };
+}
+
+function* chunks(elements: readonly Element[], limit: number): Generator<readonly Element[]> {
+  for (let begin = 0; begin < elements.length; begin += limit) yield elements.slice(begin, begin + limit);
 }

@@ -1,7 +1,7 @@
 import test from 'ava';
 import type { ProxyEndpoint, ProxyPort } from '../../../kernel/contract/index.ts';
 import type { ConntrackEntry } from '../../../netplugins/linux/conntrack.ts';
-import { encodeElement } from '../../../netplugins/linux/nft-elements.ts';
+import { NftElementWriter } from '../../../netplugins/linux/nft-element-writer.ts';
 import { PortFragments } from '../../../netplugins/linux/port-fragments.ts';
 import { rangesOf, usable, type Context } from '../../../netplugins/linux/service-addresses.ts';
 import { affectedTargets, staleFlows, udpTargetsOf } from '../../../netplugins/linux/udp-flows.ts';
@@ -368,8 +368,11 @@ test('of a list of ports only what changed is rendered; what they depend on chan
 });
 
 test('what goes to the kernel as elements is laid out as nft lays it out', (t) => {
-  const hex = (key: string, data = '', isInterval = false): string =>
-    encodeElement({ key, data }, isInterval).toString('hex');
+  const writer = new NftElementWriter();
+  const hex = (key: string, data = '', isInterval = false): string => {
+    writer.add({ key, data }, isInterval);
+    return writer.take().toString('hex');
+  };
   const key = '14000180100001000a6000010600000000500000';
   t.is(hex('10.96.0.1 . tcp . 80', 'drop'), `28000180${key}100002800c0002800800010000000000`);
   t.is(
@@ -384,6 +387,13 @@ test('what goes to the kernel as elements is laid out as nft lays it out', (t) =
   t.true(range.endsWith('1800' + '0a80140001000a6000011100000000350000c00002ff'), range);
   t.true(range.includes('0a6000011100000000350000c0000280'));
   t.true(hex('fd96::1 . tcp . 80 . fd00::/8', '', true).endsWith(`fd${'f'.repeat(30)}`));
+  // More than the buffer was made for, each with the padding of what was there before.
+  const many = Array.from({ length: 2_000 }, (_, index) => `10.96.${index >> 8}.${index & 255} . tcp . 80`);
+  const each = many.map((one) => hex(one, 'goto pick-1-b'));
+  for (const one of many) writer.add({ key: one, data: 'goto pick-1-b' }, false);
+  t.is(writer.length, each.join('').length / 2);
+  t.is(writer.take().toString('hex'), each.join(''));
+  t.is(writer.length, 0);
 });
 
 test('elements alone need no nft; chains and plain ranges do', (t) => {
@@ -439,6 +449,13 @@ test('a large difference is cut between service addresses, never within one', (t
       }
   t.deepEqual(cut[0]?.chains, change.chains);
   t.is(cut.slice(1).flatMap((part) => part.chains).length, 0);
+  t.true(
+    cut.every(({ added }) => added.length <= 55),
+    'neither what is whole by itself makes a large part',
+  );
+  const away = [...parts({ ...change, removed: change.added, added: [], chains: [] }, 50)];
+  t.true(away.every(({ removed }) => removed.length > 0 && removed.length <= 55));
+  t.is(new Set(away.flatMap(({ removed }) => removed)).size, change.added.length);
 });
 
 test('the text of a change: removals before additions, one line a set', (t) => {
@@ -474,6 +491,16 @@ test('many rules are several transactions, and nothing leads to them before the 
   t.true(
     chains.chains.every(({ name }) => texts[0]!.includes(`add chain ip pintle-proxy ${name.replace('%', '-a')}\n`)),
   );
+});
+
+test('the switch leaves one table of ours', (t) => {
+  t.regex(
+    renderSwitch('ip', '-a'),
+    /^add table ip pintle-proxy-stand-in\ndelete table ip pintle-proxy-stand-in\nadd chain ip pintle-proxy /,
+  );
+  const standIn = renderSwitch('ip', '-a', 'pintle-proxy-stand-in');
+  t.regex(standIn, /^add table ip pintle-proxy\ndelete table ip pintle-proxy\nadd chain ip pintle-proxy-stand-in /);
+  t.is(standIn.match(/ pintle-proxy /g)?.length, undefined, 'and nothing of the other');
 });
 
 test('the switch names one generation only and flushes before it adds', (t) => {
