@@ -13,7 +13,7 @@ import { createTopology, quiet, snapshot, type Place } from './support/topology.
 import { churnNetwork, churnRequest, randomFrom } from './support/churn.ts';
 import type { Order } from './support/victim.ts';
 
-const wanted = Number(process.env['PINTLE_TEST_LEAKS'] ?? 25);
+const wanted = Number(process.env['PINTLE_TEST_LEAKS'] ?? 12);
 const seed = Number(process.env['PINTLE_TEST_SEED'] ?? Math.floor(Math.random() * 1_000_000));
 const podCount = 9;
 /** The longest life of a process that adds and removes, by how long one of either takes; longer when many are asked for. */
