@@ -27,13 +27,14 @@ export class HeldSettings {
     this.#options = options;
   }
 
-  /** Sets `name` to `value`. What it was before is remembered when it was something else. */
-  hold(name: string, value: string | number): void {
+  /** Sets `name` to `value`; true when it was something else, which is remembered. */
+  hold(name: string, value: string | number): boolean {
     const was = readSysctl(name, this.#options);
     const held = String(value);
-    if (was === held) return;
+    if (was === held) return false;
     if (was !== undefined) this.#write({ ...this.#read(), [name]: { was, held } });
     writeSysctl(name, value, this.#options);
+    return true;
   }
 
   /** Puts back what still has the value that was held: what somebody else has set meanwhile is theirs. */

@@ -197,10 +197,16 @@ test('what somebody deletes is put back: bridge, masquerade table, a pod interfa
     ['ip', 'link', 'set', 'cni0', 'down'],
     ['ip', 'link', 'del', hostInterfaceOf('veth', 'a')],
     ['ip', 'link', 'set', hostInterfaceOf('veth', 'b'), 'nomaster'],
+    ['ip', 'link', 'set', 'cni0', 'address', '02:00:00:00:00:07'],
+    ['ip', 'link', 'set', 'cni0', 'name', 'other0'],
+    ['ip', 'route', 'flush', 'dev', 'cni0'],
+    ['sysctl', '-qw', 'net.ipv4.ip_forward=0'],
   ] as const) {
     node.run(command, ...args);
     await until(`the pods work again after ${command} ${args.join(' ')}`, works);
   }
+  t.regex(node.run('ip', 'link', 'show', 'cni0'), new RegExp(bridgeMacOf('cni0')));
+  t.notRegex(node.run('ip', 'link'), /other0/);
   t.deepEqual(await attachment.check({ sandboxId: 'a', netns: a.netns }), []);
 });
 

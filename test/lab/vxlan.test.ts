@@ -89,6 +89,7 @@ test('whatever somebody deletes or changes is repaired and counted', async (t) =
     ['ip', 'link', 'set', 'flannel.1', 'down'],
     ['ip', 'link', 'set', 'flannel.1', 'address', '02:00:00:00:00:99'],
     ['ip', 'link', 'set', 'flannel.1', 'mtu', '1200'],
+    ['ip', 'link', 'set', 'flannel.1', 'name', 'other0'],
     ['ip', 'address', 'flush', 'dev', 'flannel.1'],
     ['ip', 'route', 'del', '10.244.2.0/24'],
     ['ip', 'route', 'replace', '10.244.2.0/24', 'via', '192.168.99.254'],

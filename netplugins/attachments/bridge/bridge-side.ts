@@ -5,7 +5,7 @@
  */
 import { createHash } from 'node:crypto';
 import { PintleError, type NodeNetwork } from '../../../kernel/contract/index.ts';
-import { AF_INET, familyOf, formatMac, parseCidr } from '../../linux/ip-address.ts';
+import { addressAt, AF_INET, familyOf, formatMac, parseCidr } from '../../linux/ip-address.ts';
 import { gatewayOf, type Lease } from '../../linux/pods/lease-store.ts';
 import type { NodeSide } from '../../linux/pods/node-side.ts';
 import { hostInterfaceOf, isHostInterface } from '../../linux/pods/pod-interface.ts';
@@ -24,6 +24,8 @@ export class BridgeSide implements NodeSide {
   readonly linkPattern: string;
   readonly #host: Rtnetlink;
   readonly #netns: string | undefined;
+  /** Our bridge, once seen: it stays ours when somebody gives it another MAC or name. */
+  #index: number | undefined;
 
   constructor(bridge: string, host: Rtnetlink, netns: string | undefined) {
     this.linkPattern = bridge;
@@ -47,11 +49,14 @@ export class BridgeSide implements NodeSide {
     let bridge = this.#bridge();
     const isNew = bridge === undefined;
     if (bridge === undefined) {
+      this.#deleteRenamed();
       this.#host.createBridge({ name, mac: bridgeMacOf(name) });
       bridge = this.#bridge();
     }
     if (bridge === undefined)
       throw new PintleError('KERNEL_REFUSED', `Bridge ${name} vanished while it was being set up`);
+    const mac = bridgeMacOf(name);
+    if (bridge.mac !== mac) this.#host.setLink(bridge.index, { mac });
     if (bridge.mtu !== network.mtuBytes) this.#host.setLink(bridge.index, { mtu: network.mtuBytes });
     const wanted = network.podCidrs.map((range) => `${gatewayOf(range)}/${parseCidr(range).prefixLength}`);
     const present = this.#host
@@ -62,6 +67,7 @@ export class BridgeSide implements NodeSide {
     for (const cidr of wanted)
       if (!present.includes(cidr)) this.#host.addAddress(bridge.index, cidr, { broadcast: true });
     if (!bridge.up) this.#host.setLink(bridge.index, { up: true });
+    for (const cidr of wanted) this.#ensureRoute(bridge.index, cidr);
     // The kernel asks for a forwarded packet's neighbour from a link-local address only, and the one that it makes up
     // itself is unusable for the seconds of duplicate detection.
     if (wanted.some((cidr) => parseCidr(cidr).family !== AF_INET))
@@ -107,7 +113,8 @@ export class BridgeSide implements NodeSide {
   }
 
   concerns(event: RtEvent): boolean {
-    return event.kind === 'link' && event.link.name === this.linkPattern;
+    if (event.kind === 'route') return event.route.link !== undefined && event.route.link === this.#index;
+    return event.kind === 'link' && (event.link.name === this.linkPattern || event.link.index === this.#index);
   }
 
   purge(): void {
@@ -115,11 +122,31 @@ export class BridgeSide implements NodeSide {
     if (bridge !== undefined) this.#host.deleteLink(bridge.index);
   }
 
+  /** Two with the gateway's address would share the pods' packets between them. Its ports are plugged into the next. */
+  #deleteRenamed(): void {
+    const link = this.#index === undefined ? undefined : this.#host.getLink(this.#index);
+    if (link?.kind === 'bridge') this.#host.deleteLink(link.index);
+    this.#index = undefined;
+  }
+
+  /** The kernel makes the way to the pods with the address, and only then. */
+  #ensureRoute(index: number, cidr: string): void {
+    const range = parseCidr(cidr);
+    const route = this.#host.matchingRoute(addressAt(range, 2n));
+    if (route?.link === index && parseCidr(route.destination).prefixLength >= range.prefixLength) return;
+    this.#host.deleteAddress(index, cidr);
+    this.#host.addAddress(index, cidr, { broadcast: true });
+  }
+
   /** Our bridge, or undefined. Throws when a link of its name is somebody else's. */
   #bridge(): Link | undefined {
     const name = this.linkPattern;
     const link = this.#host.getLink(name);
-    if (link === undefined || (link.kind === 'bridge' && link.mac === bridgeMacOf(name))) return link;
+    if (link === undefined) return undefined;
+    if (link.kind === 'bridge' && (link.mac === bridgeMacOf(name) || link.index === this.#index)) {
+      this.#index = link.index;
+      return link;
+    }
     throw new PintleError(
       'KERNEL_REFUSED',
       `Bridge ${name}: a link of this name exists and is not Pintle's (${link.kind ?? 'physical'}, ${link.mac}); ` +

@@ -17,8 +17,8 @@ import {
   type NodeNetwork,
 } from '../../../kernel/contract/index.ts';
 import { bootId as currentBootId, HeldSettings } from '../../linux/held-settings.ts';
-import { AF_INET, parseCidr } from '../../linux/ip-address.ts';
 import { isNetns } from '../../linux/namespaces.ts';
+import { holdForwarding } from '../../linux/pods/hold-forwarding.ts';
 import { forgetUdpFlows } from '../../linux/pods/host-port-flows.ts';
 import { doCollide, hasLoopback } from '../../linux/pods/host-ports.ts';
 import { openRtnetlink, type Rtnetlink } from '../../linux/rtnetlink.ts';
@@ -71,6 +71,7 @@ export interface CniOptions extends ListSource {
 const ifName = 'eth0';
 /** Executables of so many sandboxes run at once. */
 const concurrency = 6;
+const settingsPeriodMs = 1_000;
 const statusPeriodMs = 10_000;
 /** What a killed agent left running ends by itself in moments. */
 const formerGraceMs = 10_000;
@@ -98,6 +99,7 @@ export class CniAttachment implements Attachment, AsyncDisposable {
   readonly #leases: string;
   #former: Promise<void> | undefined;
   #statusTimer: NodeJS.Timeout | undefined;
+  #settingsTimer: NodeJS.Timeout | undefined;
   #disposed = false;
 
   constructor(options: CniOptions) {
@@ -133,7 +135,8 @@ export class CniAttachment implements Attachment, AsyncDisposable {
     }
     await this.#askStatus();
     this.#left.note();
-    this.#holdSettings(network);
+    holdForwarding(this.#settings, network.podCidrs);
+    this.#settingsTimer ??= setInterval(() => this.#lookAtSettings(), settingsPeriodMs).unref();
     for (const record of this.#records.list()) if (this.#ownsMtu(record)) setMtu(this.#host, record, network.mtuBytes);
     await this.#writeTables();
   }
@@ -229,6 +232,8 @@ export class CniAttachment implements Attachment, AsyncDisposable {
     await this.#begin();
     this.#configured = undefined;
     clearInterval(this.#statusTimer);
+    clearInterval(this.#settingsTimer);
+    this.#settingsTimer = undefined;
     for (const { sandboxId } of this.#records.list())
       await this.remove({ sandboxId }).catch((error: unknown) => this.#forceOut(sandboxId, error));
     await this.#tables.remove();
@@ -244,6 +249,7 @@ export class CniAttachment implements Attachment, AsyncDisposable {
     if (this.#disposed) return;
     this.#disposed = true;
     clearInterval(this.#statusTimer);
+    clearInterval(this.#settingsTimer);
     this.#tables.unwatch();
     await this.#turns.idle();
     await this.#tables.idle();
@@ -394,12 +400,14 @@ export class CniAttachment implements Attachment, AsyncDisposable {
     return isBuiltIn || list.plugins.every((plugin) => plugin['mtu'] === undefined);
   }
 
-  /** The node routes for its pods, and must not tell one "ask your neighbour directly": that would pass by the proxy. */
-  #holdSettings({ podCidrs }: NodeNetwork): void {
-    this.#settings.hold('net.ipv4.conf.all.send_redirects', 0);
-    this.#settings.hold('net.ipv4.ip_forward', 1);
-    if (podCidrs.some((range) => parseCidr(range).family !== AF_INET))
-      this.#settings.hold('net.ipv6.conf.all.forwarding', 1);
+  /** Nobody tells of a setting that changes, and pods have no network without these. */
+  #lookAtSettings(): void {
+    const changed =
+      this.#configured === undefined ? [] : holdForwarding(this.#settings, this.#configured.network.podCidrs);
+    if (changed.length > 0)
+      this.#options.log.warn('Settings that pods need had been changed by somebody else: put right', {
+        settings: changed.join(', '),
+      });
   }
 
   async #askStatus(): Promise<void> {

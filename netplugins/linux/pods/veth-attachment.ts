@@ -15,7 +15,6 @@ import {
   type NodeNetwork,
 } from '../../../kernel/contract/index.ts';
 import { bootId as currentBootId, HeldSettings } from '../held-settings.ts';
-import { AF_INET, parseCidr } from '../ip-address.ts';
 import { isNetns } from '../namespaces.ts';
 import { monitorNft } from '../nft-monitor.ts';
 import { OwnPorts } from '../own-ports.ts';
@@ -23,6 +22,7 @@ import { nftTransaction } from '../nft.ts';
 import type { Rtnetlink } from '../rtnetlink.ts';
 import { writeSysctl } from '../sysctl.ts';
 import { forwardingWarning } from './forwarding-warning.ts';
+import { holdForwarding } from './hold-forwarding.ts';
 import { forgetUdpFlows } from './host-port-flows.ts';
 import { doCollide, hasLoopback, renderHostPorts } from './host-ports.ts';
 import { LeaseStore, type Lease } from './lease-store.ts';
@@ -49,6 +49,8 @@ export interface VethOptions {
 /** Repairs are gathered for this long, so that a flush of many objects is one repair. */
 const settleMs = 50;
 const retryMs = 1_000;
+/** How often settings are looked at. */
+const lookMs = 1_000;
 /** A link that carries nothing yet has been waited for long enough by then; the pod may still come up. */
 const carrierMs = 2_000;
 
@@ -309,15 +311,17 @@ export class VethAttachment implements Attachment, AsyncDisposable {
       writeSysctl(`net.ipv4.conf.${link.replaceAll('.', '/')}.route_localnet`, value, this.#options);
   }
 
-  /**
-   * The node routes for its pods. It must not tell a pod "ask your neighbour directly": packets of two pods may enter and
-   * leave by the same interface, and a redirect would take them past the proxy.
-   */
-  #holdSettings(network: NodeNetwork): void {
-    this.#settings.hold('net.ipv4.conf.all.send_redirects', 0);
-    this.#settings.hold('net.ipv4.ip_forward', 1);
-    if (network.podCidrs.some((range) => parseCidr(range).family !== AF_INET))
-      this.#settings.hold('net.ipv6.conf.all.forwarding', 1);
+  #holdSettings({ podCidrs }: NodeNetwork): readonly string[] {
+    return holdForwarding(this.#settings, podCidrs);
+  }
+
+  /** Nobody tells of a setting that changes, and pods have no network without these. */
+  #lookAtSettings(): void {
+    const changed = this.#network === undefined ? [] : this.#holdSettings(this.#network);
+    if (changed.length > 0)
+      this.#options.log.warn('Settings that pods need had been changed by somebody else: put right', {
+        settings: changed.join(', '),
+      });
   }
 
   async #lookAtForwarding(): Promise<void> {
@@ -329,6 +333,8 @@ export class VethAttachment implements Attachment, AsyncDisposable {
   #watch(): void {
     if (this.#stops.length > 0) return;
     const tables = [this.#table, this.#portsTable];
+    const look = setInterval(() => this.#lookAtSettings(), lookMs).unref();
+    this.#stops.push(() => clearInterval(look));
     this.#stops.push(
       this.#host.subscribe((event) => {
         const isPorts = event.kind === 'link' && isHostInterface(this.#side.linkPrefix, event.link.name);

@@ -284,6 +284,7 @@ export class VxlanOverlay implements Overlay, AsyncDisposable {
       changed += 1;
     }
     if (device === undefined) {
+      this.#deleteRenamed(family, mac);
       // Without an address the kernel would take it for one of IPv4.
       const from = local ?? (family === AF_INET6 ? '::' : undefined);
       this.#links.createVxlan({ name, vni, port, local: from, link, mac, mtu });
@@ -305,6 +306,14 @@ export class VxlanOverlay implements Overlay, AsyncDisposable {
     }
     if (this.#wantsNoOffload() && setTxChecksumOffload(name, false, this.#options)) changed += 1;
     return { index, changed };
+  }
+
+  /** The kernel makes no second device of one VNI, port and address, so one that was given another name is in the way. */
+  #deleteRenamed(family: Family, mac: string): void {
+    const known = this.#seen.get(family)?.device;
+    for (const link of this.#links.listLinks())
+      if (link.vxlan?.vni === this.#options.vni && (link.index === known || link.mac === mac))
+        this.#links.deleteLink(link.index);
   }
 
   /** The first address of the pod range, alone: the node's own packets into the overlay come from it. */
@@ -345,7 +354,7 @@ export class VxlanOverlay implements Overlay, AsyncDisposable {
       case 'overflow':
         return true;
       case 'link':
-        return this.#tunnels.some(({ name }) => name === event.link.name);
+        return this.#tunnels.some(({ name }) => name === event.link.name) || isOurs(event.link.index);
       case 'address':
         // Any may be the one that is missing.
         return isOurs(event.address.index) || this.#trouble !== undefined;

@@ -1,0 +1,18 @@
+/** The settings without which a node does not route for its pods. Owns nothing: what they were before is the holder's to keep. */
+import type { HeldSettings } from '../held-settings.ts';
+import { AF_INET, parseCidr } from '../ip-address.ts';
+
+/**
+ * The node routes for its pods. It must not tell a pod "ask your neighbour directly": packets of two pods may enter and leave
+ * by the same interface, and a redirect would take them past the proxy. Returns the names of those that were otherwise.
+ */
+export function holdForwarding(settings: HeldSettings, podCidrs: readonly string[]): readonly string[] {
+  const wanted: readonly (readonly [string, number])[] = [
+    ['net.ipv4.conf.all.send_redirects', 0],
+    ['net.ipv4.ip_forward', 1],
+    ...(podCidrs.some((range) => parseCidr(range).family !== AF_INET)
+      ? [['net.ipv6.conf.all.forwarding', 1] as const]
+      : []),
+  ];
+  return wanted.filter(([name, value]) => settings.hold(name, value)).map(([name]) => name);
+}
