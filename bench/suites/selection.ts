@@ -63,8 +63,8 @@ export function capabilityFacts(all: readonly Selected[]): (one: Selected) => Re
 
 export const list = (text: string | undefined, standard: string): readonly string[] => (text ?? standard).split(',');
 
-export const families = (text: string | undefined): readonly Family[] =>
-  list(text, 'ipv4').map((family) => {
+export const families = (text: string | undefined, standard = 'ipv4'): readonly Family[] =>
+  list(text, standard).map((family) => {
     if (family === 'ipv4' || family === 'ipv6') return family;
     throw new PintleError('BENCH_INVALID', `--family is \`${text}\`, expected ipv4, ipv6 or both with a comma`);
   });

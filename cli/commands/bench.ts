@@ -29,7 +29,7 @@ const suiteOptions: Readonly<Record<string, readonly (readonly [flag: string, sa
     ['image', 'with --cluster: image with sh and iperf3 (default: host)'],
     ['overlay', 'overlays, or all'],
     ['attachment', 'attachments, or all'],
-    ['family', 'ipv4, ipv6, or both with a comma (default: ipv4)'],
+    ['family', 'ipv4, ipv6, or both with a comma (default: ipv4; with --size full both)'],
     ['offload', "the links' segmentation offloads: on, off, or both with a comma (default: on)"],
   ],
   proxy: [

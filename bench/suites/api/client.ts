@@ -51,11 +51,14 @@ export class ApiClients {
             return;
           }
         });
-        response.once('error', () => resolve());
+        // Also when we end it ourselves, which is after the answer.
+        response.once('error', ({ message }) => reject(new Error(`the watch of ${path} was cut: ${message}`)));
         response.once('end', () => reject(new Error(`the watch of ${path} ended early`)));
       });
       asked.end();
     });
+    // Its reader may be busy with other things until then.
+    done.catch(() => undefined);
     return { open, done };
   }
 

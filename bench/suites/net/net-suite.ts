@@ -23,7 +23,7 @@ export async function netSuite(context: SuiteContext): Promise<Suite> {
   const attachments = await select(context, 'attachment', options['attachment']);
   const isNamed = options['overlay'] !== undefined || options['attachment'] !== undefined;
   const pairs = pairsOf(overlays, attachments, isNamed ? 'full' : size);
-  const variants = families(options['family']).flatMap((family) =>
+  const variants = families(options['family'], size === 'full' ? 'ipv4,ipv6' : 'ipv4').flatMap((family) =>
     list(options['offload'], 'on').map((offload): Variant => {
       if (offload !== 'on' && offload !== 'off')
         throw new PintleError('BENCH_INVALID', `--offload is \`${offload}\`, expected on, off or both with a comma`);

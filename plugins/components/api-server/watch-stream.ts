@@ -9,10 +9,8 @@ import { warningHeaders } from './http-exchange.ts';
 import type { Output } from './negotiation.ts';
 import { statusOf } from './status.ts';
 import { partialMetadata, tableOf, type IncludeObject } from './table.ts';
-import type { SlowClient, WatchBacklog } from './watch-backlog.ts';
+import { mostAClient, type SlowClient, type WatchBacklog } from './watch-backlog.ts';
 
-/** What may wait for a client before its watch goes on, which until then is a place in a bounded log and costs nothing. */
-const highWaterBytes = 256 * 1024;
 /** A client that takes nothing for so long is gone, or of no use: its connection is cut. */
 const stuckClientMs = 60_000;
 
@@ -166,7 +164,7 @@ class LineWriter implements SlowClient {
   add(line: Buffer): void {
     this.#pending.push(line);
     this.#pendingBytes += line.length;
-    if (this.#pendingBytes > highWaterBytes) this.flush();
+    if (this.#pendingBytes > mostAClient) this.flush();
     else if (!this.#isScheduled) {
       this.#isScheduled = true;
       setImmediate(() => {
@@ -198,7 +196,7 @@ class LineWriter implements SlowClient {
   }
 
   get isFull(): boolean {
-    return this.#pendingBytes + this.#response.writableLength >= highWaterBytes;
+    return this.#pendingBytes + this.#response.writableLength >= this.#backlog.share;
   }
 
   /** Waits until the client has taken enough. False: it is gone, or has taken nothing for `stuckMs`. */
