@@ -3,12 +3,15 @@ import { PintleError } from '../contract/index.ts';
 import { cloneJson, isObject, own, setOwn, type JsonObject } from './json-value.ts';
 import { checkDepth, checkResultSize } from './patch-limits.ts';
 
+/** What nobody can change need not be copied. */
+const kept = (value: unknown): unknown => (Object.isFrozen(value) ? value : cloneJson(value));
+
 function merge(target: unknown, patch: unknown): unknown {
   if (!isObject(patch)) return cloneJson(patch);
   const result: JsonObject = {};
   if (isObject(target)) {
     for (const key of Object.keys(target)) {
-      if (!Object.hasOwn(patch, key)) setOwn(result, key, cloneJson(target[key]));
+      if (!Object.hasOwn(patch, key)) setOwn(result, key, kept(target[key]));
       else if (patch[key] !== null) setOwn(result, key, merge(target[key], patch[key]));
     }
   }
@@ -19,7 +22,10 @@ function merge(target: unknown, patch: unknown): unknown {
   return result;
 }
 
-/** Both are objects. Throws BAD_REQUEST for a patch that is none, TOO_LARGE for a result beyond the API's limit. */
+/**
+ * Both are objects. Throws BAD_REQUEST for a patch that is none, TOO_LARGE for a result beyond the API's limit. Parts of a
+ * frozen document that the patch does not name are the result's too, as they are.
+ */
 export function mergePatch<T>(document: T, patch: unknown): T {
   if (!isObject(patch))
     throw new PintleError(

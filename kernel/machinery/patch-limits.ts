@@ -27,9 +27,9 @@ export function jsonLength(value: unknown, limit: number): number {
       for (const child of item) pending.push(child);
     } else {
       length += 2;
-      for (const [key, child] of Object.entries(item)) {
+      for (const key of Object.keys(item)) {
         length += key.length + 4;
-        pending.push(child);
+        pending.push((item as Record<string, unknown>)[key]);
       }
     }
   }

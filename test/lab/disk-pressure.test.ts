@@ -67,7 +67,7 @@ test.serial('a file system that fills up puts the node under pressure, and the p
       windowMs: 1,
       cpu: { totalNanos: 0, nanoCores: 0 },
       memory: { usageBytes: 0, workingSetBytes: 0, availableBytes: 2 ** 34 },
-      fileSystem: await fileSystemUsage(folder),
+      fileSystem: fileSystemUsage(folder),
       processes: { count: 1, max: 32_768 },
       pods: [],
     };

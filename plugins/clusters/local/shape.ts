@@ -1,11 +1,13 @@
 /** From what a client sent to a draft: the right kind, known fields only, right types, defaults filled in. */
 import type { Cause, KubernetesObject, WriteOptions } from '../../../kernel/contract/index.ts';
 import type { ManagedFieldsEntry } from '../../../kernel/contract/kubernetes.ts';
+import { isObject, own, type JsonObject } from '../../../kernel/machinery/json-value.ts';
 import { fillInDefaults } from '../../../kernel/machinery/schema/defaults.ts';
 import { schemaOf } from '../../../kernel/machinery/schema/schema.ts';
 import { checkShape } from '../../../kernel/machinery/schema/validate.ts';
 import { badRequest, invalid } from './api-errors.ts';
 import type { Resource } from './catalog.ts';
+import type { Stored } from './engine.ts';
 import { copyJson } from './state/frozen-json.ts';
 
 export interface Shaped {
@@ -63,6 +65,37 @@ function shapeBody(
   const draft = object as unknown as KubernetesObject;
   draft.metadata ??= {} as KubernetesObject['metadata'];
   return { object: draft, causes };
+}
+
+/**
+ * A patch of the status, which may touch metadata too: when all else is the stored object's own, it has been checked, and
+ * `takeStatus` takes nothing of it. Undefined: it is not so, and `shape` has to look at everything.
+ */
+export function shapeStatus(
+  resource: Stored,
+  patched: unknown,
+  shown: KubernetesObject,
+  options: WriteOptions,
+): Shaped | undefined {
+  const { kind, schemaType } = resource.served;
+  const schema = schemaType === undefined ? undefined : schemaOf(schemaType);
+  if (!resource.storage.strategy.statusStandsAlone || resource.view || !schema || !isObject(patched)) return undefined;
+  const { metadata, status, ...others } = patched;
+  if (!isObject(metadata) || !isObject(status)) return undefined;
+  const stored = shown as unknown as JsonObject;
+  for (const key of Object.keys(others)) if (others[key] !== own(stored, key)) return undefined;
+  const { apiVersion } = resource;
+  const { object, causes, unknownFields } = checkShape(schema.key, { apiVersion, kind, metadata, status });
+  const found = causes.filter(({ field }) => !Object.hasOwn(others, field));
+  reportUnknown(kind, apiVersion, unknownFields, options);
+  if (found.some(({ reason }) => reason === 'FieldValueRequired'))
+    throw invalid(resource.served, shown.metadata.name, found);
+  for (const name of ['metadata', 'status']) {
+    const type = schema.byName.get(name)?.type;
+    const part = object[name];
+    if (type?.kind === 'ref' && isObject(part)) fillInDefaults(type.ref, part);
+  }
+  return { object: { ...others, ...object } as unknown as KubernetesObject, causes: found };
 }
 
 export function shape(resource: Resource, input: unknown, options: WriteOptions): Shaped {

@@ -1,5 +1,6 @@
 /** A request body as plain data: JSON, YAML or the API's protobuf envelope, by its content type. */
 import { isPintleError, PintleError } from '../../../kernel/contract/index.ts';
+import { isWithinDepth } from '../../../kernel/machinery/json-value.ts';
 import { decodeYaml } from './decode-yaml.ts';
 import { countKeys, countSpelledKeys, maxDepth, scanJson } from './scan-json.ts';
 import { badRequest } from './status.ts';
@@ -20,11 +21,16 @@ export function mediaTypeOf(header: string | undefined): string {
   return type === undefined || type === '' ? 'application/json' : type;
 }
 
-/** `expected`: the kind, for messages. */
-export async function decodeBody(bytes: Buffer, mediaType: string, expected: string): Promise<DecodedBody> {
+/** `expected`: the kind, for messages. `isStrict`: somebody wants to know of strict problems. */
+export async function decodeBody(
+  bytes: Buffer,
+  mediaType: string,
+  expected: string,
+  isStrict = true,
+): Promise<DecodedBody> {
   switch (mediaType) {
     case 'application/json':
-      return decodeJson(textOf(bytes, expected), expected);
+      return decodeJson(textOf(bytes, expected), expected, isStrict);
     case 'application/yaml':
     case 'application/x-yaml':
     case 'text/yaml':
@@ -55,7 +61,7 @@ function textOf(bytes: Buffer, expected: string): string {
   }
 }
 
-export function decodeJson(text: string, expected: string): DecodedBody {
+export function decodeJson(text: string, expected: string, isStrict = true): DecodedBody {
   let value: unknown;
   try {
     value = JSON.parse(text);
@@ -67,6 +73,7 @@ export function decodeJson(text: string, expected: string): DecodedBody {
     const where = position === undefined ? 'unexpected end of JSON input' : `invalid character at offset ${position}`;
     throw unrecognized(expected, `couldn't get version/kind; json parse error: ${where}`);
   }
+  if (!isStrict && isWithinDepth(value, maxDepth - 1)) return { value, strictProblems: [] };
   // Most bodies have as many keys as they spell, and need no closer look.
   if (countKeys(value, maxDepth) === countSpelledKeys(text)) return { value, strictProblems: [] };
   return { value, strictProblems: scanJson(text).map((path) => `duplicate field "${path}"`) };

@@ -28,6 +28,7 @@ export async function decodeObject(
     bytes,
     mediaTypeOf(exchange.request.headers['content-type']),
     expected.kind,
+    isHeeded(validation),
   );
   const object = plainObject(value, expected);
   heedProblems(exchange, strictProblems, validation, expected);
@@ -45,7 +46,7 @@ export async function decodeEach(
 ): Promise<readonly (() => KubernetesObject)[]> {
   const listKind = { ...expected, kind: `${expected.kind}List` };
   const mediaType = mediaTypeOf(exchange.request.headers['content-type']);
-  const { value } = await decodeBody(bytes, mediaType, listKind.kind);
+  const { value } = await decodeBody(bytes, mediaType, listKind.kind, false);
   const { kind, items } = plainObject(value, listKind);
   if (kind !== listKind.kind || !Array.isArray(items))
     throw badRequest(`the object provided is unrecognized (must be of type ${listKind.kind}): it has no items`);
@@ -78,13 +79,18 @@ function asExpected(object: Record<string, unknown>, expected: ExpectedObject): 
   return { ...object, apiVersion, kind: expected.kind, metadata } as unknown as KubernetesObject;
 }
 
+/** False: whoever asks wants to hear of no problems. */
+export function isHeeded(validation: WriteOptions['fieldValidation']): boolean {
+  return validation !== undefined && validation !== 'Ignore';
+}
+
 export function heedProblems(
   exchange: Exchange,
   problems: readonly string[],
   validation: WriteOptions['fieldValidation'],
   type: { readonly kind: string; readonly version: string },
 ): void {
-  if (problems.length === 0 || validation === 'Ignore' || validation === undefined) return;
+  if (problems.length === 0 || !isHeeded(validation)) return;
   if (validation === 'Strict')
     throw badRequest(
       `${type.kind} in version ${JSON.stringify(type.version)} cannot be handled as a ${type.kind}: strict decoding error: ${problems.join(', ')}`,

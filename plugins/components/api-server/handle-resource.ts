@@ -11,7 +11,7 @@ import { isPintleError } from '../../../kernel/contract/index.ts';
 import { assertAllowed, resourceAccess } from './authorization.ts';
 import { createEach, wantsEach } from './create-each.ts';
 import { decodeBody, decodeJson, mediaTypeOf, unsupportedMediaType } from './decode-body.ts';
-import { decodeObject, heedProblems } from './decode-object.ts';
+import { decodeObject, heedProblems, isHeeded } from './decode-object.ts';
 import type { Exchange } from './http-exchange.ts';
 import { linkSignals } from './linked-signal.ts';
 import { negotiate } from './negotiation.ts';
@@ -269,7 +269,7 @@ async function patchOne(
   const isYaml = kind === 'apply' && !/^\s*\{/.test(text);
   const { value, strictProblems } = isYaml
     ? await decodeBody(bytes, 'application/yaml', resource.kind)
-    : decodeJson(text, resource.kind);
+    : decodeJson(text, resource.kind, isHeeded(write.fieldValidation));
   if (kind === 'json' ? !Array.isArray(value) : typeof value !== 'object' || value === null || Array.isArray(value))
     throw badRequest(
       `the body of a ${mediaType} patch must be ${kind === 'json' ? 'a list of operations' : 'an object'}`,
@@ -381,6 +381,11 @@ async function deleteAll(
 async function optionsBody(exchange: Exchange, timeoutMs: number): Promise<unknown> {
   const bytes = await readBody(exchange.request, { timeoutMs });
   if (bytes.length === 0) return undefined;
-  const { value } = await decodeBody(bytes, mediaTypeOf(exchange.request.headers['content-type']), 'DeleteOptions');
+  const { value } = await decodeBody(
+    bytes,
+    mediaTypeOf(exchange.request.headers['content-type']),
+    'DeleteOptions',
+    false,
+  );
   return value ?? undefined;
 }

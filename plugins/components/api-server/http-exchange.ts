@@ -123,15 +123,19 @@ export async function send(exchange: Exchange, answer: Answer): Promise<void> {
   const { request, response } = exchange;
   if (response.headersSent || response.destroyed) return;
   let body = answer.body;
-  const headers: Record<string, string | readonly string[]> = { 'content-type': answer.contentType, ...answer.headers };
+  let isZipped = false;
   if (body.length > gzipAboveBytes && acceptsGzip(request.headers['accept-encoding'])) {
     body = await gzipBytes(body, { level: constants.Z_BEST_SPEED });
-    headers['content-encoding'] = 'gzip';
-    headers['vary'] = 'Accept-Encoding';
     if (response.headersSent || response.destroyed) return;
+    isZipped = true;
   }
-  if (exchange.warnings.length > 0) headers['warning'] = warningHeaders(exchange.warnings);
-  for (const [name, value] of Object.entries(headers)) response.setHeader(name, value);
+  response.setHeader('content-type', answer.contentType);
+  for (const [name, value] of Object.entries(answer.headers ?? {})) response.setHeader(name, value);
+  if (isZipped) {
+    response.setHeader('content-encoding', 'gzip');
+    response.setHeader('vary', 'Accept-Encoding');
+  }
+  if (exchange.warnings.length > 0) response.setHeader('warning', warningHeaders(exchange.warnings));
   response.setHeader('content-length', String(body.length));
   response.statusCode = answer.status;
   if (request.httpVersionMajor === 1 && !request.complete) {

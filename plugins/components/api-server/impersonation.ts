@@ -5,7 +5,8 @@ import { assertAllowed } from './authorization.ts';
 import { badRequest } from './status.ts';
 
 const accountPattern = /^system:serviceaccount:([^:]+):([^:]+)$/;
-const extraPrefix = 'impersonate-extra-';
+const prefix = 'impersonate-';
+const extraPrefix = `${prefix}extra-`;
 
 /** Repeated headers, which HTTP/1.1 joins with ", ". */
 function listOf(header: string | string[] | undefined): readonly string[] {
@@ -18,6 +19,7 @@ function listOf(header: string | string[] | undefined): readonly string[] {
 /** The user that the request shall be served as: the caller, unless its headers say otherwise. */
 export function effectiveUser(request: HttpRequest, caller: UserInfo, server: ClusterServer): UserInfo {
   const { headers } = request;
+  if (!Object.keys(headers).some((header) => header.startsWith(prefix))) return caller;
   const name = String(headers['impersonate-user'] ?? '');
   const groups = listOf(headers['impersonate-group']);
   const uid = headers['impersonate-uid'] === undefined ? undefined : String(headers['impersonate-uid']);

@@ -52,7 +52,9 @@ function encodingOf(type: string): 'json' | 'yaml' | undefined {
 
 export function negotiate(header: string | string[] | undefined): Output {
   const text = Array.isArray(header) ? header.join(',') : header;
-  if (text === undefined || text.trim() === '') return { as: 'object', encoding: 'json' };
+  // What most programs send needs no look at its clauses.
+  if (text === undefined || text === 'application/json' || text.trim() === '')
+    return { as: 'object', encoding: 'json' };
   for (const clause of parseAccept(text)) {
     const encoding = encodingOf(clause.type);
     if (encoding === undefined) continue;

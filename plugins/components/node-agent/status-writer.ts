@@ -2,6 +2,7 @@
 import { readFile } from 'node:fs/promises';
 import type { Pod } from '../../../kernel/contract/kubernetes.ts';
 import { isPintleError, type Container, type Sandbox } from '../../../kernel/contract/index.ts';
+import { copyJson } from '../../../kernel/machinery/copy-json.ts';
 import { equalJson } from '../../../kernel/machinery/json-value.ts';
 import { resources } from '../../../kernel/machinery/resources.ts';
 import { readLogs } from './log-reader.ts';
@@ -72,7 +73,7 @@ export class StatusWriter {
       failure: memory.failure,
     };
     const status = podStatus(pod, observation);
-    const said = JSON.parse(JSON.stringify(status)) as typeof status;
+    const said = copyJson(status);
     if (equalJson(said, memory.lastStatus) || equalJson(said, pod.status)) return pod.status?.phase;
     const shown = this.#services.shownBy(pod);
     if (!shown) return pod.status?.phase;

@@ -105,8 +105,9 @@ export class HollowRuntime implements Runtime, AsyncDisposable {
   }
 
   async listSandboxes(podUid?: string): Promise<readonly Sandbox[]> {
-    const all = [...this.#sandboxes.values()].map(describeSandbox);
-    return podUid === undefined ? all : all.filter((sandbox) => sandbox.podUid === podUid);
+    const records = [...this.#sandboxes.values()];
+    const wanted = podUid === undefined ? records : records.filter(({ spec }) => spec.podUid === podUid);
+    return wanted.map(describeSandbox);
   }
 
   async startContainer(spec: ContainerSpec): Promise<Container> {
@@ -298,15 +299,18 @@ export class HollowRuntime implements Runtime, AsyncDisposable {
   }
 
   #log({ logPath }: ContainerSpec, text: string): void {
-    mkdirSync(dirname(logPath), { recursive: true });
     const time = new Date(this.#options.clock.now()).toISOString().replace('Z', '000000Z');
-    appendFileSync(
-      logPath,
-      text
-        .split('\n')
-        .map((line) => `${time} stdout F ${line}\n`)
-        .join(''),
-    );
+    const lines = text
+      .split('\n')
+      .map((line) => `${time} stdout F ${line}\n`)
+      .join('');
+    try {
+      appendFileSync(logPath, lines);
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error;
+      mkdirSync(dirname(logPath), { recursive: true });
+      appendFileSync(logPath, lines);
+    }
   }
 
   #emit(event: RuntimeEvent): void {

@@ -265,3 +265,42 @@ test('a pod that waits for its gates may be given narrower placement, not wider'
   t.deepEqual(nodeSelector, { a: 'b', c: 'd' });
   await no({ nodeSelector: { e: 'f' } }, /spec: Forbidden: pod updates may not change/);
 });
+
+test('a patch of the status alone is checked, and changes nothing else', async (t) => {
+  const { cluster } = await open(t);
+  const made = await cluster.create(types.pods, pod('p'));
+  const status = (body: object, options: object = {}) =>
+    cluster.patch(types.pods, key('p'), { kind: 'merge', body }, { subresource: 'status', ...options });
+  const condition = { type: 'Ready', status: 'True' };
+  const running = await status({
+    metadata: { uid: made.metadata.uid, annotations: { a: 'b' }, finalizers: ['example.com/x'] },
+    status: { phase: 'Running', conditions: [condition], podIP: null, message: '' },
+  });
+  t.is(running.status?.phase, 'Running');
+  t.deepEqual(running.status?.conditions, [condition as never]);
+  t.false('message' in running.status!, 'what is empty is not kept');
+  t.is(running.status?.qosClass, made.status?.qosClass);
+  t.deepEqual(running.metadata.annotations, { a: 'b' });
+  t.is(running.metadata.finalizers, undefined);
+  t.is(running.spec, made.spec, 'what has not changed is shared');
+  t.is((await cluster.get(types.pods, key('p'))).status?.phase, 'Running');
+
+  const also = await status({ spec: { nodeName: 'n' }, status: { phase: 'Pending' } });
+  t.deepEqual([also.spec.nodeName, also.status?.phase], [undefined, 'Pending']);
+  const wrong = await refusal(t, status({ status: { phase: 1 } }), 'BAD_REQUEST');
+  t.regex(wrong.message, /status\.phase: expected/);
+  const unknown = { status: { phase: 'Running', foo: 1 } };
+  const strict = await refusal(t, status(unknown, { fieldValidation: 'Strict' }), 'BAD_REQUEST');
+  t.regex(strict.message, /unknown field "status\.foo"/);
+  const warned: string[] = [];
+  await status(unknown, { fieldValidation: 'Warn', warn: (message: string) => warned.push(message) });
+  t.deepEqual(warned, ['unknown field "status.foo"']);
+  await refusal(t, status({ metadata: { uid: 'other' }, status: {} }), 'CONFLICT');
+  const gone = await status({ status: null });
+  t.is(gone.status, undefined);
+
+  await cluster.create(types.nodes, { metadata: { name: 'n' }, spec: {}, status: {} });
+  const body = { status: { allocatable: { cpu: '0.5', memory: '1.5Gi' } } };
+  const node = await cluster.patch(types.nodes, { name: 'n' }, { kind: 'merge', body }, { subresource: 'status' });
+  t.is(node.status?.allocatable?.['cpu'], '500m');
+});

@@ -52,6 +52,7 @@ export const namespace: Strategy<Namespace> = {
 
 export const node: Strategy<Node> = {
   keepsStatus: true,
+  statusStandsAlone: true,
   statusMayLabel: true,
   validate({ spec }, errors) {
     const seen = new Set<string>();

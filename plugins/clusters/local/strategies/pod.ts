@@ -88,6 +88,7 @@ function validateChange(pod: Pod, current: Pod, errors: FieldErrors): void {
 
 export const pod: Strategy<Pod> = {
   countsGeneration: true,
+  statusStandsAlone: true,
   statusMayLabel: true,
   initialStatus: ({ spec }) => ({ phase: 'Pending', qosClass: qosClass(spec) }),
   prepareCreate(object, context) {

@@ -36,6 +36,8 @@ export interface Strategy<T extends KubernetesObject = KubernetesObject> {
   readonly countsGeneration?: boolean;
   /** The creator's status is kept (nodes). Default: dropped, or what `initialStatus` says. */
   readonly keepsStatus?: boolean;
+  /** Nothing outside of the status says what it may hold, or completes it: a patch of it alone is checked by itself. */
+  readonly statusStandsAlone?: boolean;
   /** The status subresource may change labels, too. Annotations it may always change. */
   readonly statusMayLabel?: boolean;
   initialStatus?(object: T): object;

@@ -37,7 +37,8 @@ function takeMain(resource: Stored, draft: KubernetesObject, current: Kubernetes
 
 /** Everything of the current object but its status, and the metadata that status writers may change. */
 function takeStatus(resource: Stored, draft: KubernetesObject, current: KubernetesObject): KubernetesObject {
-  const result = copyJson(current);
+  // The rest is the stored object's own, which is frozen.
+  const result = { ...current };
   const wanted = changedMeta(resource, draft.metadata, current);
   const kept = serverMeta(current.metadata);
   const labels = resource.storage.strategy.statusMayLabel ? wanted.labels : result.metadata.labels;

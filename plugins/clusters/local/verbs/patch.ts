@@ -3,8 +3,8 @@ import { PintleError } from '../../../../kernel/contract/index.ts';
 import type { KubernetesObject, PatchKind, WriteOptions } from '../../../../kernel/contract/index.ts';
 import { jsonPatch, mergePatch, strategicMergePatch } from '../../../../kernel/machinery/patch.ts';
 import { badRequest } from '../api-errors.ts';
-import type { Resource } from '../catalog.ts';
-import { shape } from '../shape.ts';
+import type { Stored } from '../engine.ts';
+import { shape, shapeStatus } from '../shape.ts';
 import type { Edit } from './change.ts';
 
 export interface Patch {
@@ -34,11 +34,13 @@ export function applyPatch(document: KubernetesObject, patch: Patch, schemaType:
   }
 }
 
-export function patchEdit(resource: Resource, patch: Patch, options: WriteOptions): Edit {
+export function patchEdit(resource: Stored, patch: Patch, options: WriteOptions): Edit {
   let { warn } = options;
   return (shown) => {
     const patched = applyPatch(shown, patch, resource.served.schemaType);
-    const wanted = shape(resource, patched, { ...options, warn });
+    const heeded = { ...options, warn };
+    const statusOnly = options.subresource === 'status' ? shapeStatus(resource, patched, shown, heeded) : undefined;
+    const wanted = statusOnly ?? shape(resource, patched, heeded);
     warn = undefined;
     return wanted;
   };

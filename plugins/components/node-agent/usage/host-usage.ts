@@ -1,6 +1,6 @@
 /** What the host as a whole uses, from /proc and the state folder's file system. */
-import { readFileSync } from 'node:fs';
-import { readFile, statfs } from 'node:fs/promises';
+import { readFileSync, statfsSync } from 'node:fs';
+import { readFile } from 'node:fs/promises';
 import type { FileSystemUsage } from '../../../../kernel/contract/index.ts';
 
 export interface HostUsage {
@@ -42,8 +42,9 @@ export function parseHostUsage(files: HostFiles, fileSystem: FileSystemUsage): H
   };
 }
 
-export async function fileSystemUsage(path: string): Promise<FileSystemUsage> {
-  const facts = await statfs(path);
+/** Of a local file system, whose figures are in memory. */
+export function fileSystemUsage(path: string): FileSystemUsage {
+  const facts = statfsSync(path);
   return {
     capacityBytes: facts.bsize * facts.blocks,
     availableBytes: facts.bsize * facts.bavail,
@@ -53,14 +54,14 @@ export async function fileSystemUsage(path: string): Promise<FileSystemUsage> {
   };
 }
 
-export async function readHostUsage(stateDir: string): Promise<HostUsage> {
+export function readHostUsage(stateDir: string): HostUsage {
   // The kernel answers from memory: asking a thread for it would cost ten times as much, and save no waiting.
   const [stat, meminfo, loadavg, pidMax] = ['stat', 'meminfo', 'loadavg', 'sys/kernel/pid_max'].map((name) =>
     readFileSync(`/proc/${name}`, 'utf8'),
   );
   return parseHostUsage(
     { stat: stat!, meminfo: meminfo!, loadavg: loadavg!, pidMax: pidMax! },
-    await fileSystemUsage(stateDir),
+    fileSystemUsage(stateDir),
   );
 }
 

@@ -25,7 +25,7 @@ export interface UsageSamplerOptions {
   readonly clock: Clock;
   readonly log: Logger;
   readonly periodMs: number;
-  host(): Promise<HostUsage>;
+  host(): HostUsage | Promise<HostUsage>;
   /** Bytes on disk by pod uid, of the pods that have been measured. */
   storage?(): ReadonlyMap<string, number>;
 }

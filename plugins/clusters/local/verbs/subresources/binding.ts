@@ -5,7 +5,6 @@ import { setCondition } from '../../../../../kernel/machinery/metadata.ts';
 import { conflict, invalid } from '../../api-errors.ts';
 import { timestamp } from '../../engine.ts';
 import type { Engine, Stored } from '../../engine.ts';
-import { copyJson } from '../../state/frozen-json.ts';
 import { FieldErrors } from '../../validation/field-errors.ts';
 import { subdomainFaults } from '../../validation/names.ts';
 import { bodyOf } from '../../shape.ts';
@@ -36,7 +35,8 @@ export async function bind(
   }
   const node = binding.target.name!;
   const edit = (shown: KubernetesObject): Shaped => {
-    const pod = copyJson(shown) as Pod;
+    // What a binding does not change is the stored object's own.
+    const pod = { ...shown, metadata: { ...shown.metadata }, spec: { ...(shown as Pod).spec } } as Pod;
     const { name } = pod.metadata;
     const refuse = (message: string) => conflict({ ...pods.served, resource: 'pods/binding' }, name, message);
     if (binding.metadata?.uid && binding.metadata.uid !== pod.metadata.uid) {
