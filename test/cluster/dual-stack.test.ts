@@ -57,7 +57,7 @@ spec:
         image: host
         command: ${JSON.stringify([process.execPath, '-e', server])}
         env: [{ name: IPS, valueFrom: { fieldRef: { fieldPath: status.podIPs } } }]
-        readinessProbe: { httpGet: { path: /, port: 8080 }, periodSeconds: 1 }
+        readinessProbe: { httpGet: { path: /, port: 8080 }, periodSeconds: 1, timeoutSeconds: 30 }
 ---
 apiVersion: v1
 kind: Service

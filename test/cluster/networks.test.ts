@@ -66,7 +66,7 @@ spec:
     image: host
     command: ${JSON.stringify([process.execPath, '-e', server])}
     ports: [{ containerPort: 8080, hostPort: 18080 }]
-    readinessProbe: { httpGet: { path: /, port: 8080 }, periodSeconds: 1 }
+    readinessProbe: { httpGet: { path: /, port: 8080 }, periodSeconds: 1, timeoutSeconds: 30 }
 ---
 `;
 

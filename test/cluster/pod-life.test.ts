@@ -108,10 +108,13 @@ test.serial('gRPC probes: ready while it serves, restarted when it does not', as
         name: 'c',
         image: 'host',
         command: grpcServer(7000),
-        readinessProbe: { grpc: { port: 7000 }, periodSeconds: 1, failureThreshold: 1 },
+        // A busy machine makes no failure of a start or an answer that takes long.
+        startupProbe: { grpc: { port: 7000 }, periodSeconds: 1, timeoutSeconds: 10, failureThreshold: 600 },
+        readinessProbe: { grpc: { port: 7000 }, periodSeconds: 1, timeoutSeconds: 10, failureThreshold: 1 },
         livenessProbe: {
           grpc: { port: 7000, service: 'x' },
           periodSeconds: 1,
+          timeoutSeconds: 10,
           failureThreshold: 3,
           initialDelaySeconds: 1,
           terminationGracePeriodSeconds: 1,
@@ -331,7 +334,7 @@ test.serial(
     const hash = mirror.metadata?.annotations?.['kubernetes.io/config.hash'];
     t.is(mirror.metadata?.annotations?.['kubernetes.io/config.mirror'], hash);
     t.like(mirror.metadata?.ownerReferences?.[0], { kind: 'Node', name: 'node-1' });
-    t.is(await pods.logs('fixed-node-1'), 'first\n');
+    t.true(await pods.says('fixed-node-1', 'first\n'));
     t.is((await pods.kubectl(['exec', 'fixed-node-1', '--', 'echo', 'in'])).stdout, 'in\n');
     const told = await eventually(async () =>
       (await pods.events('node-1')).find((each) => each.reason === 'InvalidStaticPod'),
@@ -349,7 +352,7 @@ test.serial(
     manifest('fixed.json', pod(`echo second; ${sleep}`));
     await pods.until('fixed-node-1', (each) => each.metadata?.annotations?.['kubernetes.io/config.hash'] !== hash);
     await pods.ready('fixed-node-1');
-    t.is(await pods.logs('fixed-node-1'), 'second\n');
+    t.true(await pods.says('fixed-node-1', 'second\n'));
     rmSync(join(folder, 'static/fixed.json'));
     await pods.gone('fixed-node-1');
   },

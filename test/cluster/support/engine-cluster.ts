@@ -36,7 +36,7 @@ const workload = (image: string): string =>
                     '-c',
                     'mkdir /www && hostname >/www/index.html && echo serving && exec httpd -f -p 8080 -h /www',
                   ],
-                  readinessProbe: { httpGet: { path: '/', port: 8080 }, periodSeconds: 1 },
+                  readinessProbe: { httpGet: { path: '/', port: 8080 }, periodSeconds: 1, timeoutSeconds: 30 },
                 },
               ],
             },
@@ -54,7 +54,7 @@ const workload = (image: string): string =>
           containers: [
             {
               ...{ name: 'client', image, imagePullPolicy: 'Never', command: sleep },
-              readinessProbe: { exec: { command: ['test', '-e', '/tmp/ready'] }, periodSeconds: 1 },
+              readinessProbe: { exec: { command: ['test', '-e', '/tmp/ready'] }, periodSeconds: 1, timeoutSeconds: 30 },
             },
           ],
         },

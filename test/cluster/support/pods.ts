@@ -98,6 +98,15 @@ export class Pods {
     return this.cluster.kubectl(binary, ['-n', this.namespace, ...argv], input);
   }
 
+  /** Once `kubectl logs` prints this: a container runs, and is ready, before it has said anything. */
+  async says(name: string, text: string): Promise<true> {
+    let last = '';
+    return eventually(
+      async () => ((last = await this.logs(name)) === text ? true : undefined),
+      () => `the log of ${name} is ${JSON.stringify(last)}, expected ${JSON.stringify(text)}`,
+    );
+  }
+
   /** What `kubectl logs` prints. */
   async logs(name: string, ...flags: string[]): Promise<string> {
     const { code, stdout, stderr } = await this.kubectl(['logs', name, ...flags]);

@@ -45,7 +45,7 @@ spec:
         command: ${JSON.stringify([node, '-e', server])}
         env: [{ name: ANSWER, value: one }]
         ports: [{ containerPort: 8080 }]
-        readinessProbe: { httpGet: { path: /, port: 8080 }, periodSeconds: 1 }
+        readinessProbe: { httpGet: { path: /, port: 8080 }, periodSeconds: 1, timeoutSeconds: 30 }
 ---
 apiVersion: v1
 kind: Service
