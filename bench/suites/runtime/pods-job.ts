@@ -3,8 +3,9 @@
  * such a process too: what it costs to start a program depends on the memory of the one that does.
  */
 import { type ChildProcess, spawn } from 'node:child_process';
-import { unlinkSync, writeFileSync } from 'node:fs';
+import { statSync, unlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { setTimeout } from 'node:timers/promises';
 import type { Runtime } from '../../../kernel/contract/index.ts';
 import { umount } from '../../../netplugins/linux/namespaces.ts';
 import type { Job } from '../../bed/plugin-process.ts';
@@ -82,7 +83,7 @@ export const barePodsJob: Job<BarePodsArgs, PodTimes> = ({ size, folder }) => {
   const running = new Map<number, { readonly child: ChildProcess; readonly files: readonly string[] }>();
   let next = 0;
   return measurePods(efforts[size], {
-    start: (index) => {
+    start: async (index) => {
       next += 1;
       const files = keptNamespaces.map((kind) => join(folder, `${kind}-${next}`));
       for (const file of files) writeFileSync(file, '');
@@ -90,11 +91,17 @@ export const barePodsJob: Job<BarePodsArgs, PodTimes> = ({ size, folder }) => {
       const flags = [...kept, '--mount', '--pid', '--fork', '--kill-child', '--mount-proc'];
       const child = spawn('unshare', [...flags, ...bareProgram], { stdio: ['pipe', 'pipe', 'ignore'] });
       running.set(index, { child, files });
-      return new Promise<void>((resolve, reject) => {
+      await new Promise<void>((resolve, reject) => {
         child.once('error', reject);
         child.stdout.once('data', () => resolve());
         child.once('exit', (code) => reject(new Error(`unshare ended with ${code}`)));
       });
+      // A process of unshare's own binds them, while the program begins already: ended before, it would wait for ever.
+      const device = statSync(folder).dev;
+      while (files.some((file) => statSync(file).dev === device)) {
+        if (child.exitCode !== null) throw new Error(`unshare ended with ${child.exitCode}`);
+        await setTimeout(1);
+      }
     },
     stop: async (index) => {
       const { child, files } = running.get(index)!;
