@@ -389,8 +389,11 @@ export class FlannelUdpOverlay implements Overlay, AsyncDisposable {
   #deleteDevice(): void {
     // It goes with the process, but a moment later.
     for (const name of [gatheringName, tunnelName]) this.#links.deleteLink(name);
-    const device = this.#links.getLink(deviceName);
-    if (device?.kind === 'tun') this.#links.deleteLink(device.index);
+    // Also one that was given another name: its holder would keep the port.
+    for (const known of [deviceName, this.#device]) {
+      const device = known === undefined ? undefined : this.#links.getLink(known);
+      if (device?.kind === 'tun') this.#links.deleteLink(device.index);
+    }
     this.#device = undefined;
   }
 
@@ -415,7 +418,7 @@ export class FlannelUdpOverlay implements Overlay, AsyncDisposable {
       case 'overflow':
         return true;
       case 'link':
-        return event.link.name === deviceName;
+        return event.link.name === deviceName || event.link.index === this.#device;
       case 'address':
         // Any may be the one that is missing.
         return event.address.index === this.#device || this.#trouble !== undefined;
