@@ -80,6 +80,23 @@ test('dual-stack: one range a family', async (t) => {
   });
 });
 
+test('an IPv6 range of /57 or smaller is cut into 256 parts, unless the config says otherwise', async (t) => {
+  for (const [range, config, expected] of [
+    ['fd00:10:244::/64', {}, ['fd00:10:244::/72', 'fd00:10:244:0:100::/72']],
+    ['fd00:10:244::/56', {}, ['fd00:10:244::/64', 'fd00:10:244:1::/64']],
+    ['fd00:10:244::/64', { nodeMaskSizeIPv6: 80 }, ['fd00:10:244::/80', 'fd00:10:244:0:1::/80']],
+  ] as const) {
+    const { cluster, controller } = await openControlPlane(t);
+    await controller(nodeIpam, config, undefined, { podCidrs: [range] });
+    const given: (string | undefined)[] = [];
+    for (const name of ['a', 'b']) {
+      await makeNode(cluster, name);
+      given.push((await rangesOf(cluster, name)).podCIDR);
+    }
+    t.deepEqual(given, [...expected], range);
+  }
+});
+
 test('a cluster range that is too small is refused at the start', async (t) => {
   await t.throwsAsync(startPlugin(nodeIpam, { uses: { cluster: {} }, facts: { podCidrs: ['10.0.0.0/25'] } }), {
     code: 'CONFIG_INVALID',
