@@ -8,6 +8,8 @@ import { attributes, NETLINK_NETFILTER, NetlinkSocket } from './netlink-socket.t
 const NFNLGRP_NFTABLES = 7;
 const NFNL_SUBSYS_NFTABLES = 10;
 const NFT_MSG_DELTABLE = 2;
+const NFT_MSG_NEWCHAIN = 3;
+const NFT_MSG_DELCHAIN = 5;
 const NFT_MSG_NEWGEN = 15;
 const families: Readonly<Record<number, string>> = {
   1: 'inet',
@@ -26,6 +28,8 @@ export interface NftChange {
   readonly port: number;
   /** Whether the table itself went. */
   readonly isTableDeleted: boolean;
+  /** Whether it is about a chain itself, such as its policy, and not about what is in it. */
+  readonly isOfChain: boolean;
   /** Whether the changed object's notification contains `text`: its name, its chain's, or what it jumps to. Only while the
    *  listener runs: the bytes are overwritten after it. */
   mentions(text: string): boolean;
@@ -72,14 +76,16 @@ export function monitorNft(
   const stop = listen(socket, (event) => {
     if (event === 'overflow') return listener('overflow');
     for (const { type, port, payload } of event) {
-      if (type >> 8 !== NFNL_SUBSYS_NFTABLES || (type & 0xff) === NFT_MSG_NEWGEN) continue;
+      const verb = type & 0xff;
+      if (type >> 8 !== NFNL_SUBSYS_NFTABLES || verb === NFT_MSG_NEWGEN) continue;
       // struct nfgenmsg: family u8, version u8, res_id u16; attribute 1 is the table's name in every kind of message.
       const table = attributes(payload.subarray(4)).get(1)?.toString('latin1').replace(/\0.*$/s, '') ?? '';
       listener({
         family: families[payload.readUInt8(0)] ?? String(payload.readUInt8(0)),
         table,
         port,
-        isTableDeleted: (type & 0xff) === NFT_MSG_DELTABLE,
+        isTableDeleted: verb === NFT_MSG_DELTABLE,
+        isOfChain: verb === NFT_MSG_NEWCHAIN || verb === NFT_MSG_DELCHAIN,
         mentions: (text) => payload.includes(text, 0, 'latin1'),
       });
     }

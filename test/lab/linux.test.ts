@@ -160,9 +160,13 @@ test('nft: transactions, listings, errors with the culprit, notifications with t
   await until('the change is told', () => changes.length > 0);
   const [change] = changes;
   if (change === undefined || change === 'overflow') return t.fail('the first change was lost');
-  t.like(change, { family: 'ip', table: 'one', port: ports[0] ?? 0, isTableDeleted: false });
+  t.like(change, { family: 'ip', table: 'one', port: ports[0] ?? 0, isTableDeleted: false, isOfChain: false });
   t.deepEqual(mentioned, [true, false]);
   t.is(changes.length, 1);
+  await nftTransaction('add chain ip one first\nadd rule ip one first accept\n', { netns });
+  await until('a chain and a rule are told', () => changes.length === 3);
+  t.like(changes[1], { table: 'one', isOfChain: true });
+  t.like(changes[2], { table: 'one', isOfChain: false });
   const error = await t.throwsAsync(nftTransaction('add table ip two\nadd rule ip two missing accept\n', { netns }), {
     code: 'HOST_COMMAND_FAILED',
   });

@@ -344,7 +344,8 @@ export class VethAttachment implements Attachment, AsyncDisposable {
       monitorNft((change) => {
         if (change === 'overflow' || (tables.includes(change.table) && !this.#ownPorts.has(change.port)))
           this.#scheduleRepair('tables');
-        else if (change.table === 'filter') this.#scheduleRepair('forwarding');
+        else if (change.table === 'filter' && change.isOfChain && change.mentions('FORWARD'))
+          this.#scheduleRepair('forwarding');
       }, this.#options),
     );
   }
