@@ -1,6 +1,5 @@
 // Tests of what this machine's kernel may lack. scripts/run-tests starts them inside a virtual machine with another kernel;
-// its processors are emulated where KVM does not work, so the limits are wide. Each file has namespaces of its own, so two
-// run at a time; the tests within one use test.serial.
+// its processor is emulated where KVM does not work, so the limits are wide, and one file runs at a time.
 import { nodeArguments } from './ava.node-arguments.js';
 
 export default {
@@ -8,6 +7,6 @@ export default {
   files: ['out/test/vm/**/*.test.js'],
   require: ['./out/test/overdue-end.js'],
   workerThreads: false,
-  concurrency: 2,
-  timeout: '4m',
+  concurrency: 1,
+  timeout: '8m',
 };

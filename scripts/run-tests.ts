@@ -57,6 +57,7 @@ const lanes: readonly Lane[] = [
   { ...testLane('cluster', (argv) => argv), track: 'cluster' },
   ...otherNode(process.env['PINTLE_TEST_NODE']),
   { ...secondKernelLane('vm'), track: 'others' },
+  { ...secondKernelLane('uml', 'uml'), track: 'others' },
   { ...secondKernelLane('vm-cluster'), isByName: true },
   { ...testLane('interop', (argv) => argv), isByName: true, problem: interopProblem },
   { ...testLane('bench', (argv) => argv), track: 'others' },
@@ -91,12 +92,12 @@ function pureLane(name: string, node: string, folders = ['unit', 'conformance', 
   };
 }
 
-/** Inside a virtual machine with another kernel. */
-function secondKernelLane(name: string): Lane {
+/** Inside a virtual machine with another kernel, or on such a kernel as a process. */
+function secondKernelLane(name: string, target: 'vm' | 'uml' = 'vm'): Lane {
   return {
-    ...testLane(name, (argv) => [process.execPath, 'out/lab/kernels/run-on.js', '--target', 'vm', '--', ...argv]),
+    ...testLane(name, (argv) => [process.execPath, 'out/lab/kernels/run-on.js', '--target', target, '--', ...argv]),
     problem: () => {
-      const problem = kernelProblem('vm');
+      const problem = kernelProblem(target);
       return problem === undefined ? undefined : `${problem.reason}; ${problem.fix}`;
     },
   };

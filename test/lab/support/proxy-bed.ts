@@ -11,7 +11,7 @@ interface Scope {
 }
 
 /** `routed`: external and balancer addresses are of it, and the underlay sends them to the node. */
-const addresses = {
+export const addresses = {
   ip: {
     ...{ node: nodeAddress(0), outside: underlayAddress, services: ['10.96.0.1', '10.96.0.2'] as const },
     ...{ routed: '198.51.100.0/24', external: '198.51.100.1', balancer: '198.51.100.2' },
@@ -39,9 +39,11 @@ export interface ProxyBedOptions {
   readonly family?: IpFamily;
 }
 
+export type BedMember = Pick<Member, 'node' | 'pod' | 'ip' | 'peer'>;
+
 export interface ProxyBedNetwork {
-  readonly one: Member;
-  readonly two: Member;
+  readonly one: BedMember;
+  readonly two: BedMember;
   readonly underlay: Place;
   readonly family: IpFamily;
   /** Why SCTP is not sent here; undefined: the pods listen for it on port 80 too. */
@@ -54,19 +56,23 @@ export async function createProxyBedNetwork(t: Scope, family: IpFamily = 'ip'): 
   const { node, routed } = addresses[family];
   topology.underlay.run('ip', 'route', 'add', routed, 'via', node);
   if (family === 'ip6') return { ...(await inSix(one, two)), underlay: topology.underlay };
+  return { one, two, underlay: topology.underlay, family, sctpProblem: await listenForSctp([one, two]) };
+}
+
+/** On port 80 of the pods. Says why it cannot be. */
+export async function listenForSctp(members: readonly BedMember[]): Promise<string | undefined> {
   const sctp = await Promise.all(
-    [one, two].map(({ pod, peer }) => pod.ask({ verb: 'listenSctp', port: 80, name: peer.name })),
+    members.map(({ pod, peer }) => pod.ask({ verb: 'listenSctp', port: 80, name: peer.name })),
   );
   const error = sctp.find((answer) => answer.error !== undefined)?.error;
   if (error !== undefined && error !== 'EPROTONOSUPPORT') throw new Error(`the pods cannot listen for SCTP: ${error}`);
-  const sctpProblem = error === undefined ? undefined : `this kernel has no SCTP sockets (${error})`;
-  return { one, two, underlay: topology.underlay, family, sctpProblem };
+  return error === undefined ? undefined : `this kernel has no SCTP sockets (${error})`;
 }
 
 /** The same nodes and pods by their IPv6 addresses. */
-async function inSix(one: Member, two: Member): Promise<Omit<ProxyBedNetwork, 'underlay'>> {
+async function inSix(one: BedMember, two: BedMember): Promise<Omit<ProxyBedNetwork, 'underlay'>> {
   one.node.run('ip', 'route', 'add', 'default', 'via', addresses.ip6.outside);
-  const six = async (member: Member, index: number): Promise<Member> => {
+  const six = async (member: BedMember, index: number): Promise<BedMember> => {
     const { pod, peer } = member;
     const { error } = await pod.ask({ verb: 'listenUdp', port: 80, name: peer.name, address: '::' });
     if (error !== undefined) throw new Error(`${peer.name} cannot listen by IPv6: ${error}`);

@@ -10,7 +10,7 @@ import type { trace as Trace } from '../../../plugins/components/node-agent/netw
 export type ProxySpec =
   | { readonly mode: 'nftables' }
   | { readonly mode: 'iptables'; readonly backend: IptablesBackend; readonly lockFile: string }
-  | { readonly mode: 'ipvs'; readonly stateDir: string }
+  | { readonly mode: 'ipvs'; readonly backend: IptablesBackend; readonly stateDir: string }
   | {
       readonly mode: 'userspace';
       readonly redirect: 'auto' | 'nft' | 'iptables' | 'none';
@@ -58,8 +58,8 @@ async function openProxy(): Promise<Proxy & AsyncDisposable> {
     case 'ipvs': {
       const { IpvsProxy } = await import('../../../netplugins/proxies/ipvs/ipvs-proxy.ts');
       return new IpvsProxy({
-        ...{ families, backend: 'nft', device: 'kube-ipvs0', scheduler: 'rr', affinityScheduler: 'mh', markBit: 12 },
-        ...{ stateDir: spec.stateDir, ...common },
+        ...{ families, backend: spec.backend, device: 'kube-ipvs0', scheduler: 'rr', affinityScheduler: 'mh' },
+        ...{ markBit: 12, stateDir: spec.stateDir, ...common },
       });
     }
     case 'userspace': {

@@ -4,12 +4,12 @@
  * places it is given, all gone after the test.
  */
 import type { ExecutionContext } from 'ava';
-import type { Member } from './cluster.ts';
+import type { BedMember } from './proxy-bed.ts';
 import { patience, type Place } from './topology.ts';
 
 interface Network {
-  readonly one: Member;
-  readonly two: Member;
+  readonly one: BedMember;
+  readonly two: BedMember;
   readonly underlay: Place;
   /** Whether pods have IPv6 addresses. */
   readonly isDual: boolean;
