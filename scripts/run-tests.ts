@@ -8,7 +8,7 @@
  */
 import { spawn } from 'node:child_process';
 import { existsSync, readdirSync, rmSync } from 'node:fs';
-import { join } from 'node:path';
+import { join, resolve } from 'node:path';
 import { kernelProblem } from '../lab/kernels/run-on.ts';
 import { failedFiles, fileOf } from './failed-files.ts';
 import { judgeLane, type LaneRun, summary } from './judge-lane.ts';
@@ -142,6 +142,8 @@ function otherNode(node: string | undefined): readonly Lane[] {
 /** npm puts node_modules/.bin first in PATH, where a package has a command called nft: tests want the host's. */
 const laneEnvironment = {
   ...process.env,
+  // Hundreds of processes load the same modules: Node from 22 on compiles each of them once.
+  NODE_COMPILE_CACHE: resolve('.state/compile-cache'),
   PATH: (process.env['PATH'] ?? '')
     .split(':')
     .filter((folder) => !folder.endsWith('/node_modules/.bin'))

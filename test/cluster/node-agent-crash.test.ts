@@ -1,4 +1,7 @@
-/** What a node survives: kill -9 of its agent at any moment, and of the server; and that pods leave nothing behind. */
+/**
+ * What a node survives: kill -9 of its agent at any moment, and of the server; and that pods leave nothing behind.
+ * `PINTLE_TEST_KILLS=100` asks for more kills of agents.
+ */
 import { spawn, type ChildProcess } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import type { V1Pod } from '@kubernetes/client-node';
@@ -136,7 +139,7 @@ test.serial(
     await run('kept', 4);
     const kept = await sleepers(4);
 
-    const kills = 30;
+    const kills = Number(process.env['PINTLE_TEST_KILLS'] ?? 16);
     let isOver = false;
     const churn = (async () => {
       for (let index = 0; !isOver; index += 1) {

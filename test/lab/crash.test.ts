@@ -2,6 +2,7 @@ import { fork, type ChildProcess } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 import test, { type ExecutionContext } from 'ava';
 import type { ProxyPort } from '../../kernel/contract/index.ts';
+import { leanStart } from '../lean-start.ts';
 import { attachments } from './support/cluster.ts';
 import type { VethAttachment } from '../../netplugins/linux/pods/veth-attachment.ts';
 import { runInNetns } from '../../netplugins/linux/namespaces.ts';
@@ -14,7 +15,7 @@ import { plainPort } from '../../kernel/conformance/proxy/plain-port.ts';
 async function killWhileWorking(t: ExecutionContext, node: Place, order: Order, forMs: number): Promise<void> {
   const program = fileURLToPath(new URL('./support/victim.js', import.meta.url));
   const child: ChildProcess = runInNetns(node.netns, () =>
-    fork(program, { execArgv: [], stdio: ['ignore', 'inherit', 'inherit', 'ipc'] }),
+    fork(program, { execArgv: [...leanStart], stdio: ['ignore', 'inherit', 'inherit', 'ipc'] }),
   );
   t.teardown(() => child.kill('SIGKILL'));
   const begun = new Promise((resolve) => child.once('message', resolve));

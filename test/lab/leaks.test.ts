@@ -8,6 +8,7 @@ import { fileURLToPath } from 'node:url';
 import test, { type ExecutionContext } from 'ava';
 import type { Attachment } from '../../kernel/contract/index.ts';
 import { runInNetns } from '../../netplugins/linux/namespaces.ts';
+import { leanStart } from '../lean-start.ts';
 import { attachmentNames, attachments, type AttachmentName } from './support/cluster.ts';
 import { createTopology, quiet, snapshot, type Place } from './support/topology.ts';
 import { churnNetwork, churnRequest, randomFrom } from './support/churn.ts';
@@ -66,7 +67,7 @@ class Machine {
   ): Promise<void> {
     const program = fileURLToPath(new URL('./support/victim.js', import.meta.url));
     const child = runInNetns(this.#node.netns, () =>
-      fork(program, { execArgv: [], stdio: ['ignore', 'inherit', 'inherit', 'ipc'] }),
+      fork(program, { execArgv: [...leanStart], stdio: ['ignore', 'inherit', 'inherit', 'ipc'] }),
     );
     t.teardown(() => child.kill('SIGKILL'));
     const exited = new Promise((resolve) => child.once('exit', resolve));

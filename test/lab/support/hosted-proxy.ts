@@ -3,6 +3,7 @@ import { fork } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 import type { Proxy, ProxyStatus, ServiceVerdict, TraceAnswer } from '../../../kernel/contract/index.ts';
 import { runInNetns } from '../../../netplugins/linux/namespaces.ts';
+import { leanStart } from '../../lean-start.ts';
 import type { Call, ProxySpec, Reply, TraceCall } from './proxy-process.ts';
 import type { Place } from './topology.ts';
 
@@ -24,7 +25,7 @@ export function openUserspaceProxy(
 export function openHostedProxy(node: Place, spec: ProxySpec, path?: string): HostedProxy {
   const program = fileURLToPath(new URL('./proxy-process.js', import.meta.url));
   const env = { ...process.env, ...(path === undefined ? {} : { PATH: path }) };
-  const child = runInNetns(node.netns, () => fork(program, [JSON.stringify(spec)], { execArgv: [], env }));
+  const child = runInNetns(node.netns, () => fork(program, [JSON.stringify(spec)], { execArgv: [...leanStart], env }));
   const waiting = new Map<number, { resolve(value: unknown): void; reject(error: unknown): void }>();
   let status: ProxyStatus = { ready: false, lastSyncMs: undefined, repairs: 0 };
   let next = 1;
