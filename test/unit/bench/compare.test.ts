@@ -82,12 +82,12 @@ for (const [name, shape] of Object.entries(noises))
       const noise = drawn(7, shape);
       const take = (base: number): number[] => Array.from({ length: rounds }, () => noise.next().value * base);
       let alarms = 0;
-      for (let count = 0; count < 40; count += 1) {
+      for (let count = 0; count < 20; count += 1) {
         const [before, after] = [cellsOf(400, take), cellsOf(400, take)].map((cells) => resultOf(suiteOf(cells)));
         if (compareResults(before!, after!).some(({ change }) => change !== 'same')) alarms += 1;
       }
-      // One in twenty is promised; of forty, two. Six would be one in a hundred.
-      t.true(alarms <= 6, `${alarms} of 40 comparisons of 400 figures`);
+      // One in twenty is promised: of twenty, one. Five would be one in four hundred.
+      t.true(alarms <= 4, `${alarms} of 20 comparisons of 400 figures`);
     });
 
 test('the more is compared, the more a change must stand out of the noise', (t) => {
