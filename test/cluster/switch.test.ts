@@ -169,7 +169,7 @@ test('bridge, vxlan, nftables to ptp, host-gw, iptables to cni, flannel-udp, use
   await eventually(() =>
     agents.every((agent) =>
       ['10\\.96\\.0\\.10 \\. udp \\. 53', '10\\.96\\.0\\.1 \\. tcp \\. 443'].every((address) =>
-        new RegExp(`${address} : \\d`).test(networkOf(agent)),
+        new RegExp(`${address} : 192\\.`).test(networkOf(agent)),
       ),
     )
       ? true
