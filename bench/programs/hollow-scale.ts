@@ -268,7 +268,9 @@ async function atRest(): Promise<void> {
   await latency('listLabel', 'list by label', 100, (index) =>
     ask('GET', `${podsPath}?labelSelector=app%3Dapp-${Math.abs(index) % 200}`),
   );
-  await latency('listNodes', `list of all ${nodeCount} nodes`, 300, () => ask('GET', '/api/v1/nodes?resourceVersion=0'));
+  await latency('listNodes', `list of all ${nodeCount} nodes`, 300, () =>
+    ask('GET', '/api/v1/nodes?resourceVersion=0'),
+  );
   await latency('listAll', `list of all ${podCount} pods`, 5, () => ask('GET', podsPath));
   let seen: (name: string) => void = () => undefined;
   const close = await follow('/api/v1/namespaces/scale/configmaps', ({ metadata }) => seen(metadata.name));
