@@ -18,7 +18,7 @@ import {
 } from '../../../kernel/contract/index.ts';
 import { bootId as currentBootId, HeldSettings } from '../../linux/held-settings.ts';
 import { isNetns } from '../../linux/namespaces.ts';
-import { holdForwarding } from '../../linux/pods/hold-forwarding.ts';
+import { holdForwarding, keepForwarding } from '../../linux/pods/hold-forwarding.ts';
 import { forgetUdpFlows } from '../../linux/pods/host-port-flows.ts';
 import { doCollide, hasLoopback } from '../../linux/pods/host-ports.ts';
 import { openRtnetlink, type Rtnetlink } from '../../linux/rtnetlink.ts';
@@ -400,14 +400,9 @@ export class CniAttachment implements Attachment, AsyncDisposable {
     return isBuiltIn || list.plugins.every((plugin) => plugin['mtu'] === undefined);
   }
 
-  /** Nobody tells of a setting that changes, and pods have no network without these. */
   #lookAtSettings(): void {
-    const changed =
-      this.#configured === undefined ? [] : holdForwarding(this.#settings, this.#configured.network.podCidrs);
-    if (changed.length > 0)
-      this.#options.log.warn('Settings that pods need had been changed by somebody else: put right', {
-        settings: changed.join(', '),
-      });
+    if (this.#configured === undefined) return;
+    keepForwarding(this.#settings, this.#configured.network.podCidrs, this.#options.log);
   }
 
   async #askStatus(): Promise<void> {

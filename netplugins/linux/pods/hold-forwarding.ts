@@ -1,4 +1,5 @@
 /** The settings without which a node does not route for its pods. Owns nothing: what they were before is the holder's to keep. */
+import type { Logger } from '../../../kernel/contract/index.ts';
 import type { HeldSettings } from '../held-settings.ts';
 import { AF_INET, parseCidr } from '../ip-address.ts';
 
@@ -15,4 +16,19 @@ export function holdForwarding(settings: HeldSettings, podCidrs: readonly string
       : []),
   ];
   return wanted.filter(([name, value]) => settings.hold(name, value)).map(([name]) => name);
+}
+
+/** Nobody tells of a setting that changes, and pods have no network without these: to be called now and then. */
+export function keepForwarding(settings: HeldSettings, podCidrs: readonly string[], log: Logger): void {
+  try {
+    const changed = holdForwarding(settings, podCidrs);
+    if (changed.length > 0)
+      log.warn('Settings that pods need had been changed by somebody else: put right', {
+        settings: changed.join(', '),
+      });
+  } catch (error) {
+    log.warn('Settings that pods need have been changed by somebody else, and cannot be put right', {
+      error: error instanceof Error ? error.message : String(error),
+    });
+  }
 }

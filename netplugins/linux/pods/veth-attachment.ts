@@ -22,7 +22,7 @@ import { nftTransaction } from '../nft.ts';
 import type { Rtnetlink } from '../rtnetlink.ts';
 import { writeSysctl } from '../sysctl.ts';
 import { forwardingWarning } from './forwarding-warning.ts';
-import { holdForwarding } from './hold-forwarding.ts';
+import { holdForwarding, keepForwarding } from './hold-forwarding.ts';
 import { forgetUdpFlows } from './host-port-flows.ts';
 import { doCollide, hasLoopback, renderHostPorts } from './host-ports.ts';
 import { LeaseStore, type Lease } from './lease-store.ts';
@@ -91,7 +91,7 @@ export class VethAttachment implements Attachment, AsyncDisposable {
     this.#side.validate(network);
     return this.#inTurn(async () => {
       this.#network = network;
-      this.#holdSettings(network);
+      holdForwarding(this.#settings, network.podCidrs);
       this.#side.prepare(network, this.#leases.list());
       for (const lease of this.#leases.list())
         setPodMtu(this.#host, this.#linkOf(lease.sandboxId), lease, network.mtuBytes);
@@ -311,17 +311,8 @@ export class VethAttachment implements Attachment, AsyncDisposable {
       writeSysctl(`net.ipv4.conf.${link.replaceAll('.', '/')}.route_localnet`, value, this.#options);
   }
 
-  #holdSettings({ podCidrs }: NodeNetwork): readonly string[] {
-    return holdForwarding(this.#settings, podCidrs);
-  }
-
-  /** Nobody tells of a setting that changes, and pods have no network without these. */
   #lookAtSettings(): void {
-    const changed = this.#network === undefined ? [] : this.#holdSettings(this.#network);
-    if (changed.length > 0)
-      this.#options.log.warn('Settings that pods need had been changed by somebody else: put right', {
-        settings: changed.join(', '),
-      });
+    if (this.#network !== undefined) keepForwarding(this.#settings, this.#network.podCidrs, this.#options.log);
   }
 
   async #lookAtForwarding(): Promise<void> {
