@@ -5,7 +5,9 @@ import { keepForwarding } from '../../../netplugins/linux/pods/hold-forwarding.t
 
 test('a setting that cannot be put right is told, and does not end the agent', (t) => {
   const told: string[] = [];
-  const log = { warn: (text: string, fields: object) => told.push(`${text} ${JSON.stringify(fields)}`) } as unknown as Logger;
+  const log = {
+    warn: (text: string, fields: object) => told.push(`${text} ${JSON.stringify(fields)}`),
+  } as unknown as Logger;
   const held: string[] = [];
   const settings = {
     hold(name: string, value: number) {
