@@ -32,6 +32,12 @@ export function reportedFiles(output: string, files: readonly string[]): Readonl
   return found;
 }
 
+/** Whether two failures are of one test; the later may be of a run of its file alone, whose titles do not name the file. */
+export function isSameTest(earlier: string, later: string): boolean {
+  const [before, title] = [earlier, later].map((failure) => /^not ok(?: \d+)? - (.*)$/m.exec(failure)?.[1]);
+  return title !== undefined && (before === title || before?.endsWith(` › ${title}`) === true);
+}
+
 /** Of a line that is about a file as a whole. */
 function wholeFile(title: string, files: readonly string[]): string | undefined {
   const name = /^(\S+\.test\.js) (?:exited|ended) /.exec(title)?.[1] ?? /^No tests found in ([^\s,]+)/.exec(title)?.[1];

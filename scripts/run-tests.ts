@@ -3,14 +3,15 @@
  * "N passed, N failed, N skipped". Fails on any failure, on a lane that ran nothing, and with REQUIRE_ALL=1 on a skip.
  *
  * Test files share the machine with each other, so a few failures are given a second hearing: the file runs once more,
- * alone, when everything else is over. What fails twice is a failure; what then passes is counted as passed, and named
- * with its first failure, which somebody has to read.
+ * alone, when everything else is over. A test that fails twice is a failure, and so is a file without a hearing in which
+ * all passes; when another test of it fails in the second, there is a third. What passes then is counted as passed, and
+ * named with its failures, which somebody has to read.
  */
 import { spawn } from 'node:child_process';
 import { existsSync, readdirSync, rmSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { kernelProblem } from '../lab/kernels/run-on.ts';
-import { failedFiles, fileOf } from './failed-files.ts';
+import { failedFiles, fileOf, isSameTest } from './failed-files.ts';
 import { judgeLane, type LaneRun, summary } from './judge-lane.ts';
 import type { TapResult } from './tap.ts';
 
@@ -225,12 +226,9 @@ async function hearAgain(heard: readonly (readonly [Lane, TapResult])[]): Promis
     const failures: string[] = [];
     const heardAlone: TapResult[] = [];
     for (const file of again[index] ?? []) {
-      console.log(`${lane.name}: once more, alone: ${file}`);
-      const alone = { ...lane.again!, files: () => [file] };
-      const name = `${lane.name}, second hearing`;
-      const second = await runLane({ ...lane, name, argv: alone.argv(file), again: alone });
-      failures.push(...second.failures);
-      heardAlone.push(second);
+      const alone = await hearAlone(lane, file, result.failures);
+      failures.push(...alone.failures);
+      heardAlone.push(alone);
     }
     const isCleared = (again[index]?.length ?? 0) > 0 && failures.length === 0 && !isInterrupted;
     if (isCleared) {
@@ -245,6 +243,21 @@ async function hearAgain(heard: readonly (readonly [Lane, TapResult])[]): Promis
     } else results.push(result);
   }
   return results;
+}
+
+/** Ends with a hearing in which all passes, or one in which a test fails that has failed before. */
+async function hearAlone(
+  lane: Lane,
+  file: string,
+  failures: readonly string[],
+  [hearing, ...further]: readonly string[] = ['second', 'third'],
+): Promise<TapResult> {
+  console.log(`${lane.name}: once more, alone: ${file}`);
+  const again = { ...lane.again!, files: () => [file] };
+  const result = await runLane({ ...lane, name: `${lane.name}, ${hearing} hearing`, argv: again.argv(file), again });
+  const isOver = result.failures.length === 0 || further.length === 0 || isInterrupted;
+  if (isOver || result.failures.some((one) => failures.some((earlier) => isSameTest(earlier, one)))) return result;
+  return hearAlone(lane, file, [...failures, ...result.failures], further);
 }
 
 async function runLane({ name, argv, isTool, isByName, problem, again }: Lane): Promise<TapResult> {

@@ -1,5 +1,5 @@
 import test from 'ava';
-import { failedFiles, reportedFiles } from '../../../scripts/failed-files.ts';
+import { failedFiles, isSameTest, reportedFiles } from '../../../scripts/failed-files.ts';
 
 const files = [
   'out/test/cluster/node-agent.test.js',
@@ -58,4 +58,13 @@ test('what nobody caught belongs to the file that exits next', (t) => {
 test('the files that say something, the last one last', (t) => {
   const output = 'ok 1 - switch › a\nok 2 - agent › b # SKIP\n#   ok 3 - node-agent › c\nnot ok 3 - switch › d\n';
   t.deepEqual([...reportedFiles(output, files)], [files[1]!, files[2]!]);
+});
+
+test('a test that fails again alone is the same, another of its file is not', (t) => {
+  const beside = 'not ok 607 - runtime › process: a killed agent loses no line\n  ---\n    message: lines are missing';
+  t.true(isSameTest(beside, 'not ok 73 - process: a killed agent loses no line\n  ---'));
+  t.true(isSameTest(beside, beside));
+  t.false(isSameTest(beside, 'not ok 73 - no line'));
+  t.false(isSameTest(beside, 'not ok 74 - process: containers see each other\n  ---\n    message: lines are missing'));
+  t.false(isSameTest('', ''));
 });
