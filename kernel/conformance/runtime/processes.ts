@@ -4,6 +4,10 @@ import { join } from 'node:path';
 import type { SeccompChoice } from '../../contract/index.ts';
 import { processesWith, readLog, until, type RuntimeCase } from './subject.ts';
 
+/** Waits, as a script of `sh`, for a process of another container that sleeps so long, or will: it does not find itself. */
+const awaitSleep = (seconds: string): string =>
+  `until grep -qs "[s]leep.${seconds}" /proc/[0-9]*/cmdline; do sleep 0.02; done`;
+
 const pids = (): readonly string[] => readdirSync('/proc').filter((name) => /^\d+$/.test(name));
 
 /** Whether this process may have every capability that the kernel knows. */
@@ -346,7 +350,10 @@ export const processCases: readonly RuntimeCase[] = [
       const marker = String(1_000_000 + Math.floor(Math.random() * 1e9));
       const { id } = await subject.runtime.ensureSandbox(subject.sandboxSpec({ hostPid: true }));
       for (const end of ['exit 7', 'exec sleep 1000000']) {
-        const spec = subject.scriptSpec(id, `readlink /proc/self/ns/pid; sleep ${marker} & ${end}`);
+        const spec = subject.scriptSpec(
+          id,
+          `readlink /proc/self/ns/pid; for n in $(seq 50); do sleep ${marker} & done; ${end}`,
+        );
         await subject.runtime.startContainer(spec);
         if (end !== 'exit 7') {
           await until('its processes run', () => processesWith(`sleep\0${marker}`, pids()).length > 0 || undefined);
@@ -367,12 +374,10 @@ export const processCases: readonly RuntimeCase[] = [
     run: async (t, subject) => {
       const marker = String(1_000_000 + Math.floor(Math.random() * 1e9));
       const { id } = await subject.runtime.ensureSandbox(subject.sandboxSpec({ sharedPid: true }));
-      const looks = subject.scriptSpec(
-        id,
-        `until grep -qs ${marker} /proc/[0-9]*/cmdline; do sleep 0.02; done; echo seen`,
-      );
+      const looks = subject.scriptSpec(id, `${awaitSleep(marker)}; echo seen`);
       await subject.runtime.startContainer(looks);
-      const other = subject.scriptSpec(id, `sleep ${marker} & exec sleep 1000000`);
+      // Its end finds it starting processes.
+      const other = subject.scriptSpec(id, `for n in $(seq 200); do sleep ${marker} & done; exec sleep 1000000`);
       await subject.runtime.startContainer(other);
       t.is((await subject.ended(looks.id)).exitCode, 0);
       t.is((await subject.find(other.id))?.state, 'running');
@@ -392,7 +397,7 @@ export const processCases: readonly RuntimeCase[] = [
       const { spec: target } = await subject.started({
         command: ['sh', '-c', `touch /tmp/of-target; sleep ${marker}; exec sleep 1000000`],
       });
-      const script = `until grep -qs ${marker} /proc/[0-9]*/cmdline; do sleep 0.02; done; test ! -e /tmp/of-target`;
+      const script = `${awaitSleep(marker)}; test ! -e /tmp/of-target`;
       const spec = { ...subject.scriptSpec(target.sandboxId, script), targetContainerId: target.id };
       await subject.runtime.startContainer(spec);
       t.is((await subject.ended(spec.id)).exitCode, 0);

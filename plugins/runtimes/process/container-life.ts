@@ -28,6 +28,7 @@ import { readText, writeRecord, type Layout } from './layout.ts';
 import {
   allPids,
   childrenOf,
+  holdNamespace,
   innerPid,
   isAlive,
   namespaceOf,
@@ -299,19 +300,26 @@ export class ContainerLife {
   /** SIGKILL to its init; the kernel ends the rest of an own pid namespace. Resolves when the shim has seen it. */
   async #killAll(): Promise<void> {
     const init = this.initProcess;
-    const mounts = init === undefined ? undefined : namespaceOf(init.pid, 'mnt');
+    const mounts = init === undefined || this.#pids === 'own' ? undefined : holdNamespace(init.pid, 'mnt');
     signalProcess(init, 'SIGKILL');
-    if (this.#pids !== 'own') {
-      if (mounts !== undefined && mounts !== namespaceOf(process.pid, 'mnt'))
-        for (const pid of allPids()) if (namespaceOf(pid, 'mnt') === mounts) signalProcess(statOf(pid), 'SIGKILL');
-      for (const pid of this.#cgroups.processes(this.record.spec.sandboxId, this.id))
-        signalProcess(statOf(pid), 'SIGKILL');
-    }
+    if (this.#pids !== 'own') await this.#killRest(mounts?.id).finally(mounts?.close);
     const shim = recordedProcess(join(this.folder, 'claim'));
     for (let waited = 0; waited < 10_000; waited += 5) {
       if (existsSync(this.#exitFile) || (!isAlive(init) && !isAlive(shim))) return;
       signalProcess(this.initProcess, 'SIGKILL');
       await pause(5);
+    }
+  }
+
+  /** What forks while it is looked for is found in the next round; twice none, for what forked may have ended itself. */
+  async #killRest(mounts: string | undefined): Promise<void> {
+    const own = mounts === namespaceOf(process.pid, 'mnt') ? undefined : mounts;
+    for (let waited = 0, empty = 0; empty < 2 && waited < 10_000; waited += 5) {
+      const found = own === undefined ? [] : allPids().filter((pid) => namespaceOf(pid, 'mnt') === own);
+      found.push(...this.#cgroups.processes(this.record.spec.sandboxId, this.id));
+      const killed = found.filter((pid) => signalProcess(statOf(pid), 'SIGKILL'));
+      empty = killed.length === 0 ? empty + 1 : 0;
+      if (killed.length > 0) await pause(5);
     }
   }
 

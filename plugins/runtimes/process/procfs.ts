@@ -2,8 +2,10 @@
  * Facts from /proc. A process is named by pid and start time together, so that a pid that was given to another process
  * meanwhile is never taken for ours.
  */
-import { readdirSync, readFileSync, readlinkSync } from 'node:fs';
+import { closeSync, fstatSync, openSync, readdirSync, readFileSync, readlinkSync } from 'node:fs';
 import { readText } from './layout.ts';
+
+type NamespaceKind = 'mnt' | 'pid' | 'net' | 'ipc' | 'uts';
 
 export interface ProcessId {
   readonly pid: number;
@@ -74,9 +76,22 @@ export function innerPid(pid: number): number | undefined {
 }
 
 /** "mnt:[4026531841]": what identifies a namespace; undefined when the process is gone. */
-export function namespaceOf(pid: number, kind: 'mnt' | 'pid' | 'net' | 'ipc' | 'uts'): string | undefined {
+export function namespaceOf(pid: number, kind: NamespaceKind): string | undefined {
   try {
     return readlinkSync(`/proc/${pid}/ns/${kind}`);
+  } catch {
+    return undefined;
+  }
+}
+
+/** A namespace that stays until it is closed: its number goes to no other meanwhile. */
+export function holdNamespace(
+  pid: number,
+  kind: NamespaceKind,
+): { readonly id: string; readonly close: () => void } | undefined {
+  try {
+    const fd = openSync(`/proc/${pid}/ns/${kind}`, 'r');
+    return { id: `${kind}:[${fstatSync(fd).ino}]`, close: () => closeSync(fd) };
   } catch {
     return undefined;
   }

@@ -107,11 +107,19 @@ exec 3>&-
   exec "$@" 2>&6 6>&- 9>&-
 )
 code=$?
-if [ "$PINTLE_PIDS" != own ]; then
+# What forks while it is looked for is found in the next round.
+left=0
+[ "$PINTLE_PIDS" = own ] || left=1000
+while [ "$left" -gt 0 ]; do
+  found=
   for entry in $(set +f; echo /proc/[0-9]*); do
-    if [ "$entry/ns/mnt" -ef /proc/self/ns/mnt ] && [ "$entry" != "/proc/$$" ]; then kill -9 "\${entry#/proc/}"; fi
+    if [ "$entry/ns/mnt" -ef /proc/self/ns/mnt ] && [ "$entry" != "/proc/$$" ]; then
+      kill -9 "\${entry#/proc/}"
+      found=yes
+    fi
   done
-fi
+  [ -n "$found" ] && left=$((left - 1)) || left=0
+done
 exit "$code"
 `;
 
