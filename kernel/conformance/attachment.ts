@@ -26,9 +26,14 @@ export interface AttachmentBed {
   sandbox(): Promise<{ readonly netns: string; destroy(): Promise<void> }>;
   /**
    * Connects to `address`, where a server answers with the client's address as it sees it: on each sandbox, on the node and
-   * outside. Undefined: not reached. `port`: instead of the servers' own.
+   * outside. Undefined: not reached. `port`: instead of the servers' own. Who asks `inVain` expects no answer and does not
+   * wait for it long; any other waits until even a busy machine must have answered.
    */
-  connect(from: AttachmentOrigin, address: string, port?: number): Promise<string | undefined>;
+  connect(
+    from: AttachmentOrigin,
+    address: string,
+    how?: { readonly port?: number; readonly inVain?: boolean },
+  ): Promise<string | undefined>;
   /** Where the servers of `connect` listen. */
   readonly serverPort: number;
   readonly nodeAddress: string;
@@ -209,7 +214,7 @@ const packetCases: readonly Case[] = [
       const [one, two, three] = await populated(bed, 3);
       if (one === undefined || two === undefined || three === undefined) return;
       await bed.attachment().remove({ sandboxId: two.id, netns: two.netns });
-      t.is(await bed.connect(one, two.ip), undefined);
+      t.is(await bed.connect(one, two.ip, { inVain: true }), undefined);
       t.is(await bed.connect(one, three.ip), one.ip);
     },
   },
@@ -246,8 +251,8 @@ const hostPortCases: readonly Case[] = [
       const [other] = await populated(bed, 1);
       const one = await guestWithPort(bed);
       const attached = await bed.attachment().add(one.request);
-      const reach = (from: AttachmentOrigin, address = bed.nodeAddress): Promise<string | undefined> =>
-        bed.connect(from, address, hostPort);
+      const reach = (from: AttachmentOrigin, address = bed.nodeAddress, inVain = false): Promise<string | undefined> =>
+        bed.connect(from, address, { port: hostPort, inVain });
       t.is(await reach('outside'), bed.outsideAddress, 'the client keeps its address');
       t.is(other && (await reach(other)), other?.ip, 'a sandbox too');
       t.not(await reach('node'), undefined, 'from the node');
@@ -256,7 +261,7 @@ const hostPortCases: readonly Case[] = [
       t.deepEqual(await bed.attachment().add(one.request), attached, 'added again');
       await bed.attachment().remove({ sandboxId: one.id, netns: one.netns });
       for (const from of ['outside', 'node', ...(other === undefined ? [] : [other])] as const)
-        t.is(await reach(from), undefined, 'removed');
+        t.is(await reach(from, bed.nodeAddress, true), undefined, 'removed');
     },
   },
   {
@@ -269,13 +274,13 @@ const hostPortCases: readonly Case[] = [
       const greedy = await guestWithPort(bed);
       await bed.attachment().add(bound.request);
       await bed.attachment().add(elsewhere.request);
-      t.is(await bed.connect('outside', bed.nodeAddress, hostPort), bed.outsideAddress);
-      t.is(await bed.connect('node', '127.0.0.1', hostPort), undefined);
+      t.is(await bed.connect('outside', bed.nodeAddress, { port: hostPort }), bed.outsideAddress);
+      t.is(await bed.connect('node', '127.0.0.1', { port: hostPort, inVain: true }), undefined);
       await t.throwsAsync(() => bed.attachment().add(greedy.request), { code: 'UNAVAILABLE' });
       t.is((await bed.attachment().list()).length, 2);
       for (const { id } of [bound, elsewhere]) await bed.attachment().remove({ sandboxId: id });
       await bed.attachment().add(greedy.request);
-      t.is(await bed.connect('outside', bed.nodeAddress, hostPort), bed.outsideAddress);
+      t.is(await bed.connect('outside', bed.nodeAddress, { port: hostPort }), bed.outsideAddress);
     },
   },
   {
@@ -286,14 +291,15 @@ const hostPortCases: readonly Case[] = [
       await bed.attachment().configure(network);
       const one = await guestWithPort(bed);
       await bed.attachment().add(one.request);
-      const reach = (): Promise<string | undefined> => bed.connect('outside', bed.nodeAddress, hostPort);
+      const reach = (inVain = false): Promise<string | undefined> =>
+        bed.connect('outside', bed.nodeAddress, { port: hostPort, inVain });
       await bed.attachment()[Symbol.asyncDispose]();
       t.is(await reach(), bed.outsideAddress, 'between two instances');
       const next = await bed.restart();
       await next.configure(network);
       t.is(await reach(), bed.outsideAddress, 'the next knows it');
       t.deepEqual([...(await next.gc(new Set()))], [one.id]);
-      t.is(await reach(), undefined);
+      t.is(await reach(true), undefined);
       await next.add(one.request);
       t.is(await reach(), bed.outsideAddress);
       await next.purge();
@@ -358,7 +364,7 @@ const lifeCases: readonly Case[] = [
       t.deepEqual([...(await bed.attachment().gc(new Set([one.id, three.id])))], [two.id]);
       t.deepEqual([...(await bed.attachment().gc(new Set([one.id, three.id])))], []);
       t.is(await bed.connect(one, three.ip), one.ip);
-      t.is(await bed.connect(one, two.ip), undefined);
+      t.is(await bed.connect(one, two.ip, { inVain: true }), undefined);
     },
   },
   {

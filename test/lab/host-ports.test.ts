@@ -4,6 +4,7 @@ import type { Attachment, AttachmentRequest, HostPort } from '../../kernel/contr
 import { readSysctl } from '../../netplugins/linux/sysctl.ts';
 import { attachmentNames, attachments, clusterCidrs, podCidr6, type AttachmentName } from './support/cluster.ts';
 import {
+  answerMs,
   createTopology,
   nodeAddress,
   nodeAddress6,
@@ -65,12 +66,12 @@ for (const kind of attachmentNames) {
       [b, 'b'],
     ] as const)
       await place.ask({ verb: 'listenUdp', port: 80, name });
-    const ask = async (): Promise<string | undefined> =>
-      (await underlay.udp(nodeAddress(0), 18_080, { localPort: 5_555, timeoutMs: patience(500) })).answer;
+    const ask = async (timeoutMs = answerMs): Promise<string | undefined> =>
+      (await underlay.udp(nodeAddress(0), 18_080, { localPort: 5_555, timeoutMs })).answer;
     await attachment.add(request('a', a, udp));
     t.is(await ask(), `a ${underlayAddress}`);
     await attachment.remove({ sandboxId: 'a' });
-    t.is(await ask(), undefined, 'nobody');
+    t.is(await ask(patience(500)), undefined, 'nobody');
     await attachment.add(request('b', b, udp));
     t.is(await ask(), `b ${underlayAddress}`);
   });
@@ -91,12 +92,12 @@ for (const kind of attachmentNames) {
       b.run('ip', 'route', 'replace', '127.0.0.1', 'via', '10.244.1.1', 'dev', 'eth0');
     };
     allowForgery();
-    const forge = async (): Promise<string | undefined> =>
-      (await b.tcp('127.0.0.1', 9_090, { timeoutMs: patience(500), localAddress: addressOfB })).answer;
+    const forge = async (timeoutMs: number): Promise<string | undefined> =>
+      (await b.tcp('127.0.0.1', 9_090, { timeoutMs, localAddress: addressOfB })).answer;
     const dropGuard = (): string => node.run('nft', 'delete', 'chain', 'ip', `pintle-${kind}-ports`, 'guard');
     t.is(opened(), '1');
     t.regex((await node.tcp('127.0.0.1', 18_080)).answer ?? '', /^a /);
-    t.is(await forge(), undefined);
+    t.is(await forge(patience(500)), undefined);
     dropGuard();
     await until('the guard is back', () => node.run('nft', 'list', 'ruleset').includes('127.0.0.0/8 drop'));
     // With cni a pod that asks for something else is attached anew.
@@ -106,13 +107,13 @@ for (const kind of attachmentNames) {
     t.is(opened(), '0', 'closed with the last host port');
     t.is((await node.tcp('127.0.0.1', 18_080, { timeoutMs: 500 })).answer, undefined);
     t.false(node.run('nft', 'list', 'tables').includes('-ports'));
-    t.is(await forge(), undefined);
+    t.is(await forge(patience(500)), undefined);
     // That the forgery would work, were it not for the guard:
     addressOfB = (await attachment.add(request('b', b, udp))).ips[0]!;
     allowForgery();
     await attachment[Symbol.asyncDispose]();
     dropGuard();
-    t.is(await forge(), `node ${addressOfB} 0`);
+    t.is(await forge(answerMs), `node ${addressOfB} 0`);
   });
 }
 

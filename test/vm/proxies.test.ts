@@ -118,5 +118,5 @@ test.serial('ipvs: the service range is refused but for what Services, the node 
     await proxy[Symbol.asyncDispose]();
   });
   const sync = () => proxy.sync(state(port({ endpoints: [endpoint(two.ip)] })));
-  await checkServiceRange(t, { one, two, underlay, isDual: false, timeoutMs: 10_000, sync });
+  await checkServiceRange(t, { one, two, underlay, isDual: false, sync });
 });

@@ -17,7 +17,10 @@ export interface ProxyBed {
   proxy(): Proxy & AsyncDisposable;
   /** Disposes it and starts another. */
   restart(): Promise<Proxy>;
-  /** Opens a new flow. The endpoints listen on port 80, TCP, UDP and SCTP. `sourcePort` reuses a UDP flow. */
+  /**
+   * Opens a new flow. The endpoints listen on port 80, TCP, UDP and SCTP. `sourcePort` reuses a UDP flow. Who asks `inVain`
+   * expects no answer and does not wait for it long; any other waits until even a busy machine must have answered.
+   */
   connect(
     from: ProxyClient,
     to: {
@@ -25,6 +28,7 @@ export interface ProxyBed {
       readonly port: number;
       readonly protocol?: Protocol;
       readonly sourcePort?: number;
+      readonly inVain?: boolean;
     },
   ): Promise<ProxyAnswer>;
   /** A pod on this node (the client `local`) and one on another. */
@@ -67,8 +71,10 @@ export interface Tools {
   sync(...ports: readonly ProxyPort[]): Promise<number>;
   /** Draws that show that there is one endpoint only. */
   readonly few: number;
-  /** The endpoints (or 'refused', 'dropped') that `count` new TCP connections meet. */
-  met(from: ProxyClient, address: string, port: number, count?: number): Promise<string>;
+  /** The endpoints (or 'refused', 'dropped') that `count` new TCP connections meet; `inVain`: as in `connect`. */
+  met(from: ProxyClient, address: string, port: number, count?: number, inVain?: boolean): Promise<string>;
+  /** What becomes of one new TCP connection that no endpoint is to get. */
+  metInVain(from: ProxyClient, address: string, port: number): Promise<string>;
 }
 
 export function toolsFor(bed: ProxyBed): Tools {
@@ -83,6 +89,17 @@ export function toolsFor(bed: ProxyBed): Tools {
       ...change,
     });
   const isSlow = (bed.slowdown ?? 1) > 1;
+  const met: Tools['met'] = async (from, address, to, count = draws, inVain = false) => {
+    const seen = new Set<string>();
+    for (let index = 0; index < count; index += 1) {
+      const answer = await bed.connect(from, { address, port: to, inVain });
+      seen.add(typeof answer === 'string' ? answer : answer.endpoint);
+      if (answer === 'dropped') break;
+      // Where each connection takes long, no more is drawn than can still say something.
+      if (isSlow && seen.has('local') && seen.has('remote')) break;
+    }
+    return [...seen].sort().join(' ');
+  };
   return {
     bed,
     local,
@@ -94,17 +111,8 @@ export function toolsFor(bed: ProxyBed): Tools {
       const desired: ProxyState = { nodeAddresses: [nodeAddress], clusterCidrs, serviceCidrs, ports };
       return (await bed.proxy().sync(desired)).changed;
     },
-    met: async (from, address, to, count = draws) => {
-      const seen = new Set<string>();
-      for (let index = 0; index < count; index += 1) {
-        const answer = await bed.connect(from, { address, port: to });
-        seen.add(typeof answer === 'string' ? answer : answer.endpoint);
-        if (answer === 'dropped') break;
-        // Where each connection takes long, no more is drawn than can still say something.
-        if (isSlow && seen.has('local') && seen.has('remote')) break;
-      }
-      return [...seen].sort().join(' ');
-    },
+    met,
+    metInVain: (from, address, to) => met(from, address, to, 1, true),
   };
 }
 

@@ -3,7 +3,16 @@ import type { AttachmentBed } from '../../../kernel/conformance/attachment.ts';
 import type { Attachment } from '../../../kernel/contract/index.ts';
 import type { VethOptions } from '../../../netplugins/linux/pods/veth-attachment.ts';
 import { deleteNetns } from '../../../netplugins/linux/namespaces.ts';
-import { createTopology, nodeAddress, patience, quiet, snapshot, underlayAddress, type Place } from './topology.ts';
+import {
+  answerMs,
+  createTopology,
+  nodeAddress,
+  patience,
+  quiet,
+  snapshot,
+  underlayAddress,
+  type Place,
+} from './topology.ts';
 
 const port = 7777;
 
@@ -41,10 +50,10 @@ export async function attachmentBed(
       };
     },
     serverPort: port,
-    connect: async (from, address, to = port) => {
+    connect: async (from, address, { port: to = port, inVain = false } = {}) => {
       for (const place of pods.values()) await place.ask({ verb: 'listenTcp', port, name: 'pod' });
       const origin = from === 'node' ? node : from === 'outside' ? underlay : pods.get(from.netns);
-      const { answer } = (await origin?.tcp(address, to, { timeoutMs: patience(500) })) ?? {};
+      const { answer } = (await origin?.tcp(address, to, { timeoutMs: inVain ? patience(500) : answerMs })) ?? {};
       return answer?.split(' ')[1];
     },
     nodeAddress: nodeAddress(0),

@@ -1,9 +1,18 @@
 /** Three nodes on real packets for the conformance kit of overlays. */
-import { availableParallelism, loadavg } from 'node:os';
 import type { Damage, OverlayBed, OwnedObject } from '../../../kernel/conformance/overlay.ts';
 import type { Overlay } from '../../../kernel/contract/index.ts';
 import { clusterCidrs, createPods, type ClusterShape } from './cluster.ts';
-import { createTopology, nodeAddress, patience, podCidr, snapshot, underlayAddress, type Place } from './topology.ts';
+import {
+  answerMs,
+  createTopology,
+  nodeAddress,
+  patience,
+  podCidr,
+  repairMs,
+  snapshot,
+  underlayAddress,
+  type Place,
+} from './topology.ts';
 
 export type CommandDamage = readonly [OwnedObject, Damage['how'], what: string, ...argv: string[]];
 
@@ -65,10 +74,11 @@ export async function overlayBed(
   });
   return {
     nodes,
-    repairMs: 2_000 * Math.max(1, loadavg()[0]! / availableParallelism()),
+    repairMs,
     podAddress: (node) => pods[node]?.ip ?? '',
-    connect: async (from, to, bytes) => {
-      const limits = { timeoutMs: patience(1_000), ...(bytes === undefined ? {} : { bytes }) };
+    connect: async (from, to, { bytes, inVain = false } = {}) => {
+      const timeoutMs = inVain ? patience(1_000) : answerMs;
+      const limits = { timeoutMs, ...(bytes === undefined ? {} : { bytes }) };
       const { answer } = (await pods[from]?.pod.tcp(pods[to]?.ip ?? '', 80, limits)) ?? {};
       const [, client, received] = answer?.split(' ') ?? [];
       return bytes === undefined || received === String(bytes) ? client : undefined;

@@ -92,7 +92,7 @@ function tcp(command: Extract<Command, { verb: 'tcp' | 'udp' }>): Promise<Answer
       socket.destroy();
       resolve(answer);
     };
-    const timer = setTimeout(() => done({ error: 'TIMEOUT' }), command.timeoutMs ?? 20_000);
+    const timer = setTimeout(() => done({ error: 'TIMEOUT' }), command.timeoutMs ?? 30_000);
     socket.on('error', (error: NodeJS.ErrnoException) => done({ error: error.code ?? 'UNKNOWN' }));
     socket.on('connect', () => socket.end(bytes === undefined ? '' : Buffer.alloc(bytes, 'x')));
     socket.on('data', (chunk) => (text += chunk.toString()));
@@ -109,7 +109,7 @@ function udp(command: Extract<Command, { verb: 'tcp' | 'udp' }>): Promise<Answer
       socket.close();
       resolve(answer);
     };
-    const timer = setTimeout(() => done({ error: 'TIMEOUT' }), command.timeoutMs ?? 10_000);
+    const timer = setTimeout(() => done({ error: 'TIMEOUT' }), command.timeoutMs ?? 30_000);
     // A datagram may be lost. Who names his port counts them, or their flow.
     const again = command.localPort === undefined ? setInterval(() => send(), udpAgainMs) : undefined;
     const send = (): void => {
@@ -202,11 +202,11 @@ function run(command: Command): Promise<Answer> {
     case 'listenSctp':
       return sctp().then(({ listenSctp }) => listenSctp(command.port, command.name));
     case 'sctp':
-      return sctp().then(({ askSctp }) => askSctp(command.host, command.port, command.timeoutMs ?? 5_000));
+      return sctp().then(({ askSctp }) => askSctp(command.host, command.port, command.timeoutMs ?? 30_000));
     case 'openTcp':
       return openTcp(command.id, command.host, command.port);
     case 'exchange':
-      return exchange(command.id, command.text, command.timeoutMs ?? 5_000);
+      return exchange(command.id, command.text, command.timeoutMs ?? 30_000);
     case 'startStorm':
       startStorm(command.host, command.port, command.perSecond);
       return Promise.resolve({ answer: 'started' });

@@ -1,10 +1,9 @@
 /** The proxy kit's network on real nodes, of either family: two of them, one pod each, the underlay as the outside. */
-import { availableParallelism, loadavg } from 'node:os';
 import type { ProxyAnswer, ProxyBed } from '../../../kernel/conformance/proxy.ts';
 import type { Proxy, ProxyCapability } from '../../../kernel/contract/index.ts';
 import type { IpFamily } from '../../../netplugins/linux/service-addresses.ts';
 import { clusterCidrs, createCluster, serviceCidrs, type Member } from './cluster.ts';
-import { nodeAddress, nodeAddress6, patience, underlayAddress, type Place } from './topology.ts';
+import { answerMs, nodeAddress, nodeAddress6, patience, repairMs, underlayAddress, type Place } from './topology.ts';
 
 interface Scope {
   teardown(undo: () => unknown): void;
@@ -102,7 +101,7 @@ export async function openProxyBed(t: Scope, options: ProxyBedOptions, shared?: 
     await running[Symbol.asyncDispose]();
   });
   // On slow processors an answer may take seconds; each packet that is dropped on purpose costs as much.
-  const timeoutMs = options.slowdown === undefined ? patience(1_000) : 1_000 * Math.min(4, options.slowdown);
+  const inVainMs = options.slowdown === undefined ? patience(1_000) : 1_000 * Math.min(4, options.slowdown);
   const clients = { local: one.pod, node: one.node, outside: underlay };
   return {
     proxy: () => running,
@@ -111,9 +110,10 @@ export async function openProxyBed(t: Scope, options: ProxyBedOptions, shared?: 
       running = await options.open(one.node);
       return running;
     },
-    connect: async (from, { address, port, protocol = 'TCP', sourcePort }): Promise<ProxyAnswer> => {
+    connect: async (from, { address, port, protocol = 'TCP', sourcePort, inVain }): Promise<ProxyAnswer> => {
       const local = sourcePort === undefined ? {} : { localPort: sourcePort };
       const place = clients[from];
+      const timeoutMs = inVain === true ? inVainMs : answerMs;
       const result =
         protocol === 'TCP'
           ? await place.tcp(address, port, { timeoutMs })
@@ -137,8 +137,7 @@ export async function openProxyBed(t: Scope, options: ProxyBedOptions, shared?: 
     balancerAddress: balancer,
     traces: async () => options.traces(one.node),
     slowdown: options.slowdown,
-    // Two seconds are for a machine that has time.
-    repairMs: 2_000 * Math.max(1, loadavg()[0]! / availableParallelism()),
+    repairMs,
     damages: options.damages.map((what) => ({
       what,
       inflict: async () => {

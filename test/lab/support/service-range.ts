@@ -5,7 +5,7 @@
  */
 import type { ExecutionContext } from 'ava';
 import type { BedMember } from './proxy-bed.ts';
-import { patience, type Place } from './topology.ts';
+import { answerMs as timeoutMs, type Place } from './topology.ts';
 
 interface Network {
   readonly one: BedMember;
@@ -13,7 +13,6 @@ interface Network {
   readonly underlay: Place;
   /** Whether pods have IPv6 addresses. */
   readonly isDual: boolean;
-  readonly timeoutMs?: number;
   /** Makes the proxy of node 0 serve no more than one Service, at 10.96.0.1. */
   sync(): Promise<unknown>;
 }
@@ -22,10 +21,10 @@ const unknown = ['10.96.99.99', 'fd96::6363'] as const;
 const beyond = ['10.112.0.1', 'fd97::1'] as const;
 const nodesOwn = ['10.96.7.7', 'fd96::707'] as const;
 const foreign = '10.96.8.8';
-const [port, ownPort, timeoutDefaultMs] = [9300, 9301, 1_000];
+const [port, ownPort] = [9300, 9301];
 
 export async function checkServiceRange(t: ExecutionContext, network: Network): Promise<void> {
-  const { one, two, underlay, isDual, timeoutMs = patience(timeoutDefaultMs) } = network;
+  const { one, two, underlay, isDual } = network;
   const change = (place: Place, undo: readonly string[], ...argv: readonly string[]): void => {
     const [command = '', ...args] = argv;
     place.run(command, ...args);

@@ -181,7 +181,7 @@ export function simulateAttachment(
       return { netns: `/netns/${sandboxes}`, destroy: async () => undefined };
     },
     serverPort: 80,
-    connect: async (from: AttachmentOrigin, address: string, port?: number) => {
+    connect: async (from: AttachmentOrigin, address: string, { port }: { readonly port?: number } = {}) => {
       const source = typeof from === 'string' ? undefined : leaseAt(from.netns);
       if (typeof from !== 'string' && source === undefined) return undefined;
       const index = address.includes(':') ? 1 : 0;

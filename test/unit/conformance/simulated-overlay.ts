@@ -200,7 +200,7 @@ export function simulateOverlay(flaw: OverlayFlaw | undefined, untried?: OwnedOb
   return {
     nodes,
     podAddress: (node) => `10.244.${node}.2`,
-    connect: async (from, to, bytes = 0) => {
+    connect: async (from, to, { bytes = 0 } = {}) => {
       const reaches = (one: number, other: number): boolean =>
         kernels[one]?.device === true &&
         kernels[one].source === kernels[one].address &&
