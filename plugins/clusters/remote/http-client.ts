@@ -215,6 +215,8 @@ function textOf(answer: IncomingMessage, call: Call): Promise<string> {
       if (call.signal?.aborted === true) reject(call.signal.reason as Error);
       else reject(isPintleError(error) ? error : unreachable(call.path, error));
     };
+    // Of an answer that was given up before anybody listened, nothing more is heard.
+    if (answer.destroyed) return fail(answer.errored ?? new Error('the connection ended within the answer'));
     answer.on('data', (chunk: Buffer) => {
       size += chunk.length;
       if (size <= maxAnswerBytes) chunks.push(chunk);
