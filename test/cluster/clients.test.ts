@@ -89,10 +89,14 @@ test.serial(
     t.deepEqual(await execute(first!, ['sh', '-c', 'tr a-z A-Z; echo aside >&2; exit 3'], 'said'), {
       ...{ out: 'SAID', err: 'aside\n', code: '3' },
     });
-    const logged = new PassThrough();
-    const isLogged = textOf(logged);
-    await new Log(config).log('default', first!, 'c', logged);
-    t.is(await isLogged, 'awake\n');
+    // It runs before it has said anything.
+    const logged = await eventually(async () => {
+      const stream = new PassThrough();
+      const text = textOf(stream);
+      await new Log(config).log('default', first!, 'c', stream);
+      return (await text) || undefined;
+    });
+    t.is(logged, 'awake\n');
     const seen: string[] = [];
     const following = await new Watch(config).watch(
       '/apis/apps/v1/namespaces/default/deployments',
@@ -161,7 +165,7 @@ test.serial('an agent that is killed comes back to its running containers', asyn
   const netns = openSync(`/proc/${agent}/ns/net`, 'r');
   const dead = identify(agent)!;
   process.kill(agent, 'SIGKILL');
-  t.true(await hasEnded(dead, 30_000));
+  t.true(await hasEnded(dead, 120_000));
   const child = spawn(
     'nsenter',
     ['--target', String(labPid), '--mount', '--pid', '--root', '--net=/proc/self/fd/3', '--', ...argv],
@@ -194,7 +198,7 @@ test.serial('an agent that is killed comes back to its running containers', asyn
       ? true
       : undefined,
   );
-  t.is((await node())?.status, 'True');
+  await eventually(async () => ((await node())?.status === 'True' ? true : undefined));
   const after = await list();
   t.deepEqual(
     after.map((pod) => [pod.metadata?.uid, pod.status?.podIP, pod.status?.containerStatuses?.[0]?.restartCount]).sort(),
@@ -205,5 +209,5 @@ test.serial('an agent that is killed comes back to its running containers', asyn
   t.truthy(first);
   await apps.deleteNamespacedDeployment({ name: 'kept', namespace: 'default' });
   await eventually(async () => ((await list()).length === 0 ? true : undefined));
-  for (const identity of identities) t.true(await hasEnded(identity, 30_000));
+  for (const identity of identities) t.true(await hasEnded(identity, 120_000));
 });

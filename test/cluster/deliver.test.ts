@@ -24,7 +24,7 @@ const version = (text: string) => writeFileSync(join(code, 'lib', 'text.js'), te
 const pintle = (...argv: readonly string[]): Promise<Output> =>
   run(process.execPath, [program, 'deliver', ...argv], { env: { ...process.env, KUBECONFIG: cluster.kubeconfig } });
 const deliver = (...flags: readonly string[]) =>
-  pintle('shop', '--dir', code, '--timeout', '60', ...flags, '--', process.execPath, 'server.js');
+  pintle('shop', '--dir', code, '--timeout', '150', ...flags, '--', process.execPath, 'server.js');
 const kubectl = async (...argv: readonly string[]) => {
   const { code: exitCode, stdout, stderr } = await cluster.kubectl(kubectls()[0]!, argv);
   return exitCode === 0 ? stdout.trim() : `failed: ${stderr}`;
@@ -84,7 +84,7 @@ test('a job is made, left alone, rolled, rolled back when it fails, undone and r
 });
 
 test('a new job that fails leaves nothing, and one of somebody else is left alone', async (t) => {
-  const failed = await pintle('lost', '--image', 'not-there', '--timeout', '60');
+  const failed = await pintle('lost', '--image', 'not-there', '--timeout', '150');
   t.is(failed.code, 1);
   t.regex(failed.stderr, /it was new: it is removed again/);
   t.regex(failed.stderr, /not-there/);

@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import test from 'ava';
 import { kubectls, run, TestCluster } from './support/cluster.ts';
+import { eventually } from './support/pods.ts';
 
 const guide = readFileSync(fileURLToPath(new URL('../../../docs/configuration.md', import.meta.url)), 'utf8');
 const block = /^## IPv6 and dual stack\n[^`]*```yaml\n([^`]*)```/m.exec(guide)?.[1] ?? '';
@@ -137,9 +138,21 @@ test('nodes, pods and Services have both families, and traffic goes by each', as
   const resolved = ['both', 'six', 'bare'].map((name) => `${name}.${domain}`);
   const nobody = url('fd00:10:96::fffe', 80);
   const inPod = ['exec', here, '--', process.execPath, '-e', client];
-  const several = JSON.parse(await ok([...inPod, '2', ...virtual, ...nodePorts])) as Told;
+  const several = async (): Promise<Told> => JSON.parse(await ok([...inPod, '2', ...virtual, ...nodePorts])) as Told;
+  // Pods that are ready are behind their Services on each node a moment later, and from then on each time.
+  let told: Told = {};
+  await eventually(
+    async () => {
+      told = await several();
+      return (
+        Object.values(told).every((seen) => Object.keys(seen).sort().join() === [...names].sort().join()) || undefined
+      );
+    },
+    () => JSON.stringify(told),
+  );
+  told = await several();
   for (const target of [...virtual, ...nodePorts])
-    t.deepEqual(Object.keys(several[target] ?? {}).sort(), [...names].sort(), target);
+    t.deepEqual(Object.keys(told[target] ?? {}).sort(), [...names].sort(), target);
   const single = JSON.parse(await ok([...inPod, '1', ...direct, nobody, ...resolved])) as Told;
   for (const [index, target] of direct.entries()) {
     const from = ipsOf.get(here)![index]!;

@@ -23,7 +23,7 @@ plugins:
           reserved: { memory: "${totalmem() - forPods}" }
           eviction:
             hard: { memory.available: 16Mi, nodefs.available: "0", nodefs.inodesFree: "0" }
-            pressureTransitionSeconds: 8
+            pressureTransitionSeconds: 20
 `;
 
 let folder: string;

@@ -49,6 +49,8 @@ test.serial('guestbook: front end, back end and store find each other through Se
   await apply('guestbook');
   for (const tier of ['store', 'backend', 'frontend']) await rolledOut(`deployment/guestbook-${tier}`);
   await through('service/guestbook-frontend', 80, async ({ url }) => {
+    // Pods that are ready are behind their Services on each node a moment later.
+    await eventually(async () => ((await read(url)).status === 200 ? true : undefined));
     t.is((await read(url, { method: 'POST', body: 'hello <world>' })).status, 200);
     t.is((await read(url, { method: 'POST', body: 'again' })).body.toString(), '2');
     t.is((await read(url, { method: 'POST', body: ' ' })).status, 400, 'the back end refuses it');

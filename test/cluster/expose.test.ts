@@ -18,7 +18,8 @@ pod=$(grep -oE '10\\.244\\.[0-9.]+$' "$FOLDER/out" | head -1)
 echo "links $(ip -o link | grep -c pintle)"
 six=$("$NODE" -e "$SIX" "$FOLDER/c/server/api.sock" "$pod")
 for url in "http://$service/" "http://$pod:8080/" "http://[$six]:8080/"; do
-  "$NODE" -e 'fetch(process.argv[1]).then((r) => r.text()).then((t) => console.log("answer", t.trim()))' "$url"
+  # What is new is known to each node a moment later.
+  "$NODE" -e 'const ask = () => fetch(process.argv[1]).then((r) => r.text()).then((t) => console.log("answer", t.trim()), () => setTimeout(ask, 200)); ask()' "$url"
 done
 kill -INT $up
 wait $up

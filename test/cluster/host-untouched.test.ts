@@ -28,7 +28,7 @@ test.serial('Ctrl-C takes everything down and leaves nothing', async (t) => {
   cluster.up.kill('SIGINT');
   cluster.up.kill('SIGTERM');
   t.is(await ended, 0);
-  for (const identity of identities) t.true(await hasEnded(identity, 30_000), `process ${identity.pid}`);
+  for (const identity of identities) t.true(await hasEnded(identity, 120_000), `process ${identity.pid}`);
   t.is(hostNetwork(), before);
   t.false(existsSync(cluster.folder));
 });
@@ -40,7 +40,7 @@ test.serial('kill -9 of "pintle up" alone: the rest ends by itself', async (t) =
   const { server, lab } = cluster.record();
   const identities = living([server.pid, lab.pid, ...processesLike(labMainPid(lab.pid))]);
   cluster.up.kill('SIGKILL');
-  for (const identity of identities) t.true(await hasEnded(identity, 60_000), `process ${identity.pid}`);
+  for (const identity of identities) t.true(await hasEnded(identity, 120_000), `process ${identity.pid}`);
   const down = await run(process.execPath, [program, 'down', '--state-dir', cluster.folder]);
   t.is(down.code, 0, down.stderr);
   t.false(existsSync(cluster.folder));
@@ -61,7 +61,7 @@ test.serial('kill -9 of every process, then down: nothing is left', async (t) =>
       // It died with an earlier one.
     }
   }
-  for (const identity of identities) t.true(await hasEnded(identity, 30_000), `process ${identity.pid}`);
+  for (const identity of identities) t.true(await hasEnded(identity, 120_000), `process ${identity.pid}`);
   t.is(hostNetwork(), before);
   const down = await run(process.execPath, [program, 'down', '--state-dir', cluster.folder]);
   t.is(down.code, 0, down.stderr);

@@ -73,7 +73,7 @@ async function take(t: ExecutionContext, binary: string, index: number): Promise
   for (const { line, input, expect, code = 0, until, lastLine, forwards, since = 0 } of scenario(podNode)) {
     const argv = line.split(' ').map((word) => filled(word.replaceAll('~', ' ')));
     let said = '';
-    const limit = Date.now() + 60_000;
+    const limit = Date.now() + 120_000;
     for (let isDone = since > minor; !isDone;) {
       const output = forwards ? await throughPort(argv) : await raw(argv, input && filled(input));
       // Of what succeeds, hints and warnings are each version's own.
@@ -138,7 +138,7 @@ for (const [index, binary] of kubectls().entries()) {
     const { ok } = tools(t, binary, namespace);
     const loop = 'i=0; while :; do i=$((i+1)); echo line $i; sleep 0.1; done';
     await ok(['run', 'follower', '--image=host', '--restart=Never', '--', 'sh', '-c', loop]);
-    await ok(['wait', '--for=condition=Ready', 'pod/follower', '--timeout=60s']);
+    await ok(['wait', '--for=condition=Ready', 'pod/follower', '--timeout=150s']);
     const env = { PATH: process.env['PATH'], HOME: cluster.folder, KUBECONFIG: cluster.kubeconfig };
     const following = spawn(binary, ['-n', namespace, 'logs', '-f', 'follower', '--tail=1'], { env });
     t.teardown(() => following.kill('SIGKILL'));
@@ -157,7 +157,7 @@ for (const [index, binary] of kubectls().entries()) {
 
   test.serial(`${title}: a deleted namespace takes everything with it`, async (t) => {
     const { raw } = tools(t, binary, 'default');
-    const { code, stderr } = await raw(['delete', 'namespace', namespace, '--timeout=80s']);
+    const { code, stderr } = await raw(['delete', 'namespace', namespace, '--timeout=150s']);
     t.is(code, 0, stderr);
     t.regex((await raw(['get', 'namespace', namespace])).stderr, /NotFound/);
     t.is((await cluster.kubectl(binary, ['get', 'pods,services,endpointslices', '-n', namespace])).stdout, '');

@@ -85,7 +85,7 @@ test.serial('a host port is its pod on its node alone, and is gone with the pod'
     return stdout.trim();
   };
   await ok(['apply', '-f', '-'], pod('one') + pod('two'));
-  await ok(['wait', '--for=condition=Ready', 'pod/one', 'pod/two', '--timeout=60s']);
+  await ok(['wait', '--for=condition=Ready', 'pod/one', 'pod/two', '--timeout=150s']);
   const hostOf = (name: string): Promise<string> => ok(['get', 'pod', name, '-o', 'jsonpath={.status.hostIP}']);
   const hosts = { one: await hostOf('one'), two: await hostOf('two') };
   t.not(hosts.one, hosts.two, 'two of one port are on two nodes');
@@ -114,6 +114,6 @@ if (hasCni)
       return stdout === '' ? undefined : stdout;
     });
     t.is(said, 'Failed to create pod sandbox: CNI plugin picky ADD: not this one: by rule (CNI error 103)');
-    const gone = await cluster!.kubectl(binary, ['delete', 'pod', 'refused', '--timeout=60s']);
+    const gone = await cluster!.kubectl(binary, ['delete', 'pod', 'refused', '--timeout=150s']);
     t.is(gone.code, 0, gone.stderr);
   });

@@ -1,6 +1,6 @@
 /** What a node does with pods: life, environment, volumes, probes, logs, streams. One cluster, real kubectl. */
 import { spawn } from 'node:child_process';
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { connect } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -178,7 +178,11 @@ test.serial('containers of a pod share their network and an emptyDir; one in mem
     return code === 0 ? stdout : undefined;
   });
   t.is(answer, 'shared\n');
-  t.is((await pods.kubectl(['exec', 'shared', '-c', 'a', '--', 'cat', '/disk/b'])).stdout, 'from b\n');
+  // It runs before it has written.
+  const written = await eventually(
+    async () => (await pods.kubectl(['exec', 'shared', '-c', 'a', '--', 'cat', '/disk/b'])).stdout || undefined,
+  );
+  t.is(written, 'from b\n');
   const mount = await pods.kubectl(['exec', 'shared', '-c', 'a', '--', 'grep', ' /memory ', '/proc/mounts']);
   t.regex(mount.stdout, /^tmpfs \/memory tmpfs rw.*size=1024k/);
   await pods.delete('shared');
@@ -389,7 +393,7 @@ test.serial(
         containers: [
           shell(
             'c',
-            'trap "touch /d/told; while ! test -e /d/go; do sleep 0.1; done; exit 0" TERM; while :; do sleep 0.1; done',
+            'trap "touch /d/told; while ! test -e /d/go; do sleep 0.1; done; exit 0" TERM; touch /d/up; while :; do sleep 0.1; done',
             { volumeMounts: [{ name: 'd', mountPath: '/d' }] },
           ),
         ],
@@ -398,6 +402,8 @@ test.serial(
       { app: 'probed' },
     );
     await inService('ready-http,ready-tcp,slow-end');
+    // It runs before it heeds the signal.
+    await eventually(() => existsSync(join(folder, 'slow/up')) || undefined);
     await pods.delete('slow-end');
     await inService('ready-http,ready-tcp');
     t.truthy((await pods.get('slow-end'))?.metadata?.deletionTimestamp);
@@ -473,10 +479,13 @@ test.serial('the grace period is kept, and a shorter one counts at once', async 
 
 test.serial("a pod in the node's network; a deadline for a pod", async (t) => {
   await pods.create('on-host', { hostNetwork: true, containers: [shell('c', `hostname; ${sleep}`)] });
-  await pods.create('late', { activeDeadlineSeconds: 1, containers: [shell('c', sleep)] });
+  await pods.create('late', { containers: [shell('c', sleep)] });
   const pod = await pods.ready('on-host');
   t.is(pod.status?.podIP, pod.status?.hostIP);
   t.true(await pods.says('on-host', `${pod.spec?.nodeName}\n`));
+  // Counted from its start, which is over a second ago when its container surely runs.
+  await pods.ready('late');
+  t.is((await pods.kubectl(['patch', 'pod', 'late', '-p', '{"spec":{"activeDeadlineSeconds":1}}'])).code, 0);
   const late = await pods.phase('late', 'Failed');
   t.is(late.status?.reason, 'DeadlineExceeded');
   t.truthy(statusOf(late, 'c').state?.terminated);
@@ -491,7 +500,7 @@ test.serial('logs: rotation, time stamps, since, tail, follow, all containers', 
   await pods.create('chatter', {
     restartPolicy: 'Never',
     containers: [
-      shell('c', 'i=0; while [ $i -lt 3000 ]; do i=$((i+1)); echo "line $i"; [ $((i % 100)) = 0 ] && sleep 0.05; done'),
+      shell('c', 'i=0; while [ $i -lt 3000 ]; do i=$((i+1)); echo "line $i"; [ $((i % 50)) = 0 ] && sleep 0.1; done'),
     ],
   });
   await eventually(async () => {

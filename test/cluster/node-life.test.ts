@@ -16,7 +16,7 @@ plugins:
   use:
     controller:
       - defaults
-      - { name: node-lifecycle, config: { gracePeriodSeconds: 4, checkPeriodSeconds: 0.5 } }
+      - { name: node-lifecycle, config: { gracePeriodSeconds: 10, checkPeriodSeconds: 0.5 } }
     component:
       - defaults
       - { name: node-agent, config: { leaseSeconds: 4, usageSeconds: 1 } }
@@ -133,7 +133,7 @@ test.serial('cordon, drain, uncordon and taints with kubectl', async (t) => {
   t.is((await pods.kubectl(['cordon', 'node-2'])).code, 0);
   await hasTaints('node-2', 'node.kubernetes.io/unschedulable:NoSchedule');
   t.is((await pods.kubectl(['uncordon', 'node-2'])).code, 0);
-  const drained = await pods.kubectl(['drain', 'node-1', '--ignore-daemonsets', '--force', '--timeout=60s']);
+  const drained = await pods.kubectl(['drain', 'node-1', '--ignore-daemonsets', '--force', '--timeout=150s']);
   t.is(drained.code, 0, drained.stderr);
   await runsOn('web', 'node-2');
   t.is((await pods.kubectl(['uncordon', 'node-1'])).code, 0);
@@ -211,7 +211,12 @@ test.serial(
     // what waited is as it was, and reached as ever
     const patient = await pods.ready('patient');
     t.is(patient.status?.containerStatuses?.[0]?.restartCount, 0);
-    t.is((await pods.kubectl(['exec', 'patient', '--', 'echo', 'here'])).stdout, 'here\n');
+    // The way for streams comes back by itself, a moment after the one for calls.
+    const said = await eventually(async () => {
+      const { code, stdout } = await pods.kubectl(['exec', 'patient', '--', 'echo', 'here']);
+      return code === 0 ? stdout : undefined;
+    });
+    t.is(said, 'here\n');
     await pods.create('new', {
       nodeName: 'node-2',
       containers: [{ name: 'c', image: 'host', command: ['sleep', 'infinity'] }],

@@ -154,6 +154,8 @@ async function createApplyReplace({ ok, no, edit, soon }: Round, folder: string)
   await no('create -f -', /\(AlreadyExists\).*deployments\.apps "app" already exists/, deployment(2));
   await ok('apply -f -', /deployment\.apps\/app configured/, deployment(2));
   await ok('apply -f -', /unchanged/, deployment(2));
+  // What the controller writes of it between two looks would be a difference.
+  await soon('get deployment app', /app +0\/2 +2 +0/);
   await ok('diff -f -', /^$/, deployment(2));
   await no('diff -f -', /-  replicas: 2\n\+  replicas: 3\n/, deployment(3));
   await ok('apply -f - --dry-run=server', /configured \(server dry run\)/, deployment(3));
@@ -275,7 +277,7 @@ async function changing({ ok, no, soon, minor }: Round): Promise<void> {
   await ok('set env deployment/app X=1', /env updated/);
   await ok('set resources deployment app --limits=cpu=2', /updated/);
   await soon('rollout history deployment app', /\n3 +<none>\n4 +<none>\n/);
-  await no('rollout status deployment app --timeout=3s', /Waiting for deployment[^]*timed out/);
+  await no('rollout status deployment app --timeout=10s', /Waiting for deployment[^]*timed out/);
   await ok('rollout undo deployment app --to-revision=1', /rolled back/);
   await ok('get deployment app -o jsonpath={.spec.template.spec.containers[0].image}', /^host$/);
   for (const verb of ['restart', 'pause', 'resume'])

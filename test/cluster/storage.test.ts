@@ -14,7 +14,7 @@ plugins:
   use:
     controller:
       - defaults
-      - { name: node-lifecycle, config: { gracePeriodSeconds: 4, checkPeriodSeconds: 1 } }
+      - { name: node-lifecycle, config: { gracePeriodSeconds: 10, checkPeriodSeconds: 1 } }
     component:
       - defaults
       - { name: node-agent, config: { leaseSeconds: 4, volumeSeconds: 0.5 } }
@@ -321,7 +321,10 @@ test.serial(
         },
       ],
     });
-    await pods.ready('reads');
+    // One of its containers ends again and again: the pod as a whole is hardly ever ready.
+    await pods.until('reads', (pod) =>
+      ['c', 'watcher'].every((name) => pod.status?.containerStatuses?.some((each) => each.name === name && each.ready)),
+    );
     const read = (command: string) => kubectl(t, 'exec', 'reads', '-c', 'c', '--', 'sh', '-c', command);
     t.is(await read('cat /map/a /all/s /all/x/a /mapa; ls /later'), '1111');
     for (let round = 2; round < 6; round++) {

@@ -53,7 +53,7 @@ export class Agent {
   async kill(): Promise<void> {
     const identity = identify(this.pid!)!;
     process.kill(identity.pid, 'SIGKILL');
-    if (!(await hasEnded(identity, 10_000))) throw new Error(`the agent of ${this.node} does not end`);
+    if (!(await hasEnded(identity, 120_000))) throw new Error(`the agent of ${this.node} does not end`);
   }
 
   start(): void {

@@ -51,13 +51,13 @@ let open = 0;
 const ask = () => {
   open += 1;
   const done = (what) => { count(what); open -= 1; };
-  const request = http.get(url, { agent: false, timeout: 5000 }, (answer) => {
+  const request = http.get(url, { agent: false, timeout: 30000 }, (answer) => {
     let text = '';
     answer.on('data', (chunk) => (text += chunk));
     answer.on('end', () => done(answer.statusCode === 200 ? text.trim() : 'status ' + answer.statusCode));
     answer.on('error', (error) => done('error: ' + error.message));
   });
-  request.on('timeout', () => request.destroy(new Error('no answer within 5 s')));
+  request.on('timeout', () => request.destroy(new Error('no answer within 30 s')));
   request.on('error', (error) => done('error: ' + error.message));
 };
 const begun = performance.now();

@@ -4,7 +4,7 @@ import { recordCases } from '../../../kernel/conformance/recorder.ts';
 import { simulateProxy, type ProxyFlaw } from './simulated-proxy.ts';
 
 async function failedCases(flaw: ProxyFlaw | undefined, only?: RegExp): Promise<string[]> {
-  const { test: recorder, run } = recordCases({ timeoutMs: 20_000 });
+  const { test: recorder, run } = recordCases({ timeoutMs: flaw === undefined ? 60_000 : 20_000 });
   const capabilities = [
     'ipv4',
     'tcp',

@@ -12,11 +12,14 @@ import { familyOf } from '../../../../netplugins/linux/ip-address.ts';
 const ipHeader = { 4: 20, 6: 40 } as const;
 const udpHeader = 8;
 const smallProbes = 5;
+/** Nobody is there when so many of the first are lost: a busy agent may leave one or two without an answer. */
+const enoughLost = 4;
 const sizeProbes = 3;
+const sizeRounds = 3;
 /** A round trip between nodes of one cluster; a probe that takes longer is lost. */
 const patienceMs = 700;
 const bulkBytes = 256 * 1024;
-const bulkPatienceMs = 4_000;
+const bulkPatienceMs = 8_000;
 const smallest = 68;
 
 export interface Listeners {
@@ -74,16 +77,19 @@ export async function probe(target: ProbeTarget): Promise<ProbeResult> {
     for (let count = 0; count < smallProbes; count += 1) {
       const began = performance.now();
       if (await echo(32)) times.push(performance.now() - began);
-      else if (count === 1 && times.length === 0) break;
+      else if (count + 1 === enoughLost && times.length === 0) break;
     }
-    // All at once: a size that does not fit costs the patience for one, and the search tries eight or so.
-    const fits = (bytes: number): Promise<boolean> =>
-      new Promise((resolve) => {
-        const tries = Array.from({ length: sizeProbes }, async () => {
-          if (await echo(bytes - overhead)) resolve(true);
-        });
-        void Promise.all(tries).then(() => resolve(false));
-      });
+    // All at once: a size that does not fit costs the patience for one, and the search tries eight or so. A small one goes
+    // after them: where that is lost as well, one of the two ends was busy, and nothing is known of the size.
+    const fits = async (bytes: number): Promise<boolean> => {
+      for (let round = 0; round < sizeRounds; round += 1) {
+        const large = Array.from({ length: sizeProbes }, () => echo(bytes - overhead));
+        const small = echo(32);
+        if (await isAny(large)) return true;
+        if (await small) return false;
+      }
+      return false;
+    };
     const fullSize = times.length > 0 && (await fits(target.mtuBytes));
     const largestBytes =
       times.length === 0 ? undefined : fullSize ? target.mtuBytes : await largest(fits, target.mtuBytes);
@@ -93,12 +99,20 @@ export async function probe(target: ProbeTarget): Promise<ProbeResult> {
       roundTripMs: times.length === 0 ? undefined : times.sort((a, b) => a - b)[times.length >> 1],
       fullSize,
       largestBytes,
-      // Where datagrams do not come through, another 4 s for a connection tell nothing more.
+      // Where datagrams do not come through, waiting for a connection too tells nothing more.
       bulk: fullSize && (await bulk(target)),
     };
   } finally {
     socket.close();
   }
+}
+
+/** As soon as one is true; false when all are false. */
+function isAny(answers: readonly Promise<boolean>[]): Promise<boolean> {
+  return new Promise((resolve) => {
+    for (const answer of answers) void answer.then((isTrue) => isTrue && resolve(true));
+    void Promise.all(answers).then((all) => resolve(all.includes(true)));
+  });
 }
 
 function echoes(socket: Socket, target: ProbeTarget): (bytes: number) => Promise<boolean> {
@@ -115,7 +129,8 @@ function echoes(socket: Socket, target: ProbeTarget): (bytes: number) => Promise
         waiting.delete(id);
         resolve(result);
       };
-      const timer = setTimeout(() => finish(false), patienceMs);
+      // What arrived while this process was busy is read first.
+      const timer = setTimeout(() => setImmediate(() => finish(false)), patienceMs);
       waiting.set(id, () => finish(true));
       const message = Buffer.alloc(Math.max(bytes, 8), 0x5a);
       message.write(id, 'latin1');
