@@ -70,7 +70,6 @@ async function openGateway(plan: LabPlan, path: string): Promise<{ close(): Prom
 function agentCommand(node: LabNode, flags: readonly string[]): readonly string[] {
   return [
     ...[process.execPath, program, 'agent', '--shared-host', '--node-name', node.name],
-    ...node.addresses.flatMap((address) => ['--node-ip', address]),
     ...['--kubeconfig', node.kubeconfig, '--state-dir', join(node.stateDir, 'agent'), ...flags],
   ];
 }

@@ -14,6 +14,7 @@ import type { Socket } from 'node:net';
 import { createSecureContext, type SecureContext } from 'node:tls';
 import { isPintleError, PintleError } from '../../../kernel/contract/index.ts';
 import type { Endpoint, TlsMaterial } from './endpoint.ts';
+import type { HeldConnections } from './held-connections.ts';
 import { statusError } from './status-error.ts';
 
 export interface Call {
@@ -50,6 +51,7 @@ export interface HttpClientOptions {
   readonly maxConnections: number;
   /** A call whose connection is silent for so long is given up. */
   readonly callTimeoutMs: number;
+  readonly connections?: HeldConnections | undefined;
 }
 
 const keepAliveProbeMs = 15_000;
@@ -101,6 +103,7 @@ export function createHttpClient(options: HttpClientOptions): HttpClient {
             ...(tls.serverName === undefined ? {} : { servername: tls.serverName }),
             rejectUnauthorized: !tls.skipVerification,
           });
+    request.once('socket', (socket) => options.connections?.hold(socket));
     return { request, url: endpoint.url };
   };
 

@@ -2,6 +2,7 @@
 import { z } from 'zod';
 import { definePlugin, PintleError, type Cluster } from '../../../kernel/contract/index.ts';
 import { readEndpoint, type Endpoint } from './endpoint.ts';
+import { holdConnections } from './held-connections.ts';
 import { createHttpClient } from './http-client.ts';
 import { remoteCluster } from './remote-cluster.ts';
 import { rawConnection } from './raw-connection.ts';
@@ -40,7 +41,9 @@ export default definePlugin({
       endpoint = await readEndpoint(options).catch(() => endpoint);
       return endpoint;
     };
+    const connections = holdConnections();
     const client = createHttpClient({
+      connections,
       endpoint: currentEndpoint,
       maxConnections: options.maxConnections,
       callTimeoutMs: options.callTimeoutSeconds * 1000,
@@ -51,10 +54,15 @@ export default definePlugin({
         client,
         nodeServer(client, { log: context.log, clock: context.clock, stopping: stopping.signal }),
       ),
-      connect: async () => rawConnection(await currentEndpoint()),
+      connect: async () => {
+        const socket = await rawConnection(await currentEndpoint());
+        connections.hold(socket);
+        return socket;
+      },
       async [Symbol.asyncDispose]() {
         stopping.abort(new PintleError('UNAVAILABLE', 'cluster remote is stopping'));
         client.close();
+        connections.close();
       },
     };
     return cluster;

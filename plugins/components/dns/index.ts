@@ -1,5 +1,7 @@
 import { z } from 'zod';
 import { definePlugin } from '../../../kernel/contract/index.ts';
+import { pause } from '../../../kernel/machinery/clock.ts';
+import { equalJson } from '../../../kernel/machinery/json-value.ts';
 import { metricText } from '../../../kernel/machinery/metrics/metric-text.ts';
 import { internalAddress } from '../../../kernel/machinery/node-address.ts';
 import { informersFor } from '../../../kernel/machinery/informer.ts';
@@ -47,6 +49,10 @@ export default definePlugin({
     });
     const stop = new AbortController();
     let problem: string | undefined = 'waiting for the API server';
+    let bell: () => void = () => undefined;
+    nodes.onChange(({ object, previous }) => {
+      if (!equalJson(object?.status?.addresses, previous?.status?.addresses)) bell();
+    });
 
     /** Of the family of the Service's address: the two must agree. */
     const addressOf = () => internalAddress(nodes.get(nodeName), dnsServiceIp);
@@ -74,7 +80,7 @@ export default definePlugin({
           problem = undefined;
           failures = 0;
           // Looked at again now and then: somebody may have deleted the Service or the slice.
-          await clock.sleep(30_000, signal);
+          await rest(30_000, address, signal);
         } catch (error) {
           if (signal.aborted) return;
           problem = error instanceof Error ? error.message : String(error);
@@ -84,6 +90,15 @@ export default definePlugin({
           await clock.sleep(200, signal);
         }
       }
+    }
+
+    /** Until the time is over, or the node has another address. */
+    async function rest(ms: number, address: string, signal: AbortSignal): Promise<void> {
+      const rung = new AbortController();
+      bell = () => rung.abort();
+      if (addressOf() === address) await pause(clock, ms, AbortSignal.any([signal, rung.signal]));
+      bell = () => undefined;
+      signal.throwIfAborted();
     }
 
     const work = serve(stop.signal).catch((error: unknown) => {

@@ -20,7 +20,7 @@ import { refusalOf } from './eviction/admit-pod.ts';
 import { amountOf, sharedHostHard, upstreamHard, type EvictionSettings } from './eviction/thresholds.ts';
 import { watchPressure } from './eviction/watch-pressure.ts';
 import { networkView } from './network/network-view.ts';
-import { familiesOf, NodeAddresses } from './node-addresses.ts';
+import { NodeAddresses } from './node-addresses.ts';
 import { NodeNetwork, peerFields, peerOf, podCidrsOf } from './node-network.ts';
 import { NodeRegistration } from './node-registration.ts';
 import { createNodeService } from './node-service.ts';
@@ -118,7 +118,7 @@ export async function startNodeAgent(
   const { cluster, runtime, attachment, overlay, proxy } = context.uses;
   if (nodeName === undefined)
     throw new PintleError('CONFIG_INVALID', 'node-agent: it runs in an agent, which has a node name');
-  const nodeAddresses = new NodeAddresses(config.addresses, familiesOf(context.cluster.podCidrs));
+  const nodeAddresses = new NodeAddresses(config.addresses, context.cluster.podCidrs);
   if (nodeAddresses.current.length === 0) {
     throw new PintleError(
       'CONFIG_INVALID',

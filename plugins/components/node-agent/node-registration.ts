@@ -59,6 +59,8 @@ const cpuCount = cpus().length;
 const leaseNamespace = 'kube-node-lease';
 /** A connection may be dead without a word: a renewal that gets no answer is given up, and the next takes a new one. */
 const renewalPatienceMs = 5000;
+const lookMs = 10_000;
+const firstRetryMs = 500;
 
 const text = (path: string) =>
   readFile(path, 'utf8').then(
@@ -173,8 +175,8 @@ export class NodeRegistration {
       }
     };
     const report = async () => {
-      while (!signal.aborted) {
-        await attempt('node status', async () => {
+      for (let failures = 0; !signal.aborted;) {
+        const isWritten = await attempt('node status', async () => {
           try {
             await this.writeStatus();
           } catch (error) {
@@ -183,8 +185,10 @@ export class NodeRegistration {
             await this.#registerOnce(cluster);
           }
         });
-        // Rejects when the signal aborts, which ends the loop.
-        await poked.wait(10_000, signal).catch(() => undefined);
+        failures = isWritten ? 0 : failures + 1;
+        // News that did not get through do not wait as long as no news. Rejects when the signal aborts, which ends the loop.
+        const waitMs = isWritten ? lookMs : Math.min(firstRetryMs * 2 ** (failures - 1), lookMs);
+        await poked.wait(waitMs, signal).catch(() => undefined);
       }
     };
     await Promise.all([renew(), report()]);

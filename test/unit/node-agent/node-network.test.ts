@@ -3,7 +3,7 @@ import type { Attachment, LocalNode, Overlay, Peer } from '../../../kernel/contr
 import type { Node } from '../../../kernel/contract/kubernetes.ts';
 import { systemClock } from '../../../kernel/machinery/clock.ts';
 import { informersFor, type Informer } from '../../../kernel/machinery/informer.ts';
-import { familiesOf, NodeAddresses } from '../../../plugins/components/node-agent/node-addresses.ts';
+import { NodeAddresses } from '../../../plugins/components/node-agent/node-addresses.ts';
 import { isSamePeer, NodeNetwork, peerFields } from '../../../plugins/components/node-agent/node-network.ts';
 import { eventually, open, types } from '../clusters-local/harness.ts';
 
@@ -26,6 +26,8 @@ const node = (change: Difference): Node =>
       conditions: [{ type: 'Ready', status: 'True', lastHeartbeatTime: change.heartbeat ?? 'then' }],
     },
   }) as unknown as Node;
+
+const ipv4 = ['10.244.0.0/16'];
 
 test('a heartbeat is no change of a peer', (t) => {
   t.true(isSamePeer(node({}), node({ heartbeat: 'now' })));
@@ -84,7 +86,7 @@ test('an overlay is told of every change of its peers, of none beside, and of no
   const peers: Informer<Node> = Object.create(all, { synced: { value: () => held } }) as Informer<Node>;
   for (const name of ['list', 'onChange'] as const) Object.assign(peers, { [name]: all[name].bind(all) });
   const network = new NodeNetwork(
-    { nodeName: 'n1', addresses: new NodeAddresses(['192.0.2.1']), clusterCidrs: ['10.244.0.0/16'] },
+    { nodeName: 'n1', addresses: new NodeAddresses(['192.0.2.1'], ipv4), clusterCidrs: ['10.244.0.0/16'] },
     { cluster, overlay, attachment, self, peers, clock: systemClock, log, changed: quiet },
   );
   const stop = new AbortController();
@@ -128,40 +130,61 @@ test('an overlay is told of every change of its peers, of none beside, and of no
   t.deepEqual(shown(), [['n3', '10.244.3.0/24', '192.0.2.33']]);
 });
 
+/** Interface `ethN` has the N-th. */
+const on = (...addresses: readonly string[]) => addresses.map((address, at) => ({ address, interface: `eth${at}` }));
+const noDefault = () => [];
+
 test('addresses of the host are followed, kept while they are there, and those of the config are never left', (t) => {
-  let there: readonly string[] = ['192.0.2.1', '192.0.2.9'];
-  const followed = new NodeAddresses([], ['IPv4'], () => there);
+  let there = on('192.0.2.1', '192.0.2.9');
+  const followed = new NodeAddresses([], ipv4, () => there, noDefault);
   t.deepEqual(followed.current, ['192.0.2.1']);
-  there = ['198.51.100.1', '192.0.2.1'];
+  there = on('198.51.100.1', '192.0.2.1');
   t.false(followed.refresh(), 'it is still there');
   there = [];
   t.false(followed.refresh(), 'there is no other');
-  there = ['198.51.100.1', '192.0.2.9'];
+  there = on('10.244.1.1');
+  t.false(followed.refresh(), "the bridge of the node's own pods is no other");
+  there = on('198.51.100.1', '192.0.2.9');
   t.true(followed.refresh());
   t.deepEqual(followed.current, ['198.51.100.1']);
   t.false(followed.refresh());
-  const configured = new NodeAddresses(['203.0.113.1'], ['IPv4'], () => there);
+  const configured = new NodeAddresses(['203.0.113.1'], ipv4, () => there, noDefault);
   t.false(configured.refresh());
   t.deepEqual(configured.current, ['203.0.113.1']);
 });
 
+test('of several interfaces that with the default route is taken', (t) => {
+  let there = on('192.0.2.1', '198.51.100.1', '2001:db8::1', '203.0.113.1');
+  const byRoute = new NodeAddresses(
+    [],
+    ipv4,
+    () => there,
+    () => ['eth2', 'eth1', 'eth3'],
+  );
+  t.deepEqual(byRoute.current, ['198.51.100.1'], 'the first that has an address of the family');
+  there = on('192.0.2.1', '198.51.100.2');
+  t.true(byRoute.refresh());
+  t.deepEqual(byRoute.current, ['198.51.100.2']);
+  t.deepEqual(new NodeAddresses([], ipv4, () => there, noDefault).current, ['192.0.2.1']);
+});
+
 test("of each family that pods have the host's first address is taken, and each is followed by itself", (t) => {
-  let there: readonly string[] = ['192.0.2.1', '2001:db8::1', '2001:db8::2'];
-  const both = new NodeAddresses([], familiesOf(['2001:db8:1::/48', '10.244.0.0/16']), () => there);
+  let there = on('192.0.2.1', '2001:db8::1', '2001:db8::2');
+  const both = new NodeAddresses([], ['2001:db8:1::/48', '10.244.0.0/16'], () => there, noDefault);
   t.deepEqual(both.current, ['2001:db8::1', '192.0.2.1'], "in the order of the cluster's families");
-  t.deepEqual(new NodeAddresses([], ['IPv4'], () => there).current, ['192.0.2.1']);
-  there = ['192.0.2.1', '2001:db8::2'];
+  t.deepEqual(new NodeAddresses([], ipv4, () => there, noDefault).current, ['192.0.2.1']);
+  there = on('192.0.2.1', '2001:db8::2');
   t.true(both.refresh());
   t.deepEqual(both.current, ['2001:db8::2', '192.0.2.1']);
-  there = ['192.0.2.1'];
+  there = on('192.0.2.1');
   t.false(both.refresh(), 'there is no other of that family');
-  const late = new NodeAddresses([], ['IPv4', 'IPv6'], () => there);
+  const late = new NodeAddresses([], ['10.244.0.0/16', '2001:db8:1::/48'], () => there, noDefault);
   t.deepEqual(late.current, ['192.0.2.1']);
-  there = ['2001:db8::3', '192.0.2.1'];
+  there = on('2001:db8::3', '192.0.2.1');
   t.true(late.refresh());
   t.deepEqual(late.current, ['192.0.2.1', '2001:db8::3']);
-  there = ['2001:db8::3'];
-  t.deepEqual(new NodeAddresses([], ['IPv4'], () => there).current, ['2001:db8::3'], 'better than none');
+  there = on('2001:db8::3');
+  t.deepEqual(new NodeAddresses([], ipv4, () => there, noDefault).current, ['2001:db8::3'], 'better than none');
 });
 
 test('a node that moves joins again, and what its overlay says of itself then is published', async (t) => {
@@ -186,10 +209,10 @@ test('a node that moves joins again, and what its overlay says of itself then is
   const log = { debug: quiet, info: quiet, warn: quiet, error: quiet };
   const self = informersFor(cluster).get(types.nodes, { fieldSelector: 'metadata.name=n1' });
   const peers = informersFor(cluster).get(types.nodes, { fields: peerFields });
-  let there = ['192.0.2.1'];
+  let there = on('192.0.2.1');
   let told = 0;
   const network = new NodeNetwork(
-    { nodeName: 'n1', addresses: new NodeAddresses([], ['IPv4'], () => there), clusterCidrs: ['10.244.0.0/16'] },
+    { nodeName: 'n1', addresses: new NodeAddresses([], ipv4, () => there), clusterCidrs: ['10.244.0.0/16'] },
     { cluster, overlay, attachment, self, peers, clock: systemClock, log, changed: () => (told += 1) },
   );
   const stop = new AbortController();
@@ -211,7 +234,7 @@ test('a node that moves joins again, and what its overlay says of itself then is
   await eventually(async () => (await published()) === 'another of eth1');
   t.is(joins.length, 1, 'it moved by itself');
   const before = told;
-  there = ['198.51.100.1'];
+  there = on('198.51.100.1');
   await eventually(() => joins.length === 2);
   t.deepEqual(joins[1]?.addresses, ['198.51.100.1']);
   t.true(told > before, 'the node registers with it');
