@@ -26,6 +26,8 @@ export interface LabPlan {
   readonly ipv6: { readonly prefixLength: number; readonly gateway: string } | undefined;
   /** Port of the gateway at which nodes find the API. */
   readonly apiPort: number;
+  /** Nodes have an address of a family that their pods lack, which an agent does not look for: it is told all of them. */
+  readonly hasOtherFamily: boolean;
   readonly nodes: readonly LabNode[];
 }
 
@@ -52,6 +54,7 @@ export function planLab(nodes: number, stateDir: string, podCidrs: readonly stri
     gateway: `${network}.1`,
     ipv6: hasIpv6 ? { prefixLength: 64, gateway: `${network6}:1` } : undefined,
     apiPort: 6443,
+    hasOtherFamily: podCidrs.every((cidr) => cidr.includes(':')),
     nodes: Array.from({ length: nodes }, (_, index) => ({
       name: `node-${index + 1}`,
       address: `${network}.${11 + index}`,

@@ -35,7 +35,7 @@ export function labRunCommand(cli: Cli): Command {
       await runLab({
         plan,
         openGateway: () => openGateway(plan, socket),
-        agentCommand: (node) => agentCommand(node, flags),
+        agentCommand: (node) => agentCommand(plan, node, flags),
       });
     }),
   );
@@ -67,9 +67,11 @@ async function openGateway(plan: LabPlan, path: string): Promise<{ close(): Prom
   return forwarder;
 }
 
-function agentCommand(node: LabNode, flags: readonly string[]): readonly string[] {
+/** As on a machine of its own, an agent follows the node's addresses. */
+function agentCommand(plan: LabPlan, node: LabNode, flags: readonly string[]): readonly string[] {
   return [
     ...[process.execPath, program, 'agent', '--shared-host', '--node-name', node.name],
+    ...(plan.hasOtherFamily ? node.addresses.flatMap((address) => ['--node-ip', address]) : []),
     ...['--kubeconfig', node.kubeconfig, '--state-dir', join(node.stateDir, 'agent'), ...flags],
   ];
 }

@@ -1,5 +1,8 @@
-/** Another attachment, overlay and proxy on a running cluster: the network works, the old one is gone, what is foreign stays. */
-import { spawnSync } from 'node:child_process';
+/**
+ * Another attachment, overlay and proxy on a running cluster: the network works, the old one is gone, what is foreign stays;
+ * and on each of them a node is given another address.
+ */
+import { spawn, spawnSync } from 'node:child_process';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -14,18 +17,21 @@ interface Choice {
   readonly proxy: string;
 }
 const first: Choice = { attachment: 'bridge', overlay: 'vxlan', proxy: 'nftables' };
-/** Each of the three changes at every step. */
-const steps: readonly Choice[] = [
-  { attachment: 'ptp', overlay: 'host-gw', proxy: 'iptables' },
-  { attachment: 'cni', overlay: 'flannel-udp', proxy: 'userspace' },
-  first,
+/** Each of the three changes at every step; some overlays use the nodes' other link, by its range or its name. */
+const steps: readonly { readonly choice: Choice; readonly underlay?: string }[] = [
+  {
+    choice: { attachment: 'ptp', overlay: 'host-gw', proxy: 'iptables' },
+    underlay: '{ cidrs: [172.31.9.0/24] }',
+  },
+  { choice: { attachment: 'cni', overlay: 'flannel-udp', proxy: 'userspace' }, underlay: '{ interface: eth1 }' },
+  { choice: first },
 ];
 const traces: Readonly<Record<string, RegExp>> = {
   bridge: /\bcni0\b|pintle-bridge/,
   ptp: /\bptp[0-9a-f]{6}|pintle-ptp/,
   cni: /pintle-cni/,
   vxlan: /flannel\.1\b/,
-  'host-gw': /10\.244\.\d+\.0\/24 via 192\.168/,
+  'host-gw': /10\.244\.\d+\.0\/24 via 172\.31\.9\./,
   'flannel-udp': /\bflannel0\b/,
   nftables: /table ip6? pintle-proxy\b/,
   iptables: /PINTLE-/,
@@ -34,12 +40,16 @@ const traces: Readonly<Record<string, RegExp>> = {
 
 const folder = mkdtempSync(join(tmpdir(), 'pintle-switch-'));
 const config = join(folder, 'cluster.yaml');
-const write = (choice: Choice) =>
+const write = (choice: Choice, underlay = '{}') =>
   writeFileSync(
     config,
     `apiVersion: pintle.dev/v1
 kind: ClusterConfiguration
-plugins: { use: { attachment: ${choice.attachment}, overlay: ${choice.overlay}, proxy: ${choice.proxy} } }
+plugins:
+  use:
+    attachment: ${choice.attachment}
+    overlay: { name: ${choice.overlay}, config: { underlay: ${underlay} } }
+    proxy: ${choice.proxy}
 `,
   );
 let cluster: TestCluster;
@@ -103,25 +113,75 @@ const shape = (text: string): string => {
   return [...new Set(lines)].sort().join('\n');
 };
 
+const request = (url: string): string =>
+  `require("http").get("${url}", { timeout: 2000 }, (r) => r.pipe(process.stdout)).on("error", () => process.exit(1))`;
+
 /** Through the Service, from a pod that itself was restarted if it had to be. */
-async function answers(): Promise<boolean> {
-  const ask =
-    'require("http").get("http://web", { timeout: 2000 }, (r) => r.pipe(process.stdout)).on("error", () => process.exit(1))';
-  const { code, stdout } = await cluster.kubectl(kubectls()[0]!, [
-    'exec',
-    'deploy/web',
-    '--',
-    process.execPath,
-    '-e',
-    ask,
-  ]);
+async function answers(pod = 'deploy/web', url = 'http://web'): Promise<boolean> {
+  const argv = ['exec', pod, '--', process.execPath, '-e', request(url)];
+  const { code, stdout } = await cluster.kubectl(kubectls()[0]!, argv);
   return code === 0 && stdout === 'hello';
+}
+
+/** One connection from a pod of the first node to a pod of the second, which says something all the time. */
+async function conversation(): Promise<{ end(): Promise<string> }> {
+  const [from = '', to = ''] = await Promise.all(['node-1', 'node-2'].map(webPodOf));
+  const address = await kubectl('get', 'pod', to, '-o', 'jsonpath={.status.podIP}');
+  const code = `
+    const agent = new (require("http").Agent)({ keepAlive: true, maxSockets: 1 });
+    const sockets = new Set();
+    let isOver = false;
+    process.stdin.on("end", () => (isOver = true)).resume();
+    const say = () => isOver ? process.exit(console.log("connections: " + sockets.size)) :
+      require("http").get({ host: "${address}", port: 8080, agent }, (r) => r.on("end", () => setTimeout(say, 100)).resume())
+        .on("socket", (s) => sockets.add(s)).on("error", (e) => process.exit(console.log(e.message)));
+    say();`;
+  const child = spawn(kubectls()[0]!, ['exec', '-i', from, '--', process.execPath, '-e', code], {
+    env: { PATH: process.env['PATH'], HOME: folder, KUBECONFIG: cluster.kubeconfig },
+    stdio: ['pipe', 'pipe', 'inherit'],
+  });
+  let said = '';
+  child.stdout.on('data', (chunk: Buffer) => (said += chunk.toString()));
+  const closed = new Promise<void>((resolve) => child.once('close', () => resolve()));
+  return {
+    async end() {
+      child.stdin.end();
+      await closed;
+      return said.trim();
+    },
+  };
+}
+
+/** As a lease that is not renewed but replaced: with the old address the node loses its routes. */
+function readdress(agent: Agent, link: string, address: string): void {
+  const replace = `
+    gateway=$(ip route show default dev "$1")
+    ip address flush dev "$1" scope global
+    ip address add "$2/24" dev "$1"
+    [ -z "$gateway" ] || ip route add $gateway dev "$1"`;
+  onNode(agent, 'sh', '-c', replace, 'sh', link, address);
+}
+
+async function field(words: string, path: string): Promise<string> {
+  return kubectl('get', ...words.split(' '), '-o', `jsonpath=${path}`);
+}
+
+const endpoint = '{.endpoints[0].addresses[0]}';
+/** The overlay tells peers `announced`. */
+async function isKnownAt(address: string, announced: string): Promise<boolean> {
+  const all = await Promise.all([
+    field('node node-2', '{.status.addresses[0].address}'),
+    field('node node-2', '{.metadata.annotations.flannel\\.alpha\\.coreos\\.com/public-ip}'),
+    field('endpointslice -n kube-system kube-dns-node-2', endpoint),
+    field('endpointslice kubernetes-node-2', endpoint),
+  ]);
+  return String(all) === String([address, announced, address, address]);
 }
 
 async function makeWeb(): Promise<void> {
   const server = `require('http').createServer((q, r) => r.end('hello')).listen(8080)`;
   await kubectl('create', 'deployment', 'web', '--image=host', '--replicas=4', '--', process.execPath, '-e', server);
-  await kubectl('expose', 'deployment', 'web', '--port=80', '--target-port=8080');
+  await kubectl('expose', 'deployment', 'web', '--port=80', '--target-port=8080', '--type=NodePort');
   await kubectl('rollout', 'status', 'deployment/web', '--timeout=120s');
   await eventually(async () => ((await answers()) ? true : undefined));
 }
@@ -148,6 +208,13 @@ async function webPods(): Promise<readonly WebPod[]> {
   });
 }
 
+async function webPodOf(node: string): Promise<string> {
+  return kubectl(
+    ...['get', 'pods', '-l', 'app=web', '--field-selector', `spec.nodeName=${node}`],
+    ...['-o', 'jsonpath={.items[0].metadata.name}'],
+  );
+}
+
 async function removeWeb(): Promise<void> {
   await kubectl('delete', 'deployment', 'web');
   await kubectl('delete', 'service', 'web');
@@ -167,6 +234,12 @@ test('bridge, vxlan, nftables to ptp, host-gw, iptables to cni, flannel-udp, use
     );
     onNode(agent, 'ip', 'route', 'add', '203.0.113.0/24', 'dev', 'lo');
   }
+  const [one, two] = agents as [Agent, Agent];
+  onNode(one, 'ip', 'link', 'add', 'eth1', 'type', 'veth', 'peer', 'name', 'eth1', 'netns', String(two.pid));
+  agents.forEach((agent, at) => {
+    onNode(agent, 'ip', 'address', 'add', `172.31.9.${at + 1}/24`, 'dev', 'eth1');
+    onNode(agent, 'ip', 'link', 'set', 'eth1', 'up');
+  });
   // Each node's DNS and way to the API are endpoints of their Services a moment after the node is ready.
   await eventually(() =>
     agents.every((agent) =>
@@ -188,8 +261,28 @@ test('bridge, vxlan, nftables to ptp, host-gw, iptables to cni, flannel-udp, use
   const original = await webPods();
 
   let last = first;
-  for (const step of steps) {
-    write(step);
+  let host = 12;
+  const moveTo = async (name: string, next: number, isOnEth1: boolean): Promise<void> => {
+    const talk = await conversation();
+    const old = `192.168.77.${host}`;
+    host = next;
+    const address = `192.168.77.${host}`;
+    const nodePort = await field('service web', '{.spec.ports[0].nodePort}');
+    readdress(two, 'eth0', address);
+    const other = `172.31.9.${host}`;
+    if (isOnEth1) readdress(two, 'eth1', other);
+    await eventually(async () => (await isKnownAt(address, isOnEth1 ? other : address)) || undefined);
+    const pods = await Promise.all(['node-1', 'node-2'].map(webPodOf));
+    const isServed = async (pod: string) => {
+      await eventually(async () => (await answers(pod)) || undefined);
+      await eventually(async () => (await answers(pod, `http://${address}:${nodePort}`)) || undefined);
+      t.false(await answers(pod, `http://${old}:${nodePort}`), `${name}: nobody answers at the old address`);
+    };
+    await Promise.all(pods.map(isServed));
+    t.is(await talk.end(), 'connections: 1', `${name}: what was connected stays so`);
+  };
+  for (const { choice: step, underlay } of steps) {
+    write(step, underlay);
     for (const agent of agents) await agent.kill();
     for (const agent of agents) agent.start();
     for (const agent of agents) await eventually(() => agent.pid);
@@ -239,10 +332,13 @@ test('bridge, vxlan, nftables to ptp, host-gw, iptables to cni, flannel-udp, use
         });
       }
     }
+    await moveTo(step.overlay, host === 12 ? 62 : 12, underlay !== undefined);
     last = step;
   }
   await kubectl('delete', 'pod', 'once');
   await removeWeb();
+  readdress(two, 'eth0', '192.168.77.12');
+  readdress(two, 'eth1', '172.31.9.2');
   // An end, so that what differs is shown.
   const deadline = Date.now() + 120_000;
   await eventually(() =>

@@ -15,32 +15,26 @@ export interface HeldConnections {
 }
 
 /** By the kernel's word: an interface without a carrier is on no list of Node's, and keeps its addresses and connections. */
-function isGone(address: string): Promise<boolean> {
+export async function hasLost(address: string): Promise<boolean> {
+  const all = Object.values(networkInterfaces()).flatMap((each) => each ?? []);
+  if (all.some((each) => each.address === address)) return false;
   return new Promise((resolve) => {
     const probe = createSocket(address.includes(':') ? 'udp6' : 'udp4');
-    const answer = (gone: boolean): void => {
+    const answer = (isLost: boolean): void => {
       probe.close();
-      resolve(gone);
+      resolve(isLost);
     };
     probe.once('error', ({ code }: NodeJS.ErrnoException) => answer(code === 'EADDRNOTAVAIL'));
     probe.bind({ address, port: 0, exclusive: true }, () => answer(false));
   });
 }
 
-function listedAddresses(): ReadonlySet<string> {
-  const all = Object.values(networkInterfaces()).flatMap((each) => each ?? []);
-  return new Set(all.map(({ address }) => address));
-}
-
-export function holdConnections(): HeldConnections {
+export function holdConnections(isLost = hasLost): HeldConnections {
   const held = new Set<Socket>();
   const look = async (): Promise<void> => {
-    const listed = listedAddresses();
-    const unlisted = new Set([...held].map((socket) => socket.localAddress));
-    for (const address of unlisted) {
+    for (const address of new Set([...held].map((socket) => socket.localAddress))) {
       // A link-local address is one only together with its interface, which nobody says here.
-      if (address === undefined || listed.has(address) || address.startsWith('fe80')) continue;
-      if (!(await isGone(address))) continue;
+      if (address === undefined || address.startsWith('fe80') || !(await isLost(address))) continue;
       for (const socket of held)
         if (socket.localAddress === address) socket.destroy(new Error(`this node has lost its address ${address}`));
     }
