@@ -50,16 +50,22 @@ toolTest(
       ours = Math.min(ours, (await client.requests({ ...load, host })).p50);
     t.true(made.p50 > ours, `a connection took ${made.p50} µs`);
     t.true(made.connectP50 < made.p50);
-    t.true((await client.requests({ ...load, host: host6 })).count > 10, 'IPv6');
+    let six = await client.requests({ ...load, host: host6 });
+    for (let turn = 0; turn < 5 && six.count <= 10; turn += 1) six = await client.requests({ ...load, host: host6 });
+    t.true(six.count > 10, 'IPv6');
   },
 );
 
 toolTest('a probe loses what a rule drops, as iperf3 does (needs iperf3, sockperf)', async (t) => {
   const { wire, client, host } = await network(t);
-  const probe = async (): Promise<number> => {
+  const probeOnce = async () => {
     await client.startProbe({ host, port }, 2_000, 64);
     await new Promise((resolve) => setTimeout(resolve, 1_000));
-    const { sent, received } = await client.stopProbe();
+    return client.stopProbe();
+  };
+  const probe = async (): Promise<number> => {
+    let { sent, received } = await probeOnce();
+    for (let turn = 0; turn < 5 && sent <= 500; turn += 1) ({ sent, received } = await probeOnce());
     t.true(sent > 500);
     return (sent - received) / sent;
   };

@@ -7,7 +7,16 @@ import type { VethAttachment } from '../../netplugins/linux/pods/veth-attachment
 import { hostInterfaceOf } from '../../netplugins/linux/pods/pod-interface.ts';
 import { isPintleError, type AttachmentRequest, type NodeNetwork } from '../../kernel/contract/index.ts';
 import { deleteNetns } from '../../netplugins/linux/namespaces.ts';
-import { createTopology, podCidr, quiet, snapshot, underlayAddress, until, type Place } from './support/topology.ts';
+import {
+  createTopology,
+  patience,
+  podCidr,
+  quiet,
+  snapshot,
+  underlayAddress,
+  until,
+  type Place,
+} from './support/topology.ts';
 
 const network: NodeNetwork = { podCidrs: [podCidr(0)], clusterCidrs: ['10.244.0.0/16'], mtuBytes: 1450 };
 
@@ -47,7 +56,7 @@ test('pods of one node reach each other, the node and the outside, and purge lea
   t.deepEqual(await attachment.check({ sandboxId: 'sandbox-a', netns: a.netns }), []);
   t.deepEqual(await attachment.add(request('sandbox-a', a)), one);
   await attachment.remove({ sandboxId: 'sandbox-a', netns: a.netns });
-  t.true((await a.tcp('10.244.1.3', 8080, { timeoutMs: 500 })).error !== undefined);
+  t.true((await a.tcp('10.244.1.3', 8080, { timeoutMs: patience(500) })).error !== undefined);
   await attachment.purge();
   await attachment[Symbol.asyncDispose]();
   await node.stop();
@@ -186,8 +195,8 @@ test('what somebody deletes is put back: bridge, masquerade table, a pod interfa
   await b.serve(8080, 'b');
   await underlay.serve(7070, 'outside');
   const works = async (): Promise<boolean> =>
-    (await a.tcp('10.244.1.3', 8080, { timeoutMs: 300 })).answer === 'b 10.244.1.2 0' &&
-    (await a.tcp(underlayAddress, 7070, { timeoutMs: 300 })).answer === 'outside 192.168.99.1 0';
+    (await a.tcp('10.244.1.3', 8080, { timeoutMs: patience(300) })).answer === 'b 10.244.1.2 0' &&
+    (await a.tcp(underlayAddress, 7070, { timeoutMs: patience(300) })).answer === 'outside 192.168.99.1 0';
   await until('the pods reach what they should', works);
   for (const [command, ...args] of [
     ['ip', 'link', 'del', 'cni0'],

@@ -7,7 +7,16 @@ import type { AttachmentRequest, NodeNetwork } from '../../kernel/contract/index
 import type { CniAttachment, CniOptions } from '../../netplugins/attachments/cni/cni-attachment.ts';
 import plugin from '../../netplugins/attachments/cni/index.ts';
 import { openCni } from './support/cluster.ts';
-import { createTopology, nodeAddress, podCidr, quiet, snapshot, underlayAddress, until } from './support/topology.ts';
+import {
+  createTopology,
+  nodeAddress,
+  patience,
+  podCidr,
+  quiet,
+  snapshot,
+  underlayAddress,
+  until,
+} from './support/topology.ts';
 import type { Place, Topology } from './support/topology.ts';
 
 const network: NodeNetwork = { podCidrs: [podCidr(0)], clusterCidrs: ['10.244.0.0/16'], mtuBytes: 1400 };
@@ -163,10 +172,10 @@ test('a DEL that fails is tried again by gc; purge goes on without it', async (t
 test('one that does not end in time is killed with its children, and the pod told so', async (t) => {
   const { folder, start, pod } = bed(t);
   writeExecutable(folder, 'slow', `[ "$verb" = ADD ] && { sleep 600 & echo $! >${folder}/child; wait; }; exit 0`);
-  const attachment = start({ list: one('slow'), timeLimitMs: 500 });
+  const attachment = start({ list: one('slow'), timeLimitMs: 4_000 });
   await attachment.configure(network);
   const error = await t.throwsAsync(attachment.add(request('a', pod('a'))));
-  t.regex(error?.message ?? '', /slow ADD: it did not end within 0.5 s and was killed/);
+  t.regex(error?.message ?? '', /slow ADD: it did not end within 4 s and was killed/);
   const child = readFileSync(`${folder}/child`, 'utf8').trim();
   await until('its child is gone', () => !/^State:\s+[^Z]/m.test(statusOf(child)));
 });
@@ -340,8 +349,8 @@ withStandard('what somebody removes of our tables is put back', async (t) => {
     node.run('nft', 'delete', 'table', 'ip', table);
     await until('pods leave by the node, and a pod reaches itself', async () => {
       const [out, self] = await Promise.all([
-        a.tcp(underlayAddress, 7070, { timeoutMs: 300 }),
-        a.tcp(nodeAddress(0), 18_080, { timeoutMs: 300 }),
+        a.tcp(underlayAddress, 7070, { timeoutMs: patience(300) }),
+        a.tcp(nodeAddress(0), 18_080, { timeoutMs: patience(300) }),
       ]);
       return out.answer === `outside ${nodeAddress(0)} 0` && self.answer?.startsWith('a ') === true;
     });

@@ -8,6 +8,7 @@ import {
   createTopology,
   nodeAddress,
   nodeAddress6,
+  patience,
   podCidr,
   quiet,
   snapshot,
@@ -88,11 +89,11 @@ test('what somebody deletes is put back: routes, addresses, an interface, tables
   await underlay.serve(7070, 'outside');
   const links = ['a', 'b'].map((id) => hostInterfaceOf('ptp', id)) as [string, string];
   const works = async (): Promise<boolean> =>
-    (await a.tcp('10.244.1.3', 8080, { timeoutMs: 300 })).answer === 'b 10.244.1.2 0' &&
-    (await a.tcp('fd44:0:0:1::3', 8080, { timeoutMs: 300 })).answer === 'b fd44:0:0:1::2 0' &&
-    (await underlay.tcp(nodeAddress(0), 18080, { timeoutMs: 300 })).answer === `b ${underlayAddress} 0` &&
-    (await node.tcp('127.0.0.1', 18080, { timeoutMs: 300 })).answer?.startsWith('b ') === true &&
-    (await a.tcp(underlayAddress, 7070, { timeoutMs: 300 })).answer === 'outside 192.168.99.1 0' &&
+    (await a.tcp('10.244.1.3', 8080, { timeoutMs: patience(300) })).answer === 'b 10.244.1.2 0' &&
+    (await a.tcp('fd44:0:0:1::3', 8080, { timeoutMs: patience(300) })).answer === 'b fd44:0:0:1::2 0' &&
+    (await underlay.tcp(nodeAddress(0), 18080, { timeoutMs: patience(300) })).answer === `b ${underlayAddress} 0` &&
+    (await node.tcp('127.0.0.1', 18080, { timeoutMs: patience(300) })).answer?.startsWith('b ') === true &&
+    (await a.tcp(underlayAddress, 7070, { timeoutMs: patience(300) })).answer === 'outside 192.168.99.1 0' &&
     node.run('ip', 'route', 'show', 'type', 'unreachable').includes('10.244.1.0/24');
   await until('the pods reach what they should', works);
   for (const [command, ...args] of [

@@ -49,6 +49,7 @@ else {
         { name: 'KIT_END', value: exitCode === undefined ? 'sleep 1000000 & wait' : `sleep 0.3; exit ${exitCode}` },
       ],
     }),
+    wrapScript: (script) => `trap 'sleep 0.3' EXIT; ${script}`,
   });
 
   test.after.always('nothing is left of containerd', async (t) => {

@@ -15,7 +15,16 @@ import {
   type ClusterShape,
   type PodOnNode,
 } from './support/cluster.ts';
-import { createTopology, nodeAddress, nodeAddress6, podCidr, snapshot, until, type Place } from './support/topology.ts';
+import {
+  createTopology,
+  nodeAddress,
+  nodeAddress6,
+  patience,
+  podCidr,
+  snapshot,
+  until,
+  type Place,
+} from './support/topology.ts';
 
 type Running = Overlay & AsyncDisposable;
 type Open = (node: Place, folder: string) => Running;
@@ -64,7 +73,7 @@ async function syncAll(nodes: readonly Node[]): Promise<void> {
   for (const one of nodes) await one.overlay.sync(nodes.filter((other) => other !== one).map(({ peer }) => peer));
 }
 const isReached = async (from: Node, to: Node): Promise<boolean> =>
-  (await from.pod.tcp(to.ip, 80, { timeoutMs: 500 })).answer === `${to.peer.name} ${from.ip} 0`;
+  (await from.pod.tcp(to.ip, 80, { timeoutMs: patience(500) })).answer === `${to.peer.name} ${from.ip} 0`;
 const routeTo = (from: Node, to: Node): string =>
   from.node.run('ip', 'route', 'show', to.peer.podCidrs[0] ?? '').trim();
 

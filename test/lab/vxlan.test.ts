@@ -1,7 +1,7 @@
 import test from 'ava';
 import { vtepMacOf } from '../../netplugins/overlays/vxlan/vxlan-overlay.ts';
 import { clusterCidrs, createCluster, openOverlay, syncAll, type Member } from './support/cluster.ts';
-import { createTopology, nodeAddress, podCidr, snapshot, until } from './support/topology.ts';
+import { createTopology, nodeAddress, patience, podCidr, snapshot, until } from './support/topology.ts';
 
 test('pods of three nodes reach each other with their own addresses, small and large', async (t) => {
   const { members } = await createCluster(t, 3);
@@ -55,7 +55,7 @@ test('the kernel has exactly one route, one ARP and one FDB entry a peer; a seco
   t.deepEqual(lines(one.node.run('ip', 'route', 'show', 'dev', 'flannel.1')), [
     '10.244.2.0/24 via 10.244.2.0 proto static onlink',
   ]);
-  t.is((await one.pod.tcp('10.244.3.2', 80, { timeoutMs: 300 })).answer, undefined);
+  t.is((await one.pod.tcp('10.244.3.2', 80, { timeoutMs: patience(300) })).answer, undefined);
 });
 
 test('annotations are those of flannel, and peers without usable ones are left out and reported', async (t) => {
@@ -79,7 +79,7 @@ test('whatever somebody deletes or changes is repaired and counted', async (t) =
   const { members } = await createCluster(t, 2);
   const [one, two] = members as [Member, Member];
   const works = async (): Promise<boolean> =>
-    (await one.pod.tcp(two.ip, 80, { timeoutMs: 300 })).answer === `node-1 ${one.ip} 0` &&
+    (await one.pod.tcp(two.ip, 80, { timeoutMs: patience(300) })).answer === `node-1 ${one.ip} 0` &&
     (await syncAll(one, members)).changed === 0;
   await until('the pods reach what they should', works);
   t.is(one.overlay.status().repairs, 0, 'its own changes are no repairs');

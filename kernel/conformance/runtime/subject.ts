@@ -28,6 +28,8 @@ export interface RuntimeKitOptions {
   readonly absentImage?: string;
   /** How a container is told what to do. Default: a script for `sh`. */
   readonly behave?: (wish: Behaviour) => Partial<ContainerSpec>;
+  /** What a case's script becomes before it is run. Default: nothing else. */
+  readonly wrapScript?: (script: string) => string;
   /** URL of a module whose default export is the plugin: the cases that kill an agent run it in a process of its own. */
   readonly module?: string;
   /** The plugin's configuration there. Default: none. */
@@ -139,7 +141,8 @@ export class RuntimeSubject {
 
   /** A container that runs a script of `sh`. For cases that need `real`. */
   scriptSpec(sandboxId: string, script: string, over: Partial<ContainerSpec> = {}): ContainerSpec {
-    return this.containerSpec(sandboxId, { command: ['sh', '-c', script], ...over });
+    const { wrapScript = (plain: string) => plain } = this.options;
+    return this.containerSpec(sandboxId, { command: ['sh', '-c', wrapScript(script)], ...over });
   }
 
   /** A sandbox, and a container in it that has been started. */

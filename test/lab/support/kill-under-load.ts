@@ -4,6 +4,7 @@ import type { ProxyPort, ProxyState } from '../../../kernel/contract/index.ts';
 import { clusterCidrs, serviceCidrs } from './cluster.ts';
 import type { HostedProxy } from './hosted-proxy.ts';
 import type { ProxyBedNetwork } from './proxy-bed.ts';
+import { writeSysctl } from '../../../netplugins/linux/sysctl.ts';
 import { nodeAddress, until } from './topology.ts';
 
 const vip = '10.96.0.1';
@@ -54,6 +55,8 @@ export async function killUnderLoad(
     pinned.every((answer) => answer?.startsWith('node-') === true),
     pinned.join(),
   );
+  // So many connections a second may use up the client's ports before the first is free again, after a minute.
+  writeSysctl('net.ipv4.tcp_tw_reuse', 1, { netns: one.pod.netns });
   const counted = async (): Promise<number> => Number((await one.pod.ask({ verb: 'storm' })).answer?.split(' ')[0]);
   const goesOn = async (what: string): Promise<void> => {
     const before = await counted();

@@ -6,7 +6,7 @@ import { recordCases } from '../../../kernel/conformance/recorder.ts';
 import { openRuntime, runtimeConformance } from '../../../kernel/conformance/runtime.ts';
 
 const module = new URL('../../../plugins/runtimes/process/index.js', import.meta.url).href;
-const { test, run } = recordCases({ timeoutMs: 60_000 });
+const { test, run } = recordCases({ timeoutMs: 240_000 });
 const [folder = '', only] = process.argv.slice(2);
 
 runtimeConformance(test, {
