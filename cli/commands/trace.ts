@@ -1,7 +1,7 @@
 import { Command, Option } from 'commander';
 import type { TraceEnd, TraceStep } from '../../kernel/contract/network-view.ts';
 import { apiOptions, withConnection, type ApiFlags } from '../api-connection.ts';
-import type { Hop } from '../diagnose/trace-packet.ts';
+import type { Family, Hop } from '../diagnose/trace-packet.ts';
 import { exitCodes } from '../exit-codes.ts';
 import { outputOption, type OutputOptions } from '../options.ts';
 import type { Cli, Terminal } from '../terminal.ts';
@@ -10,6 +10,7 @@ interface TraceFlags extends ApiFlags, OutputOptions {
   readonly namespace: string;
   readonly toNamespace?: string;
   readonly protocol: 'tcp' | 'udp' | 'sctp';
+  readonly family?: Family;
 }
 
 const verdicts = {
@@ -26,28 +27,40 @@ export function traceCommand(cli: Cli): Command {
     .argument('<to>', 'svc/NAME:PORT, pod/NAME:PORT, node/NAME:PORT or ADDRESS:PORT')
     .addOption(new Option('-n, --namespace <name>', 'namespace of both').default('default'))
     .option('--to-namespace <name>', 'namespace of the destination, when it is another')
-    .addOption(new Option('--protocol <name>', 'of the packet').choices(['tcp', 'udp', 'sctp']).default('tcp'));
+    .addOption(new Option('--protocol <name>', 'of the packet').choices(['tcp', 'udp', 'sctp']).default('tcp'))
+    .addOption(
+      new Option('--family <name>', 'of the packet (default: each that both ends have)').choices(['ipv4', 'ipv6']),
+    );
   for (const option of apiOptions()) command.addOption(option);
   return command.addOption(outputOption()).action(
     cli.action(async (from: string, to: string, flags: TraceFlags) => {
       const { tracePacket, verdictOf } = await import('../diagnose/trace-packet.ts');
-      const trace = await withConnection(cli, flags, (connection) =>
+      const packets = await withConnection(cli, flags, (connection) =>
         tracePacket(connection, from, to, {
           namespace: flags.namespace,
           toNamespace: flags.toNamespace ?? flags.namespace,
           protocol: flags.protocol.toUpperCase() as 'TCP' | 'UDP' | 'SCTP',
+          family: flags.family,
         }),
       );
-      const verdict = verdictOf(trace.hop);
-      if (flags.output === 'json') cli.terminal.json({ arrives: verdict === 'arrives', verdict, ...trace });
-      else {
-        cli.terminal.line(`${trace.from} -> ${trace.to}`);
-        showHop(cli.terminal, trace.hop, '');
-        cli.terminal.line();
-        const [color, text] = verdicts[verdict];
-        cli.terminal.line(cli.terminal.style(color, text));
-      }
-      return verdict === 'arrives' || verdict === 'leaves' ? exitCodes.done : exitCodes.checkFailed;
+      const traces = packets.map((trace) => {
+        const verdict = verdictOf(trace.hop);
+        return { arrives: verdict === 'arrives', verdict, ...trace };
+      });
+      const [main, otherFamily] = traces;
+      if (flags.output === 'json')
+        cli.terminal.json({ ...main, ...(otherFamily === undefined ? {} : { otherFamily }) });
+      else
+        for (const [index, trace] of traces.entries()) {
+          if (index > 0) cli.terminal.line();
+          cli.terminal.line(`${trace.from} -> ${trace.to}`);
+          showHop(cli.terminal, trace.hop, '');
+          cli.terminal.line();
+          const [color, text] = verdicts[trace.verdict];
+          cli.terminal.line(cli.terminal.style(color, text));
+        }
+      const isWell = traces.every(({ verdict }) => verdict === 'arrives' || verdict === 'leaves');
+      return isWell ? exitCodes.done : exitCodes.checkFailed;
     }),
   );
 }

@@ -4,7 +4,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import test from 'ava';
-import { kubectls, run, TestCluster } from './support/cluster.ts';
+import type { PacketTrace } from '../../cli/diagnose/trace-packet.ts';
+import { kubectls, program, run, TestCluster } from './support/cluster.ts';
 import { eventually } from './support/pods.ts';
 
 const guide = readFileSync(fileURLToPath(new URL('../../../docs/configuration.md', import.meta.url)), 'utf8');
@@ -165,6 +166,36 @@ test('nodes, pods and Services have both families, and traffic goes by each', as
   t.deepEqual(bare.flat().sort(), [...ipsOf.values()].flat().sort());
   const logged = await ok(['exec', here, '--', 'sh', '-c', 'echo $IPS; grep -c "$HOSTNAME\\|$0" /etc/hosts', here]);
   t.is(logged, `${ipsOf.get(here)!.join(',')}\n2`);
+
+  // A trace goes by each family that both have, or by the one that is asked for; what is missing of one is seen.
+  const traced = async (...more: readonly string[]) => {
+    const argv = [program, 'trace', `pod/${here}`, ...more, '-o', 'json'];
+    const { code, stdout, stderr } = await run(process.execPath, argv, {
+      env: { ...process.env, KUBECONFIG: cluster!.kubeconfig },
+    });
+    if (stdout === '') return { code, stderr };
+    const { otherFamily, ...main } = JSON.parse(stdout) as PacketTrace & { otherFamily?: PacketTrace };
+    const destinations = [main, otherFamily].flatMap((one) =>
+      one === undefined
+        ? []
+        : [one.flow, ...one.hop.paths.map(({ flow }) => flow)].map(({ destination }) => destination),
+    );
+    return { code, to: main.to, destinations: [...destinations].sort() };
+  };
+  const [fours, sixes] = [0, 1].map((at) => [clusterIps[at]!, ...names.map((name) => ipsOf.get(name)![at]!)].sort());
+  t.deepEqual(await traced('svc/both'), {
+    ...{ code: 0, to: `svc/both (${clusterIps[0]}:80 TCP)` },
+    destinations: [...fours!, ...sixes!].sort(),
+  });
+  t.deepEqual(await traced('svc/both', '--family', 'ipv6'), {
+    ...{ code: 0, to: `svc/both ([${clusterIps[1]}]:80 TCP)`, destinations: sixes },
+  });
+  t.deepEqual((await traced(`pod/${there}:8080`, '--family', 'ipv4')).destinations, [
+    ...[direct[0], direct[0]].map((one) => new URL(one!).hostname),
+  ]);
+  t.like(await traced('svc/six', '--family', 'ipv4'), {
+    stderr: "error [BAD_REQUEST] the packet's destination has no address of family ipv4: expected one of ipv6\n",
+  });
 
   // From outside of the nodes: the network that they are on.
   const asUser = process.getuid?.() === 0 ? [] : ['-U', '--preserve-credentials'];
