@@ -5,5 +5,8 @@ export const exitCodes = {
   usage: 2,
   /** A check (config check, doctor) ran and did not hold. */
   checkFailed: 3,
+  /** Ended in order by a signal before its work was done, as a shell counts it: 128 and the signal's number. */
+  interrupted: 130,
+  terminated: 143,
 } as const;
 export type ExitCode = (typeof exitCodes)[keyof typeof exitCodes];

@@ -2,9 +2,9 @@ import { accessSync, constants, statSync, writeFileSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { Command, InvalidArgumentError, Option } from 'commander';
-import { PintleError } from '../../kernel/contract/errors.ts';
+import { isPintleError, PintleError } from '../../kernel/contract/errors.ts';
 import type { BenchEvent, BenchPlan, Result, Size, SuitePlan } from '../../bench/index.ts';
-import { exitCodes } from '../exit-codes.ts';
+import { type ExitCode, exitCodes } from '../exit-codes.ts';
 import { configOption } from '../options.ts';
 import type { Cli, Terminal } from '../terminal.ts';
 import { version } from '../version.ts';
@@ -130,7 +130,7 @@ export function benchCommand(cli: Cli): Command {
   return bench;
 }
 
-async function run(cli: Cli, suites: readonly SuitePlan[], flags: RunFlags) {
+async function run(cli: Cli, suites: readonly SuitePlan[], flags: RunFlags): Promise<ExitCode> {
   checkOutputs(flags);
   const [{ benchTargets, hostTarget, runBench }, { readConfig }] = await Promise.all([
     import('../../bench/index.ts'),
@@ -151,8 +151,10 @@ async function run(cli: Cli, suites: readonly SuitePlan[], flags: RunFlags) {
     pintleVersion: version(),
   };
   const stop = new AbortController();
-  const onSignal = (): void => {
-    cli.terminal.errorLine('stopping: what was measured is kept');
+  let stopped: ExitCode | undefined;
+  const onSignal = (signal: NodeJS.Signals): void => {
+    stopped = signal === 'SIGINT' ? exitCodes.interrupted : exitCodes.terminated;
+    cli.terminal.errorLine('stopping: the running cell is taken down, what was measured is kept');
     stop.abort(new Error('interrupted'));
   };
   process.once('SIGINT', onSignal).once('SIGTERM', onSignal);
@@ -165,8 +167,17 @@ async function run(cli: Cli, suites: readonly SuitePlan[], flags: RunFlags) {
       ...{ onEvent: (event: BenchEvent) => show(cli.terminal, event), signal: stop.signal },
     });
     await write(cli, result, flags);
+    if (stopped !== undefined) {
+      cli.terminal.errorLine(`stopped: all that the run had made is gone, and what it measured is in ${flags.out}`);
+      return stopped;
+    }
     const isBroken = result.suites.some(({ cells }) => cells.some(({ state }) => state === 'broken'));
     return result.complete ? (isBroken ? exitCodes.checkFailed : exitCodes.done) : exitCodes.failed;
+  } catch (error) {
+    // Before the first suite has told anything there is nothing to write.
+    if (stopped === undefined || !isPintleError(error, 'BENCH_FAILED')) throw error;
+    cli.terminal.errorLine('stopped: all that the run had made is gone; nothing was measured yet');
+    return stopped;
   } finally {
     process.off('SIGINT', onSignal).off('SIGTERM', onSignal);
   }

@@ -89,7 +89,8 @@ test('Ctrl-C keeps what was measured, and cleans up', async (t) => {
     isStopped = true;
     stop();
   });
-  t.is(run.code, 1, troubles(run));
+  t.is(run.code, 130, troubles(run));
+  t.regex(run.output, /\nstopped: all that the run had made is gone, and what it measured is in r\.json\n$/);
   const result = readResult(join(folder, 'r.json'));
   t.false(result.complete);
   const measured = result.suites[0]?.cells.filter(({ samples }) => (samples['rate']?.length ?? 0) > 0) ?? [];
