@@ -37,7 +37,7 @@ export class Balancer {
     return isChanged;
   }
 
-  /** The endpoint for a new connection of `client`; those in `failed` only when there is no other. */
+  /** The endpoint for a new connection of `client`, none of those in `failed`. */
   pick(client: string, failed: ReadonlySet<string> = new Set()): Target | undefined {
     const { targets, affinity } = this.#pool;
     const now = this.#now();

@@ -3,7 +3,10 @@ import { connect, createServer, type Server, type Socket } from 'node:net';
 import { plainAddress, type Choose, type Front } from './front.ts';
 import { targetKey } from './plan.ts';
 
-/** An endpoint that does not answer is given up for the next one after so long: a retransmitted SYN fits in. */
+/**
+ * An endpoint that does not answer is given up for the next one after so long: a retransmitted SYN fits in. Where there is
+ * no next one, it may only be slow, and is tried again.
+ */
 const connectMs = [1_500, 3_000, 5_000];
 
 export function openTcpFront(choose: Choose, address: string, port: number): Promise<Front> {
@@ -50,13 +53,23 @@ async function dial(
 ): Promise<Socket | undefined> {
   const balancer = choose(from);
   const failed = new Set<string>();
+  const slow = new Set<string>();
   for (const timeoutMs of connectMs) {
-    const target = balancer?.pick(from, failed);
+    let target = balancer?.pick(from, failed);
+    if (target === undefined && slow.size > 0) {
+      for (const key of slow) failed.delete(key);
+      slow.clear();
+      target = balancer?.pick(from, failed);
+    }
     if (target === undefined || client.destroyed) return undefined;
     const socket = connect({ host: target.address, port: target.port, allowHalfOpen: true, noDelay: true });
     keep(socket);
     const isOpen = await new Promise<boolean>((resolve) => {
-      const timer = setTimeout(() => resolve(false), timeoutMs);
+      const timer = setTimeout(() => {
+        slow.add(targetKey(target));
+        // On a busy node its answer may have come while this process waited for a processor: it is read before.
+        setImmediate(() => resolve(false));
+      }, timeoutMs);
       const end = (value: boolean) => () => {
         clearTimeout(timer);
         resolve(value);

@@ -65,7 +65,7 @@ async function openProxy(): Promise<Proxy & AsyncDisposable> {
     case 'userspace': {
       const { UserspaceProxy } = await import('../../../netplugins/proxies/userspace/userspace-proxy.ts');
       return new UserspaceProxy({
-        ...{ families: spec.families ?? families, redirect: spec.redirect, udpIdleMs: 30_000 },
+        ...{ families: spec.families ?? families, redirect: spec.redirect, udpIdleMs: 600_000 },
         ...common,
       });
     }

@@ -37,7 +37,7 @@ const connections = `
       tried += 1;
       await new Promise((resolve) => {
         const fail = (why) => { failures[why] = (failures[why] ?? 0) + 1; socket.destroy(); resolve(); };
-        const socket = connect({ host: '${vip}', port: 8000 }).setTimeout(3000, () => fail('no answer'));
+        const socket = connect({ host: '${vip}', port: 8000 }).setTimeout(30_000, () => fail('no answer'));
         socket.on('error', ({ code }) => fail(code)).on('data', () => { socket.destroy(); resolve(); });
       });
       if (tried === 20) process.stderr.write('begun');
