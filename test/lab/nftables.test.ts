@@ -495,6 +495,26 @@ test('what somebody flushes or deletes is back within moments, and counted; fore
   t.is(proxy.status().repairs, before);
 });
 
+test('what somebody breaks while a sync is under way is put right after it', async (t) => {
+  const { members, proxy } = await setUp(t);
+  const [one, two] = members as [Member, Member];
+  const list = endpoints(one, one, two);
+  const web = port({ endpoints: list });
+  const many = Array.from({ length: 3_000 }, (_, index) =>
+    port({ service: `s${index}`, clusterIps: [`10.97.${index >> 8}.${index & 255}`], endpoints: list }),
+  );
+  await proxy.sync(state(0, web));
+  let isOver = false;
+  const syncing = proxy.sync(state(0, web, ...many)).then(() => (isOver = true));
+  // It is done in parts, between which others have their turn.
+  await new Promise((resolve) => setImmediate(resolve));
+  one.node.run('nft', 'flush chain ip pintle-proxy nat-prerouting');
+  t.false(isOver);
+  await syncing;
+  await until('the Service works', async () => (await answers(one.pod, vip, 8000)).join() === 'node-0,node-1');
+  t.deepEqual(await answers(one.pod, '10.97.11.183', 8000), ['node-0', 'node-1']);
+});
+
 test('purge leaves nothing, also of what a predecessor made', async (t) => {
   const { members } = await createCluster(t, 1);
   const [one] = members as [Member];

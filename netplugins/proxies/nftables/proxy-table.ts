@@ -46,6 +46,8 @@ export class ProxyTable {
   #generation: Generation = '-a';
   /** False until built by this instance, and after damage or a failure: then the next `apply` builds anew. */
   #isSound = false;
+  /** What was told of so far: damage during a write may have come after what it hit was written. */
+  #damages = 0;
   /** Emptied, to be deleted when the kernel lets us. */
   #leftovers: Leftovers = nothing;
 
@@ -61,6 +63,7 @@ export class ProxyTable {
 
   /** Somebody else changed the table. */
   markDamaged(): void {
+    this.#damages += 1;
     this.#isSound = false;
   }
 
@@ -73,10 +76,11 @@ export class ProxyTable {
       await this.#tidy();
       return 0;
     }
+    const damages = this.#damages;
     // Until all parts are in, the kernel does not have what was taken for it.
     this.#isSound = false;
     await this.#bring(change, this.#generation);
-    this.#isSound = true;
+    this.#isSound = damages === this.#damages;
     const staleChains = change.staleChains.map((name) => this.#named(name));
     this.#leftovers = { ...this.#leftovers, chains: [...this.#leftovers.chains, ...staleChains] };
     if (this.#wishes.takeForgotten()) this.#forgetClients();
@@ -169,6 +173,7 @@ export class ProxyTable {
    */
   async #build(): Promise<number> {
     this.#isSound = false;
+    const damages = this.#damages;
     const whole = this.#wishes.takeWhole();
     const found = await this.#list();
     let generation: Generation = found.live === undefined ? '-a' : otherGeneration(found.live);
@@ -182,7 +187,7 @@ export class ProxyTable {
       await this.#replace(whole, generation, error);
     }
     this.#generation = generation;
-    this.#isSound = true;
+    this.#isSound = damages === this.#damages;
     const keep = this.#names();
     this.#leftovers = pick(await this.#list(), (name) => !keep.has(name));
     for (const text of renderFlushes(this.#leftovers, this.family)) await nftTry(text, this.#options);
