@@ -26,6 +26,14 @@ export interface Libc {
   sendto(fd: number, data: Buffer, length: number, flags: number, address: Buffer, addressLength: number): number;
   read(fd: number, data: Buffer, length: number): number;
   write(fd: number, data: Buffer, length: number): number;
+  splice(
+    from: number,
+    fromPosition: Buffer | null,
+    to: number,
+    toPosition: Buffer | null,
+    length: number,
+    flags: number,
+  ): number;
   poll(fds: Buffer, count: number, timeoutMs: number): number;
   fcntl(fd: number, command: number, argument: number): number;
   /** An ioctl that takes a struct, which the kernel may fill in. */
@@ -55,6 +63,7 @@ const prototypes = {
   sendto: 'int64_t sendto(int, void *, size_t, int, void *, unsigned int)',
   read: 'int64_t read(int, void *, size_t)',
   write: 'int64_t write(int, void *, size_t)',
+  splice: 'int64_t splice(int, void *, int, void *, size_t, unsigned int)',
   poll: 'int poll(void *, unsigned long, int)',
   fcntl: 'int fcntl(int, int, long)',
   ioctl: 'int ioctl(int, unsigned long, void *)',

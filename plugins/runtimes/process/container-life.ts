@@ -287,7 +287,8 @@ export class ContainerLife {
     const { spec } = this.record;
     if (this.#pids !== 'own') await this.#killAll();
     if (this.#cgroups.wasOutOfMemory(spec.sandboxId, this.id)) writeFileSync(join(this.folder, 'out-of-memory'), '');
-    // The shim keeps the FIFOs open until it is released; after that they end when all has been read.
+    // The shim keeps the FIFOs, and what is in them, until it is released; after that they end when all has been taken.
+    this.#output?.empty();
     releaseShim(this.folder);
     // Bounded: a process that got hold of a FIFO by other ways must not keep the container from ending.
     if (this.#output !== undefined) await endedWithin(this.#output.drained, 10_000);

@@ -2,10 +2,9 @@
  * Container logs in the form of the CRI: "2026-11-20T10:00:00.123456789Z stdout F text". Owns the log file of one
  * container and its rotation.
  *
- * What came is written at once, in the call in which it was read: a read from a FIFO cannot be taken back, so whatever
- * waited in memory would be lost with the agent. It goes to a journal as it is first: giving 64 KiB their form takes a
- * millisecond, in which an agent can be killed; the next one then finds them there. A piece without a newline is written with tag P (partial); readers join
- * P lines with the F line that ends them.
+ * What comes goes from the FIFO into a journal, from there into the log in the same call, so that an agent may be killed at
+ * any moment: the next one cuts off what was begun and writes it again. A piece without a newline is written with tag P
+ * (partial); readers join P lines with the F line that ends them.
  *
  * On a full disk a container goes on and its output is lost; once there is room again, a line says how much.
  */
@@ -18,10 +17,13 @@ import {
   openSync,
   renameSync,
   rmSync,
+  statSync,
+  truncateSync,
   writeSync,
 } from 'node:fs';
 import { dirname } from 'node:path';
-import { LogJournal, takeJournal } from './log-journal.ts';
+import { LogJournal, type LogEnd, type LogStream } from './log-journal.ts';
+import { readFifo } from './read-fifo.ts';
 
 /** Longer lines are cut, as containerd and CRI-O do. */
 const maxTextBytes = 16 * 1024;
@@ -37,6 +39,7 @@ export class CriLog {
   readonly #maxFiles: number;
   #fd: number | undefined;
   #size = 0;
+  #inode = 0;
   readonly #journal: LogJournal | undefined;
   #lostBytes = 0;
   #lostTo = '';
@@ -47,27 +50,49 @@ export class CriLog {
     this.#maxBytes = maxBytes > 0 ? maxBytes : Number.POSITIVE_INFINITY;
     this.#maxFiles = Math.max(1, maxFiles);
     if (journalPath === undefined) return;
-    const left = takeJournal(journalPath, path);
     this.#journal = new LogJournal(journalPath);
-    if (left !== undefined) this.write(left.stream, left.chunk);
+    const { left } = this.#journal;
+    if (left === undefined) return;
+    const log = statSync(path, { throwIfNoEntry: false });
+    if (log?.ino === left.log.inode && log.size > left.log.size) truncateSync(path, left.log.size);
+    this.write(left.stream, left.chunk);
   }
 
-  write(stream: 'stdout' | 'stderr', chunk: Buffer): void {
+  /**
+   * Writes what a FIFO has, 64 KiB at most, and returns it: undefined when it has nothing now, of no length when it has
+   * ended. It is valid until the next call.
+   */
+  take(stream: LogStream, fifo: number): Buffer | undefined {
+    const chunk = this.#take(stream, fifo);
+    if (chunk !== undefined && chunk.length > 0) this.write(stream, chunk);
+    return chunk;
+  }
+
+  write(stream: LogStream, chunk: Buffer): void {
     try {
       if (this.#lostBytes > 0) {
-        this.#write(
-          'stderr',
-          Buffer.from(`pintle: about ${this.#lostBytes} bytes of output are lost: ${this.#lostTo}\n`),
-        );
+        const told = `pintle: about ${this.#lostBytes} bytes of output are lost: ${this.#lostTo}`;
+        this.#append(Buffer.from(`${rfc3339Nano()} stderr F ${told}\n`));
         this.#lostBytes = 0;
       }
       this.#write(stream, chunk);
     } catch (error) {
-      this.#lose(chunk, error as NodeJS.ErrnoException);
+      this.#lose(stream, chunk, error as NodeJS.ErrnoException);
     }
   }
 
-  #write(stream: 'stdout' | 'stderr', chunk: Buffer): void {
+  /** Without room for a journal (or a file system that takes part in splice) a piece is read, not moved. */
+  #take(stream: LogStream, fifo: number): Buffer | undefined {
+    try {
+      this.#file();
+      if (this.#journal !== undefined) return this.#journal.take(stream, this.#end(), fifo);
+    } catch {
+      // What is wrong with the log itself is told by writing to it.
+    }
+    return readFifo(fifo);
+  }
+
+  #write(stream: LogStream, chunk: Buffer): void {
     this.#note(stream, chunk);
     const time = rfc3339Nano();
     let pieces: Buffer[] = [];
@@ -96,21 +121,17 @@ export class CriLog {
       start = stop + 1;
     }
     if (pieces.length > 0) flush(chunk.subarray(chunk.length));
-    this.#journal?.done();
+    this.#note(stream, chunk.subarray(chunk.length));
   }
 
   /** The file keeps whole lines only, and the journal nothing that would be written twice. */
-  #lose(chunk: Buffer, error: NodeJS.ErrnoException): void {
+  #lose(stream: LogStream, chunk: Buffer, error: NodeJS.ErrnoException): void {
     const reason = lossReasons.get(error.code ?? '');
     if (reason === undefined) throw error;
     this.#lostBytes += chunk.length;
     this.#lostTo = reason;
-    try {
-      if (this.#fd !== undefined) ftruncateSync(this.#fd, this.#size);
-      this.#journal?.done();
-    } catch {
-      // An empty journal has no room for a mark, and needs none.
-    }
+    if (this.#fd !== undefined) ftruncateSync(this.#fd, this.#size);
+    this.#journal?.note(stream, this.#end(), 0);
   }
 
   close(): void {
@@ -119,8 +140,13 @@ export class CriLog {
     this.#journal?.close();
   }
 
-  #note(stream: 'stdout' | 'stderr', chunk: Buffer): void {
-    this.#journal?.put(stream, chunk, this.#file(), this.#size);
+  #note(stream: LogStream, rest: Buffer): void {
+    this.#file();
+    this.#journal?.note(stream, this.#end(), rest.length);
+  }
+
+  #end(): LogEnd {
+    return { inode: this.#inode, size: this.#size };
   }
 
   #append(bytes: Buffer): void {
@@ -138,7 +164,9 @@ export class CriLog {
     if (this.#fd === undefined) {
       mkdirSync(dirname(this.#path), { recursive: true });
       this.#fd = openSync(this.#path, 'a', 0o640);
-      this.#size = fstatSync(this.#fd).size;
+      const { size, ino } = fstatSync(this.#fd);
+      this.#size = size;
+      this.#inode = ino;
     }
     return this.#fd;
   }

@@ -9,7 +9,7 @@
  *                init, main      the same line of the container's init and of its command (inner pid)
  *                outcome         "started" or "failed CODE text";   setup.log: stderr of the set-up
  *                root upper work the container's file system;   {stdout,stderr,stdin,release}.fifo
- *                journal         output on its way into the log
+ *                journal         output on its way into the log (log-journal.ts)
  *   exits/ID                     exit code, one line, written by the shim; its mtime is the time of the end
  *   memory/ID                    writable layers that cannot be on the state folder's own file system (a tmpfs)
  *   agent           the process that works on all this
