@@ -10,7 +10,7 @@ import type { Attachment } from '../../kernel/contract/index.ts';
 import { runInNetns } from '../../netplugins/linux/namespaces.ts';
 import { leanStart } from '../lean-start.ts';
 import { attachmentNames, attachments, type AttachmentName } from './support/cluster.ts';
-import { createTopology, quiet, snapshot, type Place } from './support/topology.ts';
+import { createTopology, quiet, settled, snapshot, type Place } from './support/topology.ts';
 import { churnNetwork, churnRequest, randomFrom } from './support/churn.ts';
 import type { Order } from './support/victim.ts';
 
@@ -150,7 +150,7 @@ for (const name of attachmentNames)
       t.is(new Set(known.map(({ ips }) => ips[0])).size, known.length, 'each address once');
       await next.gc(pods);
       t.deepEqual(await next.list(), []);
-      t.is(at.traces(), expected, `seed ${seed}, after ${JSON.stringify(counts)}`);
+      t.is(await settled(() => at.traces(), expected), expected, `seed ${seed}, after ${JSON.stringify(counts)}`);
       t.deepEqual(at.files(), files);
       await next[Symbol.asyncDispose]();
     };

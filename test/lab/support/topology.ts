@@ -237,3 +237,16 @@ export async function until(
     await new Promise((resolve) => setTimeout(resolve, 10));
   }
 }
+
+/**
+ * What `read` says once it is `expected`, or in the end. After a kill: a command that the killed one had begun may end a
+ * moment later, and what it does is put right by whoever runs then.
+ */
+export async function settled(read: () => string, expected: string, timeoutMs = 30_000): Promise<string> {
+  const end = performance.now() + timeoutMs;
+  for (;;) {
+    const text = read();
+    if (text === expected || performance.now() > end) return text;
+    await new Promise((resolve) => setTimeout(resolve, 50));
+  }
+}
