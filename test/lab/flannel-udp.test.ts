@@ -457,7 +457,7 @@ withBpf('what passes the underlay whole comes whole to a pod on a bridge', async
 });
 
 withBpf('where every packet arrives by itself, TCP is gathered before the node sees it', async (t) => {
-  const { nodes } = await network(t, [{}, {}], true);
+  const { nodes, topology } = await network(t, [{}, {}], true);
   const [one, two] = nodes as [Node, Node];
   for (const { place } of nodes) {
     place.run('ip', 'link', 'set', 'dev', 'eth0', 'gso_max_segs', '1');
@@ -486,6 +486,24 @@ withBpf('where every packet arrives by itself, TCP is gathered before the node s
       processors.map((mask) => BigInt(`0x${mask.replaceAll(',', '')}`)),
       Array.from({ length: queues }, (_, queue) => 1n << BigInt(queue)),
     );
+
+  // Where packets are lost, acknowledgements leave from the processor that the flow's packets come to.
+  const steered = async (): Promise<number> => (await dataPath(two)).counters.steeredByKernel;
+  if (queues > 1) {
+    const losing = 'type filter hook ingress device port0 priority 0; udp dport 8285 numgen random mod 200 < 1 drop;';
+    topology.underlay.run('nft', `table netdev loss { chain in { ${losing} }; }`);
+    for (const [address, from] of [
+      [two.ip, one.ip],
+      ['fd44:0:0:2::2', 'fd44:0:0:1::2'],
+    ] as const) {
+      const before = await steered();
+      await until(`those to ${from} do`, async () => {
+        await bulk(address, from);
+        return (await steered()) > before + 10;
+      });
+    }
+    topology.underlay.run('nft', 'delete', 'table', 'netdev', 'loss');
+  }
 
   // Nothing large any more that they could overtake.
   const connections = async (): Promise<number> => {

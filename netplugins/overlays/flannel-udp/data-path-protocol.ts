@@ -66,6 +66,8 @@ export interface Counters {
   readonly gatheredByKernel: number;
   /** Those of them that arrived large, or among such, and went through a tunnel of the kernel's own on their way to a bridge. */
   readonly unmarkedByKernel: number;
+  /** TCP acknowledgements that were led to another processor, so that the peer's packets stay in order. */
+  readonly steeredByKernel: number;
   readonly noRoute: number;
   readonly expired: number;
   readonly unknownSource: number;

@@ -60,6 +60,7 @@ class DgramPath implements DataPath {
     receivedByKernel: 0,
     gatheredByKernel: 0,
     unmarkedByKernel: 0,
+    steeredByKernel: 0,
     noRoute: 0,
     expired: 0,
     unknownSource: 0,

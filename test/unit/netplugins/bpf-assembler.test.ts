@@ -44,6 +44,7 @@ test('programs end in every way, and fit what the kernel is given', (t) => {
     routes6: 8,
     peers: 6,
     counters: 7,
+    flows: 9,
     processors: 2,
   };
   const programs = [true, false].map((checkSource) => receiverProgram({ ...place, checkSource }));

@@ -113,8 +113,8 @@ export function openOffloadPath(
       const sums = Object.fromEntries(
         counterNames.map((name, index) => [name, counters.reduce((sum, one) => sum + one[index]!, 0)]),
       ) as Record<(typeof counterNames)[number], number>;
-      const none = { sent: 0, received: 0, gathered: 0, unmarked: 0 };
-      const { sent, received, gathered, unmarked } = typeof shortcut === 'object' ? shortcut.counters() : none;
+      const none = { sent: 0, received: 0, gathered: 0, unmarked: 0, steered: 0 };
+      const { sent, received, gathered, unmarked, steered } = typeof shortcut === 'object' ? shortcut.counters() : none;
       return {
         ...sums,
         sentPackets: sums.sentPackets + sent,
@@ -123,6 +123,7 @@ export function openOffloadPath(
         receivedByKernel: received,
         gatheredByKernel: gathered,
         unmarkedByKernel: unmarked,
+        steeredByKernel: steered,
       };
     },
   };

@@ -10,6 +10,7 @@ import { bpfHelpers, bpfPacket, bpfVerdicts } from '../../../linux/bpf.ts';
 /** ETH_P_IP and ETH_P_IPV6, as a little-endian machine reads them. */
 export const ipv4 = 0x0008;
 export const ipv6 = 0xdd86;
+export const TCP = 6;
 export const UDP = 17;
 export const frame = 14;
 export const header = 20;
@@ -39,6 +40,7 @@ export interface ShortcutPlace {
   readonly routes6: number;
   readonly peers: number;
   readonly counters: number;
+  readonly flows: number;
   readonly checkSource: boolean;
   /** Among so many the work of gathering is shared. */
   readonly processors: number;
@@ -55,7 +57,9 @@ export const unmarkedIndex = 3;
 export const gatheringIndex = 4;
 /** Nor this: of the link to a tunnel of the kernel's own (tunnel-link.ts); 0: large packets need none. */
 export const tunnelIndex = 5;
-export const counterEntries = 6;
+/** TCP acknowledgements that left from another processor than they were made on. */
+export const steeredIndex = 6;
+export const counterEntries = 7;
 
 export const swapped16 = (value: number): number => ((value & 0xff) << 8) | (value >> 8);
 

@@ -4,10 +4,12 @@
  */
 import { BpfAssembler } from '../../../linux/bpf-assembler.ts';
 import { bpfHelpers, bpfPacket } from '../../../linux/bpf.ts';
+import { noteProcessor } from './acknowledgement-steering.ts';
 import { enteringMark } from './pair-programs.ts';
 import {
   ipv4,
   ipv6,
+  TCP,
   UDP,
   frame,
   header,
@@ -32,7 +34,6 @@ import {
   end,
 } from './program-parts.ts';
 
-const TCP = 6;
 /** A frame of more than this is one of a bulk transfer. */
 const largeFrame = 1_000;
 /** More of them in a row that arrived one by one: whatever the path could gather it has not. */
@@ -97,7 +98,8 @@ function chooseWay(program: BpfAssembler, counters: number): void {
 }
 
 /** Through the link r9 on another processor than this one, the same for all packets of a flow that come by one. */
-function goElsewhere(program: BpfAssembler, processors: number): void {
+function goElsewhere(program: BpfAssembler, { flows, processors }: ShortcutPlace): void {
+  noteProcessor(program, flows);
   program.copy(1, 6).call(bpfHelpers.hash).computeWith('move', 8, 0);
   program
     .compute('modulo', 8, processors - 1)
@@ -259,7 +261,7 @@ export function receiverProgram(place: ShortcutPlace): Buffer {
   program.jumpIf(9, 'equal', 0, 'deliver');
   count(program, counters, gatheredIndex);
   if (processors === 1) program.copy(1, 9).set(2, 0).call(bpfHelpers.redirect).exit();
-  else goElsewhere(program, processors);
+  else goElsewhere(program, place);
   program.label('deliver');
   count(program, counters, receivedIndex);
   program.set(1, device).set(2, BPF_F_INGRESS).call(bpfHelpers.redirect).exit();

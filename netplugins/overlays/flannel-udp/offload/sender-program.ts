@@ -1,6 +1,7 @@
 /** The shortcut's program on what leaves through the TUN device, and one that leaves all to the data path in user space. */
 import { BpfAssembler } from '../../../linux/bpf-assembler.ts';
 import { bpfHelpers, bpfPacket, bpfVerdicts } from '../../../linux/bpf.ts';
+import { steerAcknowledgement } from './acknowledgement-steering.ts';
 import {
   ipv4,
   ipv6,
@@ -31,7 +32,8 @@ export function idleProgram(): Buffer {
 }
 
 /** On what leaves through the TUN device: puts it into a datagram for its peer and sends that through the underlay. */
-export function senderProgram({ underlay, local, port, routes, routes6, counters }: ShortcutPlace): Buffer {
+export function senderProgram(place: ShortcutPlace): Buffer {
+  const { underlay, local, port, routes, routes6, counters, processors } = place;
   const program = new BpfAssembler().copy(6, 1);
   program.load('u32', 2, 6, bpfPacket.protocol).jumpIf(2, 'equal', ipv6, 'six').jumpIf(2, 'notEqual', ipv4, 'leave');
   loadBounds(program, header, 'leave');
@@ -51,6 +53,7 @@ export function senderProgram({ underlay, local, port, routes, routes6, counters
   // Zero: a peer that takes no such packets.
   program.load('u32', 9, 0, 0).jumpIf(9, 'equal', 0, 'leave');
 
+  if (processors > 1) steerAcknowledgement(program, place);
   // A source port of the flow's own, 49152 and up: networks and cards spread what comes from many.
   program.copy(1, 6).call(bpfHelpers.hash).compute('and', 0, 0xff3f).compute('or', 0, 0x00c0).store('u16', 10, -12, 0);
   program.load('u32', 8, 6, bpfPacket.length).jumpIf(8, 'greater', longestInner, 'leave');

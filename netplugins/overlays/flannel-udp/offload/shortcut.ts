@@ -10,6 +10,7 @@ import { parseCidr, parseIp } from '../../../linux/ip-address.ts';
 import { createBpfMap, loadPacketProgram, type BpfMap } from '../../../linux/bpf.ts';
 import { wordOf, type PeerRoute } from '../peer-table.ts';
 import { openRtnetlink } from '../../../linux/rtnetlink.ts';
+import { flowBytes, flowEntries } from './acknowledgement-steering.ts';
 import { gatheringQueues, openGatheringLink } from './gathering-link.ts';
 import { openTunnelLink } from './tunnel-link.ts';
 import { attachToUnderlay, type UnderlayProgram } from './underlay-program.ts';
@@ -19,6 +20,7 @@ import {
   gatheringIndex,
   receivedIndex,
   sentIndex,
+  steeredIndex,
   tunnelIndex,
   unmarkedIndex,
   type ShortcutPlace,
@@ -39,6 +41,7 @@ export class Shortcut {
   readonly #routes6: BpfMap;
   readonly #peers: BpfMap;
   readonly #counters: BpfMap;
+  readonly #flows: BpfMap;
   readonly #links = openRtnetlink();
   #receiver: UnderlayProgram | undefined;
   #gathering: number | undefined;
@@ -56,6 +59,7 @@ export class Shortcut {
     this.#routes6 = createBpfMap({ type: 'prefixes', keyBytes: 20, valueBytes: 4, entries: mostRoutes });
     this.#peers = createBpfMap({ type: 'hash', keyBytes: 4, valueBytes: peerBytes, entries: mostRoutes });
     this.#counters = createBpfMap({ type: 'array', keyBytes: 4, valueBytes: 8, entries: counterEntries });
+    this.#flows = createBpfMap({ type: 'array', keyBytes: 4, valueBytes: flowBytes, entries: flowEntries });
   }
 
   /** Where datagrams come and go; another link than before: the programs move there. */
@@ -71,6 +75,7 @@ export class Shortcut {
       routes6: this.#routes6.fd,
       peers: this.#peers.fd,
       counters: this.#counters.fd,
+      flows: this.#flows.fd,
       processors: gatheringQueues,
     };
     // First the side that can take what the other sends.
@@ -162,10 +167,16 @@ export class Shortcut {
     this.#knownPeers = change(this.#peers, this.#knownPeers, known);
   }
 
-  counters(): Readonly<Record<'sent' | 'received' | 'gathered' | 'unmarked', number>> {
+  counters(): Readonly<Record<'sent' | 'received' | 'gathered' | 'unmarked' | 'steered', number>> {
     const read = (index: number): number => Number(this.#counters.get(keyOf(index))?.readBigUInt64LE() ?? 0n);
     const [gathered, unmarked] = [read(gatheredIndex), read(unmarkedIndex)];
-    return { sent: read(sentIndex), received: read(receivedIndex) + gathered + unmarked, gathered, unmarked };
+    return {
+      sent: read(sentIndex),
+      received: read(receivedIndex) + gathered + unmarked,
+      gathered,
+      unmarked,
+      steered: read(steeredIndex),
+    };
   }
 }
 
