@@ -128,5 +128,7 @@ export type RtEvent =
   | { readonly kind: 'route'; readonly deleted: boolean; readonly route: Route }
   | { readonly kind: 'neighbour'; readonly deleted: boolean; readonly neighbour: Neighbour }
   | { readonly kind: 'fdb'; readonly deleted: boolean; readonly entry: FdbEntry }
+  /** A setting of a bridge's port (hairpin mode), or its leaving the bridge. */
+  | { readonly kind: 'port'; readonly name: string }
   /** Notifications were lost: list what you care about. */
   | { readonly kind: 'overflow' };

@@ -424,7 +424,7 @@ function readEvent({ type, payload }: NetlinkMessage): RtEvent | undefined {
     case MessageType.NEWLINK:
     case MessageType.DELLINK:
       // A bridge port's notification (AF_BRIDGE) says "deleted" when the port leaves the bridge; the link lives on.
-      if (payload.readUInt8(0) === AF_BRIDGE) return undefined;
+      if (payload.readUInt8(0) === AF_BRIDGE) return { kind: 'port', name: readLink(payload).name };
       return { kind: 'link', deleted: type === MessageType.DELLINK, link: readLink(payload) };
     case MessageType.NEWADDR:
     case MessageType.DELADDR:

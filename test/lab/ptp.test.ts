@@ -106,6 +106,9 @@ test('what somebody deletes is put back: routes, addresses, an interface, tables
     ['ip', 'route', 'del', 'unreachable', '10.244.1.0/24', 'metric', '4000000'],
     ['ip', 'address', 'flush', 'dev', links[0]],
     ['ip', '-6', 'address', 'flush', 'dev', links[1]],
+    ['ip', 'route', 'flush', 'table', 'local', 'dev', links[0]],
+    ['ip', '-6', 'route', 'flush', 'table', 'local', 'dev', links[1]],
+    ['sysctl', '-qw', `net.ipv4.conf.${links[0]}.forwarding=0`],
     ['ip', 'link', 'set', links[0], 'down'],
     ['ip', 'link', 'del', links[1]],
   ] as const) {

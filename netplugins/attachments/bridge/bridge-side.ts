@@ -10,6 +10,7 @@ import { gatewayOf, type Lease } from '../../linux/pods/lease-store.ts';
 import type { NodeSide } from '../../linux/pods/node-side.ts';
 import { hostInterfaceOf, isHostInterface } from '../../linux/pods/pod-interface.ts';
 import { RT_SCOPE_LINK, type Link, type RtEvent, type Rtnetlink } from '../../linux/rtnetlink.ts';
+import { RTN_LOCAL } from '../../linux/rtnetlink-requests.ts';
 import { writeSysctl } from '../../linux/sysctl.ts';
 
 /** Set on the bridge when it is made: how a later instance, or another program's cni0, is told apart. */
@@ -17,6 +18,11 @@ export function bridgeMacOf(name: string): string {
   const hash = createHash('sha256').update(`pintle bridge ${name}`).digest();
   return formatMac(Buffer.concat([Buffer.from([0x02]), hash.subarray(0, 5)]));
 }
+
+/** The same in words, for people too (ip link): the MAC is what somebody may change while no agent looks. */
+const aliasOf = (name: string): string => `pintle bridge ${name}`;
+
+const linkLocal = 'fe80::1/64';
 
 export class BridgeSide implements NodeSide {
   readonly name = 'bridge';
@@ -57,6 +63,7 @@ export class BridgeSide implements NodeSide {
       throw new PintleError('KERNEL_REFUSED', `Bridge ${name} vanished while it was being set up`);
     const mac = bridgeMacOf(name);
     if (bridge.mac !== mac) this.#host.setLink(bridge.index, { mac });
+    if (bridge.alias !== aliasOf(name)) this.#host.setLink(bridge.index, { alias: aliasOf(name) });
     if (bridge.mtu !== network.mtuBytes) this.#host.setLink(bridge.index, { mtu: network.mtuBytes });
     const wanted = network.podCidrs.map((range) => `${gatewayOf(range)}/${parseCidr(range).prefixLength}`);
     const present = this.#host
@@ -67,11 +74,11 @@ export class BridgeSide implements NodeSide {
     for (const cidr of wanted)
       if (!present.includes(cidr)) this.#host.addAddress(bridge.index, cidr, { broadcast: true });
     if (!bridge.up) this.#host.setLink(bridge.index, { up: true });
-    for (const cidr of wanted) this.#ensureRoute(bridge.index, cidr);
+    for (const cidr of wanted) this.#ensureRoutes(bridge.index, cidr);
     // The kernel asks for a forwarded packet's neighbour from a link-local address only, and the one that it makes up
     // itself is unusable for the seconds of duplicate detection.
     if (wanted.some((cidr) => parseCidr(cidr).family !== AF_INET))
-      this.#host.addAddress(bridge.index, 'fe80::1/64', { scope: RT_SCOPE_LINK });
+      this.#host.addAddress(bridge.index, linkLocal, { scope: RT_SCOPE_LINK });
     writeSysctl(`net.ipv4.conf.${name.replaceAll('.', '/')}.send_redirects`, 0, { netns: this.#netns });
     if (!isNew) return;
     for (const lease of leases) {
@@ -124,18 +131,24 @@ export class BridgeSide implements NodeSide {
 
   /** Two with the gateway's address would share the pods' packets between them. Its ports are plugged into the next. */
   #deleteRenamed(): void {
-    const link = this.#index === undefined ? undefined : this.#host.getLink(this.#index);
-    if (link?.kind === 'bridge') this.#host.deleteLink(link.index);
+    for (const link of this.#host.listLinks()) if (this.#isOurs(link)) this.#host.deleteLink(link.index);
     this.#index = undefined;
   }
 
-  /** The kernel makes the way to the pods with the address, and only then. */
-  #ensureRoute(index: number, cidr: string): void {
+  #isOurs({ kind, mac, alias, index }: Link): boolean {
+    const name = this.linkPattern;
+    return kind === 'bridge' && (mac === bridgeMacOf(name) || alias === aliasOf(name) || index === this.#index);
+  }
+
+  /** The kernel makes the ways to the pods and to the gateway itself with the address, and only then. */
+  #ensureRoutes(index: number, cidr: string): void {
     const range = parseCidr(cidr);
     const route = this.#host.matchingRoute(addressAt(range, 2n));
-    if (route?.link === index && parseCidr(route.destination).prefixLength >= range.prefixLength) return;
+    const leadsToPods = route?.link === index && parseCidr(route.destination).prefixLength >= range.prefixLength;
+    if (leadsToPods && this.#host.routeTo(range.address)?.type === RTN_LOCAL) return;
     this.#host.deleteAddress(index, cidr);
     this.#host.addAddress(index, cidr, { broadcast: true });
+    if (range.family !== AF_INET) this.#host.deleteAddress(index, linkLocal);
   }
 
   /** Our bridge, or undefined. Throws when a link of its name is somebody else's. */
@@ -143,7 +156,7 @@ export class BridgeSide implements NodeSide {
     const name = this.linkPattern;
     const link = this.#host.getLink(name);
     if (link === undefined) return undefined;
-    if (link.kind === 'bridge' && (link.mac === bridgeMacOf(name) || link.index === this.#index)) {
+    if (this.#isOurs(link)) {
       this.#index = link.index;
       return link;
     }

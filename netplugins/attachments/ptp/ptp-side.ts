@@ -16,6 +16,7 @@ import {
   type RtEvent,
   type Rtnetlink,
 } from '../../linux/rtnetlink.ts';
+import { RTN_LOCAL } from '../../linux/rtnetlink-requests.ts';
 import { writeSysctl } from '../../linux/sysctl.ts';
 
 /** RTN_UNREACHABLE. */
@@ -59,8 +60,11 @@ export class PtpSide implements NodeSide {
     if (port.master !== undefined && port.master !== 0) this.#host.setLink(port.index, { master: 0 });
     this.#host.setLink(port.index, { up: true });
     writeSysctl(`net.ipv4.conf.${port.name}.send_redirects`, 0, { netns: this.#netns });
-    for (const gateway of lease.gateways)
+    for (const gateway of lease.gateways) {
+      // The kernel makes the way to an address of the node with the address, and only then.
+      if (!this.#isLocal(gateway)) this.#host.deleteAddress(port.index, hostPrefix(gateway));
       this.#host.addAddress(port.index, hostPrefix(gateway), { noPrefixRoute: true });
+    }
     // The kernel asks for a forwarded packet's neighbour from a link-local address only.
     if (lease.ips.some((ip) => familyOf(ip) !== AF_INET))
       this.#host.addAddress(port.index, 'fe80::1/64', { scope: RT_SCOPE_LINK });
@@ -73,6 +77,7 @@ export class PtpSide implements NodeSide {
     const addresses = view.addresses.filter(({ index }) => index === port.index).map(({ address }) => address);
     for (const gateway of lease.gateways)
       if (!addresses.includes(gateway)) wrong.push(`${port.name} lacks the gateway address ${gateway}`);
+      else if (!this.#isLocal(gateway)) wrong.push(`the node does not know the gateway address ${gateway} for its own`);
     for (const ip of lease.ips) {
       if (familyOf(ip) !== AF_INET && !addresses.includes('fe80::1')) wrong.push(`${port.name} lacks address fe80::1`);
       if (!view.routes.some(({ destination, link }) => destination === hostPrefix(ip) && link === port.index))
@@ -99,6 +104,10 @@ export class PtpSide implements NodeSide {
     if (event.kind !== 'route') return false;
     const { address } = parseCidr(event.route.destination);
     return this.#ranges.some((range) => contains(parseCidr(range), address));
+  }
+
+  #isLocal(address: string): boolean {
+    return this.#host.routeTo(address)?.type === RTN_LOCAL;
   }
 
   purge(): void {

@@ -160,6 +160,7 @@ export function mayMoveWays(
     }
     case 'neighbour':
     case 'fdb':
+    case 'port':
       return false;
   }
 }

@@ -2,6 +2,7 @@
 import type { Logger } from '../../../kernel/contract/index.ts';
 import type { HeldSettings } from '../held-settings.ts';
 import { AF_INET, parseCidr } from '../ip-address.ts';
+import { readSysctl, writeSysctl, type SysctlOptions } from '../sysctl.ts';
 
 /**
  * The node routes for its pods. It must not tell a pod "ask your neighbour directly": packets of two pods may enter and leave
@@ -16,6 +17,24 @@ export function holdForwarding(settings: HeldSettings, podCidrs: readonly string
       : []),
   ];
   return wanted.filter(([name, value]) => settings.hold(name, value)).map(([name]) => name);
+}
+
+/**
+ * The same of a link that only pods' packets pass; it takes its settings along when it goes. True when one had been changed: a
+ * link that is made while forwarding is held has them.
+ */
+export function holdLinkForwarding(link: string, podCidrs: readonly string[], options: SysctlOptions = {}): boolean {
+  const conf = link.replaceAll('.', '/');
+  const wanted: readonly (readonly [string, string])[] = [
+    [`net.ipv4.conf.${conf}.send_redirects`, '0'],
+    [`net.ipv4.conf.${conf}.forwarding`, '1'],
+    ...(podCidrs.some((range) => parseCidr(range).family !== AF_INET)
+      ? [[`net.ipv6.conf.${conf}.disable_ipv6`, '0'] as const, [`net.ipv6.conf.${conf}.forwarding`, '1'] as const]
+      : []),
+  ];
+  const wrong = wanted.filter(([name, value]) => ![undefined, value].includes(readSysctl(name, options)));
+  for (const [name, value] of wrong) writeSysctl(name, value, options);
+  return wrong.length > 0;
 }
 
 /** Nobody tells of a setting that changes, and pods have no network without these: to be called now and then. */

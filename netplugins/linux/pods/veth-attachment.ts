@@ -22,7 +22,7 @@ import { nftTransaction } from '../nft.ts';
 import type { Rtnetlink } from '../rtnetlink.ts';
 import { writeSysctl } from '../sysctl.ts';
 import { forwardingWarning } from './forwarding-warning.ts';
-import { holdForwarding, keepForwarding } from './hold-forwarding.ts';
+import { holdForwarding, holdLinkForwarding, keepForwarding } from './hold-forwarding.ts';
 import { forgetUdpFlows } from './host-port-flows.ts';
 import { doCollide, hasLoopback, renderHostPorts } from './host-ports.ts';
 import { LeaseStore, type Lease } from './lease-store.ts';
@@ -95,6 +95,7 @@ export class VethAttachment implements Attachment, AsyncDisposable {
       this.#side.prepare(network, this.#leases.list());
       for (const lease of this.#leases.list())
         setPodMtu(this.#host, this.#linkOf(lease.sandboxId), lease, network.mtuBytes);
+      this.#holdLinks(network);
       await this.#withLoopback(() => this.#nft(this.#renderMasquerade(network) + this.#renderPorts()));
       this.#watch();
       await this.#lookAtForwarding();
@@ -312,7 +313,20 @@ export class VethAttachment implements Attachment, AsyncDisposable {
   }
 
   #lookAtSettings(): void {
-    if (this.#network !== undefined) keepForwarding(this.#settings, this.#network.podCidrs, this.#options.log);
+    if (this.#network === undefined) return;
+    keepForwarding(this.#settings, this.#network.podCidrs, this.#options.log);
+    try {
+      this.#holdLinks(this.#network);
+    } catch (error) {
+      this.#options.log.debug('Settings of links to pods cannot be put right', { error: String(error) });
+    }
+  }
+
+  #holdLinks({ podCidrs }: NodeNetwork): void {
+    for (const name of this.#side.nearLinks(this.#leases.list().map(({ sandboxId }) => this.#linkOf(sandboxId))))
+      if (holdLinkForwarding(name, podCidrs, this.#options))
+        // IPv6 that was switched off has taken its addresses along.
+        this.#scheduleRepair('links');
   }
 
   async #lookAtForwarding(): Promise<void> {
@@ -328,7 +342,8 @@ export class VethAttachment implements Attachment, AsyncDisposable {
     this.#stops.push(() => clearInterval(look));
     this.#stops.push(
       this.#host.subscribe((event) => {
-        const isPorts = event.kind === 'link' && isHostInterface(this.#side.linkPrefix, event.link.name);
+        const port = event.kind === 'link' ? event.link.name : event.kind === 'port' ? event.name : undefined;
+        const isPorts = port !== undefined && isHostInterface(this.#side.linkPrefix, port);
         if (event.kind === 'overflow' || event.kind === 'address' || isPorts || this.#side.concerns(event))
           this.#scheduleRepair('links');
       }),
@@ -391,7 +406,10 @@ export class VethAttachment implements Attachment, AsyncDisposable {
       if (port === undefined) {
         if (this.#leases.isOfThisBoot(lease) && isNetns(lease.netns))
           connectPod(this.#host, { name, lease, mtuBytes: network.mtuBytes }, (fresh) => this.#side.plug(fresh, lease));
-      } else if (this.#checkPort(port, lease, view).length > 0) this.#side.plug(port, lease);
+        continue;
+      }
+      if (this.#checkPort(port, lease, view).length > 0) this.#side.plug(port, lease);
+      if (port.mtu !== network.mtuBytes) setPodMtu(this.#host, name, lease, network.mtuBytes);
     }
     this.#openLoopback();
   }

@@ -426,6 +426,7 @@ export class FlannelUdpOverlay implements Overlay, AsyncDisposable {
         return event.route.link === this.#device || place.clusterCidrs.includes(event.route.destination);
       case 'neighbour':
       case 'fdb':
+      case 'port':
         return false;
     }
   }

@@ -364,6 +364,8 @@ export class VxlanOverlay implements Overlay, AsyncDisposable {
         return isOurs(event.neighbour.link);
       case 'fdb':
         return isOurs(event.entry.link);
+      case 'port':
+        return false;
     }
   }
 }
