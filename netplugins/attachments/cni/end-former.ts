@@ -13,10 +13,12 @@ const lastMs = 5_000;
 /** Resolves when nothing is left that carries `mark`; what is there after `graceMs` is killed. */
 export async function endFormerExecutables(mark: string, graceMs: number): Promise<void> {
   const began = performance.now();
-  for (;;) {
+  // One that starts another and ends while they are listed shows neither: nobody is there when two looks find nobody.
+  for (let empty = 0; ;) {
     const found = processesWith(mark);
     const passed = performance.now() - began;
-    if (found.length === 0 || passed > graceMs + lastMs) return;
+    empty = found.length === 0 ? empty + 1 : 0;
+    if (empty === 2 || passed > graceMs + lastMs) return;
     if (passed >= graceMs) for (const pid of found) end(pid);
     await new Promise((resolve) => setTimeout(resolve, pauseMs));
   }
