@@ -10,6 +10,7 @@ const NFNL_SUBSYS_NFTABLES = 10;
 const NFT_MSG_DELTABLE = 2;
 const NFT_MSG_NEWCHAIN = 3;
 const NFT_MSG_DELCHAIN = 5;
+const NFT_MSG_DELRULE = 8;
 const NFT_MSG_NEWGEN = 15;
 const families: Readonly<Record<number, string>> = {
   1: 'inet',
@@ -28,6 +29,8 @@ export interface NftChange {
   readonly port: number;
   /** Whether the table itself went. */
   readonly isTableDeleted: boolean;
+  /** Whether a table, chain or rule went. */
+  readonly isRemoval: boolean;
   /** Whether it is about a chain itself, such as its policy, and not about what is in it. */
   readonly isOfChain: boolean;
   /** Whether the changed object's notification contains `text`: its name, its chain's, or what it jumps to. Only while the
@@ -85,6 +88,7 @@ export function monitorNft(
         table,
         port,
         isTableDeleted: verb === NFT_MSG_DELTABLE,
+        isRemoval: verb === NFT_MSG_DELTABLE || verb === NFT_MSG_DELCHAIN || verb === NFT_MSG_DELRULE,
         isOfChain: verb === NFT_MSG_NEWCHAIN || verb === NFT_MSG_DELCHAIN,
         mentions: (text) => payload.includes(text, 0, 'latin1'),
       });

@@ -6,10 +6,11 @@ import test, { type ExecutionContext } from 'ava';
 import type { AttachmentRequest, NodeNetwork } from '../../kernel/contract/index.ts';
 import type { CniAttachment, CniOptions } from '../../netplugins/attachments/cni/cni-attachment.ts';
 import plugin from '../../netplugins/attachments/cni/index.ts';
-import { openCni } from './support/cluster.ts';
+import { clusterCidrs, openCni, podCidr6 } from './support/cluster.ts';
 import {
   createTopology,
   nodeAddress,
+  nodeAddress6,
   patience,
   podCidr,
   quiet,
@@ -227,6 +228,41 @@ test('version 1.1: the newest that all have is taken; STATUS says when it is rea
   const error = await t.throwsAsync(older.configure(network), { code: 'UNSUPPORTED' });
   t.regex(error?.message ?? '', /asks for version 1\.1\.0.*new: 0\.3\.1, 0\.4\.0, 1\.0\.0/);
   t.is(older.status().reason, error?.message);
+});
+
+withStandard('what somebody flushes of portmap is made anew, for the pods that are there', async (t) => {
+  const { node, start, pod, underlay } = bed(t);
+  const attachment = start();
+  await attachment.configure({ ...network, podCidrs: [podCidr(0), podCidr6(0)], clusterCidrs });
+  const ports = (hostPort: number) => [{ hostIp: undefined, hostPort, containerPort: 80, protocol: 'TCP' as const }];
+  const [a, b] = [pod('a'), pod('b')];
+  await attachment.add({ ...request('a', a), hostPorts: ports(18_080) });
+  await attachment.add({ ...request('b', b), hostPorts: ports(18_081) });
+  await a.serve(80, 'a');
+  await b.serve(80, 'b');
+  const answersAt = async (port: number, name: string): Promise<boolean> => {
+    for (const address of [nodeAddress(0), nodeAddress6(0)])
+      if (!(await underlay.tcp(address, port, { timeoutMs: patience(300) })).answer?.startsWith(`${name} `))
+        return false;
+    return true;
+  };
+  const works = async () => (await answersAt(18_080, 'a')) && (await answersAt(18_081, 'b'));
+  t.true(await works());
+  for (const flush of [
+    'nft flush ruleset',
+    'iptables -t nat -F',
+    'ip6tables -t nat -F CNI-HOSTPORT-DNAT',
+    'iptables -t nat -D PREROUTING 1',
+  ]) {
+    node.run('sh', '-c', flush);
+    await until(`host ports answer again after ${flush}`, works);
+  }
+  await attachment.remove({ sandboxId: 'a' });
+  node.run('iptables', '-t', 'nat', '-F');
+  await until('the pod that is left answers again', () => answersAt(18_081, 'b'));
+  t.false(await answersAt(18_080, 'a'), 'what we removed stays away');
+  t.deepEqual(await attachment.check({ sandboxId: 'b', netns: b.netns }), []);
+  await attachment.purge();
 });
 
 test('preflight names what is missing, and how to get it', async (t) => {

@@ -32,6 +32,7 @@ import {
   withOwnLeases,
   type ListSource,
   type NetworkList,
+  type PluginConf,
 } from './network-list.ts';
 import {
   addToNetwork,
@@ -40,7 +41,9 @@ import {
   collectInNetwork,
   networkProblem,
   removeFromNetwork,
+  renewInNetwork,
 } from './network.ts';
+import { hasRules, LostChains, rulesTable, type RulesTable } from './lost-chains.ts';
 import { MadeLinks } from './made-links.ts';
 import { NodeTables } from './node-tables.ts';
 import { prepareNamespace, carrier, lookAtPod, nodeEndOf, openLocalnet, setMtu, settleRouted } from './pod-link.ts';
@@ -92,6 +95,7 @@ export class CniAttachment implements Attachment, AsyncDisposable {
   readonly #settings: HeldSettings;
   readonly #tables: NodeTables;
   readonly #left: LeftChains;
+  readonly #lost: LostChains;
   readonly #madeLinks: MadeLinks;
   readonly #turns = new Turns(concurrency);
   #configured: Configured | undefined;
@@ -115,6 +119,7 @@ export class CniAttachment implements Attachment, AsyncDisposable {
     this.#settings = new HeldSettings(join(stateDir, 'settings.json'), this.#bootId, options);
     this.#tables = new NodeTables({ log, netns, wanted: () => this.#wanted() });
     this.#left = new LeftChains({ file: join(stateDir, 'nat.json'), bootId: this.#bootId, lockFile, netns });
+    this.#lost = new LostChains({ log, netns, renew: () => this.#renewRules() });
     this.#madeLinks = new MadeLinks(join(stateDir, 'links.json'), this.#host);
     this.capabilities = capabilitiesOf(options, options.bandwidth);
   }
@@ -139,6 +144,7 @@ export class CniAttachment implements Attachment, AsyncDisposable {
     this.#settingsTimer ??= setInterval(() => this.#lookAtSettings(), settingsPeriodMs).unref();
     for (const record of this.#records.list()) if (this.#ownsMtu(record)) setMtu(this.#host, record, network.mtuBytes);
     await this.#writeTables();
+    this.#lost.watch();
   }
 
   async add(request: AttachmentRequest): Promise<Attached> {
@@ -231,6 +237,8 @@ export class CniAttachment implements Attachment, AsyncDisposable {
   async purge(): Promise<void> {
     await this.#begin();
     this.#configured = undefined;
+    this.#lost.unwatch();
+    await this.#lost.idle();
     clearInterval(this.#statusTimer);
     clearInterval(this.#settingsTimer);
     this.#settingsTimer = undefined;
@@ -251,6 +259,8 @@ export class CniAttachment implements Attachment, AsyncDisposable {
     clearInterval(this.#statusTimer);
     clearInterval(this.#settingsTimer);
     this.#tables.unwatch();
+    this.#lost.unwatch();
+    await this.#lost.idle();
     await this.#turns.idle();
     await this.#tables.idle();
     this.#host.close();
@@ -331,6 +341,39 @@ export class CniAttachment implements Attachment, AsyncDisposable {
       forgetUdpFlows(this.#host, ips, record.hostPorts, this.#options);
     }
     await this.#clearLeft();
+  }
+
+  async #renewRules(): Promise<number> {
+    const outcomes = await Promise.allSettled(
+      (await this.#withoutRules()).map(([sandboxId, tables]) =>
+        this.#turns.run(sandboxId, async () => {
+          const record = this.#records.get(sandboxId);
+          if (record?.result === undefined || !isNetns(record.netns)) return 0;
+          const isLost = (plugin: PluginConf) => tables.includes(rulesTable(record, plugin) as RulesTable);
+          await renewInNetwork(record, isLost, this.#executables);
+          return 1;
+        }),
+      ),
+    );
+    const failure = outcomes.find((outcome) => outcome.status === 'rejected');
+    if (failure !== undefined) throw failure.reason;
+    return outcomes.filter((outcome) => outcome.status === 'fulfilled' && outcome.value === 1).length;
+  }
+
+  /** Sandboxes some of whose plugins have lost their rules, with the tables of these. One that is just being removed has too. */
+  async #withoutRules(): Promise<readonly (readonly [string, readonly RulesTable[]])[]> {
+    const tablesOf = (record: AttachmentRecord): readonly RulesTable[] =>
+      record.list.plugins.flatMap((plugin) => rulesTable(record, plugin) ?? []);
+    const records = this.#records.list().filter((record) => record.result !== undefined && this.#isOfThisBoot(record));
+    const lost = new Map<string, RulesTable[]>();
+    for (const table of new Set(records.flatMap(tablesOf)))
+      for (const family of ['ip', 'ip6'] as const) {
+        const save = await this.#left.save(family, table);
+        for (const record of records.filter((each) => tablesOf(each).includes(table)))
+          if (!hasRules(save, family, table, record))
+            lost.set(record.sandboxId, [...(lost.get(record.sandboxId) ?? []), table]);
+      }
+    return [...lost];
   }
 
   /** The executables could not undo it: what can be found without them goes. */

@@ -51,6 +51,12 @@ export class LeftChains {
     }
   }
 
+  /** What is in a table now, as iptables-save tells it. */
+  async save(family: IpFamily, table: 'nat' | 'filter'): Promise<string> {
+    const { netns, lockFile } = this.#options;
+    return openIptables({ family, backend: await this.#backendOf(), netns, lockFile }).save(table);
+  }
+
   forget(): void {
     rmSync(this.#options.file, { force: true });
   }

@@ -50,6 +50,22 @@ export async function removeFromNetwork(attachment: Attachment, options: Executa
   if (failures.length > 0) throw failures[0];
 }
 
+/**
+ * DEL and ADD of those plugins of the list alone that `isMeant` chooses, which must be ones that make nothing but rules: the
+ * pod's interface and addresses are not touched.
+ */
+export async function renewInNetwork(
+  attachment: Attachment,
+  isMeant: (plugin: PluginConf) => boolean,
+  options: ExecutableOptions,
+): Promise<void> {
+  const { list, result } = attachment;
+  const plugins = list.plugins.filter(isMeant);
+  const more = { prevResult: result };
+  for (const plugin of plugins.toReversed()) await runExecutable(callOf('DEL', attachment, plugin, more), options);
+  for (const plugin of plugins) await runExecutable(callOf('ADD', attachment, plugin, more), options);
+}
+
 /** What the plugins find wrong, in their words. */
 export async function checkInNetwork(attachment: Attachment, options: ExecutableOptions): Promise<readonly string[]> {
   const { list, result } = attachment;
