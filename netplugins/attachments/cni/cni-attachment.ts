@@ -32,7 +32,6 @@ import {
   withOwnLeases,
   type ListSource,
   type NetworkList,
-  type PluginConf,
 } from './network-list.ts';
 import {
   addToNetwork,
@@ -43,7 +42,7 @@ import {
   removeFromNetwork,
   renewInNetwork,
 } from './network.ts';
-import { hasRules, LostChains, rulesTable, type RulesTable } from './lost-chains.ts';
+import { LostChains, podsWithoutRules, renewAll, rulesTable } from './lost-chains.ts';
 import { MadeLinks } from './made-links.ts';
 import { NodeTables } from './node-tables.ts';
 import { prepareNamespace, carrier, lookAtPod, nodeEndOf, openLocalnet, setMtu, settleRouted } from './pod-link.ts';
@@ -344,36 +343,16 @@ export class CniAttachment implements Attachment, AsyncDisposable {
   }
 
   async #renewRules(): Promise<number> {
-    const outcomes = await Promise.allSettled(
-      (await this.#withoutRules()).map(([sandboxId, tables]) =>
-        this.#turns.run(sandboxId, async () => {
-          const record = this.#records.get(sandboxId);
-          if (record?.result === undefined || !isNetns(record.netns)) return 0;
-          const isLost = (plugin: PluginConf) => tables.includes(rulesTable(record, plugin) as RulesTable);
-          await renewInNetwork(record, isLost, this.#executables);
-          return 1;
-        }),
-      ),
+    const records = this.#records.list().filter((record) => this.#isOfThisBoot(record));
+    const lost = await podsWithoutRules(records, (family, table) => this.#left.save(family, table));
+    return renewAll(lost, (sandboxId, isLost) =>
+      this.#turns.run(sandboxId, async () => {
+        const record = this.#records.get(sandboxId);
+        if (record?.result === undefined || !isNetns(record.netns)) return false;
+        await renewInNetwork(record, (plugin) => isLost(rulesTable(record, plugin)), this.#executables);
+        return true;
+      }),
     );
-    const failure = outcomes.find((outcome) => outcome.status === 'rejected');
-    if (failure !== undefined) throw failure.reason;
-    return outcomes.filter((outcome) => outcome.status === 'fulfilled' && outcome.value === 1).length;
-  }
-
-  /** Sandboxes some of whose plugins have lost their rules, with the tables of these. One that is just being removed has too. */
-  async #withoutRules(): Promise<readonly (readonly [string, readonly RulesTable[]])[]> {
-    const tablesOf = (record: AttachmentRecord): readonly RulesTable[] =>
-      record.list.plugins.flatMap((plugin) => rulesTable(record, plugin) ?? []);
-    const records = this.#records.list().filter((record) => record.result !== undefined && this.#isOfThisBoot(record));
-    const lost = new Map<string, RulesTable[]>();
-    for (const table of new Set(records.flatMap(tablesOf)))
-      for (const family of ['ip', 'ip6'] as const) {
-        const save = await this.#left.save(family, table);
-        for (const record of records.filter((each) => tablesOf(each).includes(table)))
-          if (!hasRules(save, family, table, record))
-            lost.set(record.sandboxId, [...(lost.get(record.sandboxId) ?? []), table]);
-      }
-    return [...lost];
   }
 
   /** The executables could not undo it: what can be found without them goes. */

@@ -18,7 +18,7 @@ const maxRetries = 30;
 
 /** Plugins whose whole work for this pod is rules, with the table that they are in. */
 const tablesOf = { portmap: 'nat', firewall: 'filter' } as const;
-export type RulesTable = (typeof tablesOf)[keyof typeof tablesOf];
+type RulesTable = (typeof tablesOf)[keyof typeof tablesOf];
 
 export function rulesTable({ hostPorts }: AttachmentRecord, { type }: PluginConf): RulesTable | undefined {
   if (type === 'firewall') return tablesOf.firewall;
@@ -26,7 +26,7 @@ export function rulesTable({ hostPorts }: AttachmentRecord, { type }: PluginConf
 }
 
 /** Whether the rules of a plugin for this pod are in `save` (iptables-save's text of a table of one family), and are reached. */
-export function hasRules(save: string, family: IpFamily, table: RulesTable, record: AttachmentRecord): boolean {
+function hasRules(save: string, family: IpFamily, table: RulesTable, record: AttachmentRecord): boolean {
   const ips = addressesOf(record.result ?? {}, record.ifName)
     .map(({ ip }) => ip)
     .filter((ip) => (familyOf(ip) === AF_INET) === (family === 'ip'));
@@ -41,6 +41,39 @@ export function hasRules(save: string, family: IpFamily, table: RulesTable, reco
     new RegExp(`^-A ${from} .*-j CNI-HOSTPORT-DNAT$`, 'm').test(save),
   );
   return isReached && chain !== undefined && save.includes(`\n-A ${chain} `);
+}
+
+type Lost = ReadonlyMap<string, ReadonlySet<RulesTable>>;
+
+/** Sandboxes some of whose plugins have lost their rules, with the tables of these. One that is just being removed has too. */
+export async function podsWithoutRules(
+  records: readonly AttachmentRecord[],
+  save: (family: IpFamily, table: RulesTable) => Promise<string>,
+): Promise<Lost> {
+  const tables = (record: AttachmentRecord): readonly RulesTable[] =>
+    record.result === undefined ? [] : record.list.plugins.flatMap((plugin) => rulesTable(record, plugin) ?? []);
+  const lost = new Map<string, Set<RulesTable>>();
+  for (const table of new Set(records.flatMap(tables)))
+    for (const family of ['ip', 'ip6'] as const) {
+      const text = await save(family, table);
+      for (const record of records)
+        if (tables(record).includes(table) && !hasRules(text, family, table, record))
+          lost.set(record.sandboxId, (lost.get(record.sandboxId) ?? new Set()).add(table));
+    }
+  return lost;
+}
+
+/** Each is tried, also after one has failed. `renew` resolves to whether the pod was still there. */
+export async function renewAll(
+  lost: Lost,
+  renew: (sandboxId: string, isLost: (table: RulesTable | undefined) => boolean) => Promise<boolean>,
+): Promise<number> {
+  const outcomes = await Promise.allSettled(
+    [...lost].map(([sandboxId, tables]) => renew(sandboxId, (table) => table !== undefined && tables.has(table))),
+  );
+  const failure = outcomes.find((outcome) => outcome.status === 'rejected');
+  if (failure !== undefined) throw failure.reason;
+  return outcomes.filter((outcome) => outcome.status === 'fulfilled' && outcome.value).length;
 }
 
 export interface LostChainsOptions {
