@@ -490,7 +490,7 @@ withBpf('where every packet arrives by itself, TCP is gathered before the node s
   // Where packets are lost, acknowledgements leave from the processor that the flow's packets come to.
   const steered = async (): Promise<number> => (await dataPath(two)).counters.steeredByKernel;
   if (queues > 1) {
-    const losing = 'type filter hook ingress device port0 priority 0; udp dport 8285 numgen random mod 200 < 1 drop;';
+    const losing = 'type filter hook ingress device port0 priority 0; udp dport 8285 numgen random mod 50 < 1 drop;';
     topology.underlay.run('nft', `table netdev loss { chain in { ${losing} }; }`);
     for (const [address, from] of [
       [two.ip, one.ip],

@@ -95,6 +95,7 @@ export function foldSum(program: BpfAssembler): void {
   program.compute('xor', 4, 0xffff);
 }
 
+/** r0 is then where that stands, 0: nowhere. */
 export function count(program: BpfAssembler, counters: number, index: number): void {
   program.storeValue('u32', 10, -8, index);
   program.map(1, counters).copy(2, 10).advance(2, -8).call(bpfHelpers.mapLookup);
