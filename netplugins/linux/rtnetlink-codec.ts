@@ -8,6 +8,7 @@ import type { Address, FdbEntry, Link, Neighbour, Route, Vxlan } from './rtnetli
 
 const IFF_UP = 1;
 const IFF_LOOPBACK = 8;
+const IFF_NOARP = 0x80;
 const NUD_PERMANENT = 0x80;
 const NTF_SELF = 2;
 const RTNH_F_ONLINK = 4;
@@ -35,6 +36,7 @@ export function readLink(payload: Buffer): Link {
     // IFLA_OPERSTATE: 0 unknown (drivers that do not tell), 6 up.
     operational: [0, 6].includes(found.get(16)?.[0] ?? 0),
     loopback: (flags & IFF_LOOPBACK) !== 0,
+    arp: (flags & IFF_NOARP) === 0,
     master: number(found.get(10)),
     hairpin: readHairpin(infoAttributes?.get(5)),
     peer: number(found.get(5)),

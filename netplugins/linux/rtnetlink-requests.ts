@@ -44,9 +44,19 @@ export function bridgePortInfo({ hairpin }: { readonly hairpin: boolean }): Buff
   return Buffer.concat([attribute(4, 'bridge'), nested(5, attribute(4, u8(hairpin ? 1 : 0)))]);
 }
 
-export function linkBody(link: { index?: number; up?: boolean | undefined; attrs?: LinkMessage['attrs'] }): Buffer {
-  const flags =
-    link.up === undefined ? {} : { flags: link.up ? { up: true as const } : {}, change: { up: true as const } };
+export function linkBody(link: {
+  index?: number;
+  up?: boolean | undefined;
+  arp?: boolean | undefined;
+  attrs?: LinkMessage['attrs'];
+}): Buffer {
+  const { up, arp } = link;
+  const set = { ...(up === true ? { up } : {}), ...(arp === false ? { noarp: true as const } : {}) };
+  const change = {
+    ...(up === undefined ? {} : { up: true as const }),
+    ...(arp === undefined ? {} : { noarp: true as const }),
+  };
+  const flags = { flags: set, change };
   const data = { family: 0, ...(link.index === undefined ? {} : { index: link.index }), ...flags };
   return encode((out) => formatLinkMessage({ kind: 'link', data, attrs: link.attrs ?? {} }, out));
 }

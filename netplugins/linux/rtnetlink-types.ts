@@ -19,6 +19,8 @@ export interface Link {
   /** Carries packets: the other end is up too (operational state up or unknown). Follows `up` a moment later. */
   readonly operational: boolean;
   readonly loopback: boolean;
+  /** Asks for its neighbours' MACs (IFF_NOARP is not set). */
+  readonly arp: boolean;
   /** Index of the bridge that it is a port of. */
   readonly master: number | undefined;
   /** For a bridge's port: frames may leave by the port they came in by. */
@@ -110,6 +112,7 @@ export interface NewVxlan {
 
 export interface LinkChange {
   readonly up?: boolean | undefined;
+  readonly arp?: boolean | undefined;
   readonly name?: string | undefined;
   readonly alias?: string | undefined;
   readonly mac?: string | undefined;
@@ -130,5 +133,7 @@ export type RtEvent =
   | { readonly kind: 'fdb'; readonly deleted: boolean; readonly entry: FdbEntry }
   /** A setting of a bridge's port (hairpin mode), or its leaving the bridge. */
   | { readonly kind: 'port'; readonly name: string }
+  /** A setting of a link under net.ipv4.conf or net.ipv6.conf of which the kernel tells: forwarding, rp_filter ... */
+  | { readonly kind: 'setting'; readonly link: number }
   /** Notifications were lost: list what you care about. */
   | { readonly kind: 'overflow' };

@@ -34,6 +34,7 @@ import {
   type NetlinkRequest,
 } from './netlink-socket.ts';
 import { isFdbEntry, readAddress, readLink, readNeighbour, readRoute } from './rtnetlink-codec.ts';
+import { readEvent } from './rtnetlink-event.ts';
 import {
   detachRequest,
   dropQdiscRequest,
@@ -132,6 +133,8 @@ export interface Rtnetlink {
    * Takes a program off a link of others, and the place for programs with it when nothing else is there. False: there was none.
    */
   detachProgram(side: LinkSide): boolean;
+  /** Calls `listener` when somebody has taken the last program, or the place for programs, off a link. Returns the way to stop. */
+  watchPrograms(side: LinkSide, listener: () => void): () => void;
   /** What the link may send in bits a second. Throws UNSUPPORTED when the kernel lacks tbf. */
   setRate(link: number, bitsPerSecond: number): void;
 
@@ -247,13 +250,14 @@ export function openRtnetlink(options: { readonly netns?: string | undefined } =
 
     createIfb: ({ name }) => newLink({ ifname: name, linkinfo: linkInfo('ifb') }, `Creating ifb link ${name}`),
 
-    setLink(which, { up, name, alias, mac, mtu, master, hairpin, netns }) {
+    setLink(which, { up, arp, name, alias, mac, mtu, master, hairpin, netns }) {
       const fd = netns === undefined ? undefined : openNetns(netns);
       try {
         const index = typeof which === 'number' ? which : indexOf(which);
         const body = linkBody({
           index,
           up,
+          arp,
           attrs: {
             ...(name === undefined ? {} : { ifname: name }),
             ...(alias === undefined ? {} : { ifalias: alias }),
@@ -379,6 +383,23 @@ export function openRtnetlink(options: { readonly netns?: string | undefined } =
       return true;
     },
 
+    watchPrograms({ link, side }, listener) {
+      // struct tcmsg: family u8, padding, ifindex i32.
+      const mayBeGone = ({ type, payload }: NetlinkMessage): boolean =>
+        (type === MessageType.DELQDISC || type === MessageType.DELTFILTER) && payload.readInt32LE(4) === link;
+      const groups = [MulticastGroups.TC];
+      const stop = listen(new NetlinkSocket(NETLINK_ROUTE, { ...options, groups }), (event) => {
+        if (event !== 'overflow' && !event.some(mayBeGone)) return;
+        if (!stops.has(stop) || links.getLink(link) === undefined) return;
+        if (socket.request(filtersRequest({ link, side })).length === 0) listener();
+      });
+      stops.add(stop);
+      return () => {
+        stops.delete(stop);
+        stop();
+      };
+    },
+
     setRate(link, bitsPerSecond) {
       try {
         socket.request(rateRequest(link, bitsPerSecond));
@@ -396,7 +417,8 @@ export function openRtnetlink(options: { readonly netns?: string | undefined } =
 
     subscribe(listener) {
       const { LINK, NEIGH, IPV4_IFADDR, IPV6_IFADDR, IPV4_ROUTE, IPV6_ROUTE } = MulticastGroups;
-      const groups = [LINK, NEIGH, IPV4_IFADDR, IPV6_IFADDR, IPV4_ROUTE, IPV6_ROUTE];
+      const { IPV4_NETCONF, IPV6_NETCONF } = MulticastGroups;
+      const groups = [LINK, NEIGH, IPV4_IFADDR, IPV6_IFADDR, IPV4_ROUTE, IPV6_ROUTE, IPV4_NETCONF, IPV6_NETCONF];
       const stop = listen(new NetlinkSocket(NETLINK_ROUTE, { ...options, groups }), (event) => {
         if (event === 'overflow') return listener({ kind: 'overflow' });
         for (const message of event) {
@@ -417,31 +439,4 @@ export function openRtnetlink(options: { readonly netns?: string | undefined } =
       socket.close();
     },
   };
-}
-
-function readEvent({ type, payload }: NetlinkMessage): RtEvent | undefined {
-  switch (type) {
-    case MessageType.NEWLINK:
-    case MessageType.DELLINK:
-      // A bridge port's notification (AF_BRIDGE) says "deleted" when the port leaves the bridge; the link lives on.
-      if (payload.readUInt8(0) === AF_BRIDGE) return { kind: 'port', name: readLink(payload).name };
-      return { kind: 'link', deleted: type === MessageType.DELLINK, link: readLink(payload) };
-    case MessageType.NEWADDR:
-    case MessageType.DELADDR:
-      return { kind: 'address', deleted: type === MessageType.DELADDR, address: readAddress(payload) };
-    case MessageType.NEWROUTE:
-    case MessageType.DELROUTE: {
-      const route = readRoute(payload);
-      return route === undefined ? undefined : { kind: 'route', deleted: type === MessageType.DELROUTE, route };
-    }
-    case MessageType.NEWNEIGH:
-    case MessageType.DELNEIGH: {
-      const entry = readNeighbour(payload);
-      const deleted = type === MessageType.DELNEIGH;
-      if (entry === undefined) return undefined;
-      return isFdbEntry(entry) ? { kind: 'fdb', deleted, entry } : { kind: 'neighbour', deleted, neighbour: entry };
-    }
-    default:
-      return undefined;
-  }
 }

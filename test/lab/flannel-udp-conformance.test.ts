@@ -24,10 +24,12 @@ for (const path of ['dgram', 'offload'] as const)
         damages: () => [
           ['device', 'deleted', 'device deleted', 'ip', 'link', 'del', 'flannel0'],
           ['device', 'changed', 'device down', 'ip', 'link', 'set', 'flannel0', 'down'],
+          ['device', 'changed', 'forwarding off', 'sh', '-c', 'echo 0 >/proc/sys/net/ipv4/conf/flannel0/forwarding'],
           ['mtu', 'changed', 'MTU changed', 'ip', 'link', 'set', 'flannel0', 'mtu', '1300'],
           ['device', 'changed', 'device renamed', 'ip', 'link', 'set', 'flannel0', 'name', 'other0'],
           ['address', 'deleted', 'addresses removed', 'ip', 'address', 'flush', 'dev', 'flannel0'],
           ['address', 'changed', 'another address added', 'ip', 'address', 'add', '10.244.77.0/32', 'dev', 'flannel0'],
+          ['route', 'deleted', 'local routes flushed', 'ip', 'route', 'flush', 'table', 'local', 'dev', 'flannel0'],
           ['route', 'deleted', 'route deleted', 'ip', 'route', 'del', '10.244.0.0/16'],
           ['route', 'changed', 'route turned', 'ip', 'route', 'replace', '10.244.0.0/16', 'via', '192.168.99.254'],
         ],

@@ -363,6 +363,13 @@ withBpf(
       answer: 'node-0 fd44:0:0:3::2 300000',
     });
 
+    // Taken off its device by somebody, the program is there again.
+    one.place.run('tc', 'qdisc', 'del', 'dev', 'flannel0', 'clsact');
+    await until('the kernel sends again', async () => {
+      t.deepEqual(await one.pod.udp(two.ip, 80, { bytes: 100 }), { answer: `node-1 ${one.ip}` });
+      return (await dataPath(one)).counters.sentByKernel > after.sentByKernel;
+    });
+
     // Who is no peer any more is not carried, and is again when it is one.
     await one.overlay.sync([three.peer]);
     t.truthy((await one.pod.tcp(two.ip, 80, { timeoutMs: 1_000 })).error);

@@ -32,10 +32,13 @@ overlayConformance(test, {
             // By one process: another would start after the repair on a busy machine.
             'printf "link del flannel.1\\nlink add flannel.1 type vxlan id 7 dstport 8472 dev eth0\\n" | ip -batch -',
           ],
+          ['device', 'changed', 'ARP off', 'ip', 'link', 'set', 'flannel.1', 'arp', 'off'],
+          ['device', 'changed', 'forwarding off', 'sh', '-c', 'echo 0 >/proc/sys/net/ipv4/conf/flannel.1/forwarding'],
           ['mac', 'changed', 'MAC changed', 'ip', 'link', 'set', 'flannel.1', 'address', '02:00:00:00:00:99'],
           ['mtu', 'changed', 'MTU changed', 'ip', 'link', 'set', 'flannel.1', 'mtu', '1200'],
           ['address', 'deleted', 'addresses removed', 'ip', 'address', 'flush', ...onDevice],
           ['address', 'changed', 'another address added', 'ip', 'address', 'add', '10.244.77.0/32', ...onDevice],
+          ['route', 'deleted', 'local routes flushed', 'ip', 'route', 'flush', 'table', 'local', ...onDevice],
           ['route', 'deleted', 'route deleted', 'ip', 'route', 'del', podCidr(other)],
           ['route', 'changed', 'route turned', 'ip', 'route', 'replace', podCidr(other), 'via', '192.168.99.254'],
           ['route', 'changed', 'route made a dead end', 'ip', 'route', 'replace', 'blackhole', podCidr(other)],

@@ -16,6 +16,9 @@ export interface WantedRoute {
 /** RTN_UNICAST: leads somewhere. */
 export const unicast = 1;
 
+/** RTPROT_KERNEL: routes that the kernel keeps by itself (local, multicast, link-local). */
+export const byKernel = 2;
+
 /** In the place where an overlay puts its routes: the main table, at the metric that the kernel gives by itself. */
 export function isAtHome({ destination, table, metric }: Route): boolean {
   return table === RT_TABLE_MAIN && metric === (parseCidr(destination).family === AF_INET ? 0 : 1024);

@@ -161,6 +161,7 @@ export function mayMoveWays(
     case 'neighbour':
     case 'fdb':
     case 'port':
+    case 'setting':
       return false;
   }
 }

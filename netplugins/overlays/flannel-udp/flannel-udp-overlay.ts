@@ -17,8 +17,9 @@ import { AF_INET, AF_INET6, canonicalCidr } from '../../linux/ip-address.ts';
 import { batchIoProblem } from '../../linux/batch-io.ts';
 import { probeTunOffload } from '../../linux/probes.ts';
 import { Audit } from '../../linux/overlay/audit.ts';
+import { ensureAddress, ensureDelivery } from '../../linux/overlay/device-state.ts';
 import { noPeers, peerStatus, selectPeers } from '../../linux/overlay/peers.ts';
-import { applyChanges, isAtHome, planRoutes, unicast } from '../../linux/overlay/planned-routes.ts';
+import { applyChanges, byKernel, isAtHome, planRoutes, unicast } from '../../linux/overlay/planned-routes.ts';
 import { mayMoveWays, wayTo, type LocalEnd, type PeerWay } from '../../linux/overlay/underlay.ts';
 import { openRtnetlink, type Link, type RtEvent, type Rtnetlink } from '../../linux/rtnetlink.ts';
 import { createTun, setTunOffloads, tunOffloads } from '../../linux/tun.ts';
@@ -34,9 +35,6 @@ import type { Framing, PeerRoute } from './peer-table.ts';
 /** Outer IPv4 (20) and UDP (8) header. */
 export const overheadBytes = 28;
 export const deviceName = 'flannel0';
-
-/** RTPROT_KERNEL: routes that the kernel keeps by itself. */
-const byKernel = 2;
 
 const retryMs = 1_000;
 
@@ -368,13 +366,8 @@ export class FlannelUdpOverlay implements Overlay, AsyncDisposable {
     }
     for (const family of [AF_INET, AF_INET6] as const) {
       const wanted = ranges.find((range) => range.family === family)?.deviceCidr;
-      let isThere = wanted === undefined;
-      for (const { address, prefixLength, scope } of this.#links.listAddresses({ index, family })) {
-        const cidr = `${address}/${prefixLength}`;
-        if (cidr === wanted) isThere = true;
-        else if (scope === 0 && this.#links.deleteAddress(index, cidr)) changed += 1;
-      }
-      if (!isThere && wanted !== undefined && this.#links.addAddress(index, wanted)) changed += 1;
+      changed += ensureAddress(this.#links, index, family, wanted);
+      if (wanted !== undefined) changed += ensureDelivery(this.#links, device, wanted, this.#options);
     }
     const wanted = clusterCidrs.map((destination) => ({ destination, link: index }));
     const destinations = new Set(clusterCidrs);
@@ -424,6 +417,8 @@ export class FlannelUdpOverlay implements Overlay, AsyncDisposable {
         return event.address.index === this.#device || this.#trouble !== undefined;
       case 'route':
         return event.route.link === this.#device || place.clusterCidrs.includes(event.route.destination);
+      case 'setting':
+        return event.link === this.#device;
       case 'neighbour':
       case 'fdb':
       case 'port':

@@ -7,7 +7,7 @@
  * its underlay address, and nothing else.
  */
 import { networkAddress, parseCidr } from '../../linux/ip-address.ts';
-import { planRoutes, unicast, type WantedRoute } from '../../linux/overlay/planned-routes.ts';
+import { byKernel, planRoutes, unicast, type WantedRoute } from '../../linux/overlay/planned-routes.ts';
 import type { FdbEntry, Neighbour, Route, RtChange } from '../../linux/rtnetlink.ts';
 import type { PeerVtep } from './vtep.ts';
 
@@ -26,9 +26,6 @@ export interface Found {
 
 /** RTPROT_*: marks routes without the tunnel for the next instance, and for `ip route show proto 81`. */
 export const directProtocol = 81;
-
-/** RTPROT_KERNEL: routes that the kernel keeps by itself (multicast, link-local). */
-const byKernel = 2;
 
 export function gatewayOf(podCidr: string): string {
   return networkAddress(parseCidr(podCidr));

@@ -19,6 +19,7 @@ import { setTxChecksumOffload } from '../../linux/ethtool.ts';
 import { HeldSettings } from '../../linux/held-settings.ts';
 import { AF_INET, AF_INET6, canonicalCidr, formatMac, networkAddress, parseCidr } from '../../linux/ip-address.ts';
 import { Audit } from '../../linux/overlay/audit.ts';
+import { ensureAddress, ensureDelivery } from '../../linux/overlay/device-state.ts';
 import { overwrittenIp, renderAnnotations, type Family } from '../../linux/overlay/flannel-annotations.ts';
 import { noPeers, peerStatus, selectPeers } from '../../linux/overlay/peers.ts';
 import { applyChanges, identityOf, isAtHome, unicast } from '../../linux/overlay/planned-routes.ts';
@@ -299,11 +300,14 @@ export class VxlanOverlay implements Overlay, AsyncDisposable {
       this.#links.setLink(index, device.mac === mac ? { mtu } : { mac, mtu });
       changed += 1;
     }
-    changed += this.#ensureAddress(index, family, podCidr);
-    if (!device.up) {
-      this.#links.setLink(index, { up: true });
+    // The first address of the pod range: the node's own packets into the overlay come from it.
+    const address = `${networkAddress(parseCidr(podCidr))}/${family === AF_INET ? 32 : 128}`;
+    changed += ensureAddress(this.#links, index, family, address);
+    if (!device.up || !device.arp) {
+      this.#links.setLink(index, { up: true, arp: true });
       changed += 1;
     }
+    changed += ensureDelivery(this.#links, device, address, this.#options);
     if (this.#wantsNoOffload() && setTxChecksumOffload(name, false, this.#options)) changed += 1;
     return { index, changed };
   }
@@ -314,20 +318,6 @@ export class VxlanOverlay implements Overlay, AsyncDisposable {
     for (const link of this.#links.listLinks())
       if (link.vxlan?.vni === this.#options.vni && (link.index === known || link.mac === mac))
         this.#links.deleteLink(link.index);
-  }
-
-  /** The first address of the pod range, alone: the node's own packets into the overlay come from it. */
-  #ensureAddress(index: number, family: Family, podCidr: string): number {
-    const wanted = `${networkAddress(parseCidr(podCidr))}/${family === AF_INET ? 32 : 128}`;
-    let changed = 0;
-    let isThere = false;
-    for (const { address, prefixLength, scope } of this.#links.listAddresses({ index, family })) {
-      const cidr = `${address}/${prefixLength}`;
-      if (cidr === wanted) isThere = true;
-      else if (scope === 0 && this.#links.deleteAddress(index, cidr)) changed += 1;
-    }
-    if (!isThere && this.#links.addAddress(index, wanted)) changed += 1;
-    return changed;
   }
 
   #wantsNoOffload(): boolean {
@@ -364,6 +354,8 @@ export class VxlanOverlay implements Overlay, AsyncDisposable {
         return isOurs(event.neighbour.link);
       case 'fdb':
         return isOurs(event.entry.link);
+      case 'setting':
+        return isOurs(event.link);
       case 'port':
         return false;
     }

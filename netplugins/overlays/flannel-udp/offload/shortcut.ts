@@ -9,6 +9,7 @@ import { closeSync } from 'node:fs';
 import { parseCidr, parseIp } from '../../../linux/ip-address.ts';
 import { createBpfMap, loadPacketProgram, type BpfMap } from '../../../linux/bpf.ts';
 import { wordOf, type PeerRoute } from '../peer-table.ts';
+import { isRefused } from '../../../linux/libc.ts';
 import { openRtnetlink } from '../../../linux/rtnetlink.ts';
 import { flowBytes, flowEntries } from './acknowledgement-steering.ts';
 import { gatheringQueues, openGatheringLink } from './gathering-link.ts';
@@ -47,6 +48,7 @@ export class Shortcut {
   #gathering: number | undefined;
   #tunnel: number | undefined;
   #underlay: number | undefined;
+  #sender: Buffer | undefined;
   /** What stands in the maps, in hexadecimal. */
   #knownRoutes: ReadonlyMap<string, string> = new Map();
   #knownRoutes6: ReadonlyMap<string, string> = new Map();
@@ -134,14 +136,28 @@ export class Shortcut {
     this.#counters.set(keyOf(index), value);
   }
 
-  /** The program goes with the device. */
+  /** The program goes with the device. One that somebody takes off is put there again. */
   #setSender(bytes: Buffer): void {
     const name = 'sender';
+    const side = 'egress';
+    const link = this.#options.device;
     const program = loadPacketProgram(name, bytes);
     try {
-      this.#links.attachProgram({ link: this.#options.device, side: 'egress', program, name });
+      this.#links.attachProgram({ link, side, program, name });
     } finally {
       closeSync(program);
+    }
+    if (this.#sender === undefined) this.#links.watchPrograms({ link, side }, () => this.#restoreSender());
+    this.#sender = bytes;
+  }
+
+  /** Without it packets go the long way, which is open. */
+  #restoreSender(): void {
+    try {
+      if (this.#sender !== undefined) this.#setSender(this.#sender);
+    } catch (error) {
+      // A device that is going takes it along.
+      if (!isRefused(error, 'ENODEV')) throw error;
     }
   }
 
