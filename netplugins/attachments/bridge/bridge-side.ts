@@ -9,8 +9,7 @@ import { addressAt, AF_INET, familyOf, formatMac, parseCidr } from '../../linux/
 import { gatewayOf, type Lease } from '../../linux/pods/lease-store.ts';
 import type { NodeSide } from '../../linux/pods/node-side.ts';
 import { hostInterfaceOf, isHostInterface } from '../../linux/pods/pod-interface.ts';
-import { RT_SCOPE_LINK, type Link, type RtEvent, type Rtnetlink } from '../../linux/rtnetlink.ts';
-import { RTN_LOCAL } from '../../linux/rtnetlink-requests.ts';
+import { RT_SCOPE_LINK, RTN_LOCAL, type Link, type RtEvent, type Rtnetlink } from '../../linux/rtnetlink.ts';
 import { writeSysctl } from '../../linux/sysctl.ts';
 
 /** Set on the bridge when it is made: how a later instance, or another program's cni0, is told apart. */

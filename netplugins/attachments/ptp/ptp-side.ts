@@ -10,13 +10,13 @@ import type { NodeSide, NodeView } from '../../linux/pods/node-side.ts';
 import { hostPrefix, isHostInterface } from '../../linux/pods/pod-interface.ts';
 import {
   RT_SCOPE_LINK,
+  RTN_LOCAL,
   type Link,
   type NewRoute,
   type Route,
   type RtEvent,
   type Rtnetlink,
 } from '../../linux/rtnetlink.ts';
-import { RTN_LOCAL } from '../../linux/rtnetlink-requests.ts';
 import { writeSysctl } from '../../linux/sysctl.ts';
 
 /** RTN_UNREACHABLE. */
